@@ -1,0 +1,1 @@
+"""COMPUTATION: matrices on simulated crossbars, in pure numpy."""

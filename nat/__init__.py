@@ -1,0 +1,1 @@
+"""COMMUNICATION, lower half: how a peer is reached."""

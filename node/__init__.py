@@ -1,0 +1,1 @@
+"""One node of the mesh: what decides, what does, and how people talk to it."""

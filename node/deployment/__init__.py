@@ -1,0 +1,1 @@
+"""DEPLOYMENT: which peer holds what, within an honest ledger of memory."""

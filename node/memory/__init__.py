@@ -1,0 +1,1 @@
+"""THE DUAL MEMORY: told facts, it answers questions."""

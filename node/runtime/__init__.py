@@ -1,0 +1,1 @@
+"""The doing side: sockets, clock, buffers, worker threads and disk around the deciding Node."""

@@ -1,0 +1,1 @@
+"""The words that nodes speak: ids, messages, digests, frames, codec, errors, limits."""

@@ -1,0 +1,54 @@
+"""Every limit of what nodes say to each other, with its name.
+
+A limit is checked before anything is allocated. Past it the sender is refused with a reason that states the
+limit and the size, so that whoever reads the error knows what to change.
+"""
+
+PROTOCOL_MIN = 1
+PROTOCOL_MAX = 1
+"""The range of protocol versions this build speaks; two nodes use the highest version both know."""
+
+HEADER_BYTES_MAX = 64 * 1024
+"""MessagePack header of one frame."""
+
+BODY_BYTES_MAX = 1024 * 1024
+"""Body of one frame. A tensor of any size is a run of DATA frames."""
+
+SLICE_BYTES = 256 * 1024
+"""Body of one DATA frame as we send it: small enough that another stream waits less than 5 ms of link time."""
+
+STREAMS_MAX = 1024
+"""Calls open on one link. Past it a call waits at the caller, and a peer that opens more is cut off."""
+
+HANDSHAKES_MAX = 64
+"""TLS handshakes half done at once; further connections are closed unanswered."""
+
+PEERS_MAX = 4096
+"""Nodes one node keeps in mind; records of further ones are not taken."""
+
+ADDRESSES_MAX = 16
+"""Addresses one node announces."""
+
+LABELS_MAX = 32
+TEXT_BYTES_MAX = 256
+"""A name, a label, an address or a reason in a message."""
+
+WEIGHTS_NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
+"""Names of weights: they stand in URLs and on command lines."""
+
+MATRIX_SIDE_MAX = 1 << 20
+"""Rows or columns of a matrix."""
+
+BLOCKS_MAX = 1 << 16
+"""Blocks of one matrix: 256 GiB of float32."""
+
+MANIFEST_BLOCKS_PER_MESSAGE = 400
+"""Blocks described in one message, so that its header stays below HEADER_BYTES_MAX."""
+
+WEIGHTS_MAX = 4096
+"""Names of weights in one mesh, tombstones included."""
+
+REPLICAS_MAX = 16
+
+DEADLINE_S_MAX = 3600.0
+"""The longest a task may take; the default is in the settings."""
