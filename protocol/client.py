@@ -1,0 +1,173 @@
+"""What clients see and ask: the JSON of the HTTP interface as types.
+
+Kept apart from what nodes say to each other: this side is stable for scripts that people wrote, the other side
+changes with the protocol's version.
+"""
+
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from protocol.limits import DEADLINE_S_MAX, REPLICAS_MAX, WEIGHTS_NAME_PATTERN
+
+Name = Annotated[str, Meta(pattern=WEIGHTS_NAME_PATTERN)]
+
+
+class PutRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """`PUT /v1/weights/{name}`; None takes the node's default."""
+
+    name: Name
+    replicas: Annotated[int, Meta(ge=1, le=REPLICAS_MAX)] = 1
+    backend: str | None = None
+    device: str | None = None
+    seed: Annotated[int, Meta(ge=0, lt=1 << 63)] = 0
+    only: tuple[str, ...] = ()
+    """Nodes must carry all of these labels."""
+    avoid: tuple[str, ...] = ()
+    """Nodes must carry none of these labels."""
+    if_match: str | None = None
+    """The version that must stand there now (ETag), or the put is a conflict."""
+    deadline_s: Annotated[float, Meta(gt=0.0, le=DEADLINE_S_MAX)] = DEADLINE_S_MAX
+
+
+class MatmulRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """`POST /v1/weights/{name}/matmul`."""
+
+    name: Name
+    rtol: Annotated[float, Meta(gt=0.0)] | None = 1e-2
+    """||Y' - X W||_F <= rtol ||X W||_F; None: the raw analog product."""
+    deadline_s: Annotated[float, Meta(gt=0.0, le=DEADLINE_S_MAX)] = 30.0
+    transpose: bool = False
+    deterministic: bool = False
+
+
+class CertificateView(msgspec.Struct, frozen=True, kw_only=True):
+    """How exact an answer is. `bound` is None where nothing was promised (rtol=none)."""
+
+    bound: float | None
+    confidence: float
+    regime: str
+    analog_fraction: float
+
+
+class WeightsView(msgspec.Struct, frozen=True, kw_only=True):
+    name: str
+    version: str
+    shape: tuple[int, int]
+    dtype: str
+    backend: str
+    device: str
+    seed: int
+    replicas: int
+    blocks: int
+    nbytes: int
+    """Payload of one copy."""
+    holders: dict[str, int]
+    """Node id to the number of blocks it holds."""
+    missing: int = 0
+    """Blocks without a live holder that has them in memory."""
+    converted: tuple[str, ...] = ()
+    """What was converted on the way in, in words."""
+
+
+class PeerView(msgspec.Struct, frozen=True, kw_only=True):
+    id: str
+    name: str
+    state: str
+    """connected | known | lost | left"""
+    software: str
+    addresses: tuple[str, ...]
+    labels: tuple[str, ...]
+    budget_bytes: int
+    free_bytes: int
+    rss_bytes: int
+    speed_macs_s: float
+    queue_s: float
+    in_flight: int
+    rtt_ms: float | None
+    age_s: float
+    """Since its record last changed here."""
+    why: str = ""
+    """Why it is not connected."""
+
+
+class StatusView(msgspec.Struct, frozen=True, kw_only=True):
+    id: str
+    name: str
+    version: str
+    mesh: str
+    state: str
+    """starting | joining | ready | stopping"""
+    budget_bytes: int
+    rss_bytes: int
+    free_bytes: int
+    pinned_bytes: int
+    leased_bytes: int
+    disk_budget_bytes: int
+    disk_used_bytes: int
+    peers: int
+    """Others that are connected."""
+    weights: int
+    tasks_in_flight: int
+    tasks_done: int
+    tasks_failed: int
+    listen: tuple[str, ...]
+    api: str
+    data_dir: str
+    can_invite: bool
+    uptime_s: float
+    joining: str = ""
+    """What stands in the way of joining, while that is so."""
+
+
+class PlanRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """`POST /v1/plan`: a matrix that might be put, or weights that are there."""
+
+    name: Name | None = None
+    rows: Annotated[int, Meta(ge=1)] | None = None
+    columns: Annotated[int, Meta(ge=1)] | None = None
+    replicas: Annotated[int, Meta(ge=1, le=REPLICAS_MAX)] = 1
+    backend: str | None = None
+    only: tuple[str, ...] = ()
+    avoid: tuple[str, ...] = ()
+    m: Annotated[int, Meta(ge=1)] = 1
+    """Rows of X, for the estimate of a product's time."""
+
+
+class PlanShare(msgspec.Struct, frozen=True, kw_only=True):
+    node: str
+    name: str
+    blocks: int
+    nbytes: int
+    free_bytes: int
+
+
+class PlanView(msgspec.Struct, frozen=True, kw_only=True):
+    fits: bool
+    reason: str
+    shape: tuple[int, int]
+    replicas: int
+    need: int
+    free: int
+    nearest_fit: int
+    shares: tuple[PlanShare, ...]
+    seconds: float | None = None
+    """Estimated for one product with `m` rows; None where no speed is known yet."""
+
+
+class TicketRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """`POST /v1/tickets`."""
+
+    ttl_s: Annotated[float, Meta(gt=0.0, le=366 * 86_400.0)] = 86_400.0
+    uses: Annotated[int, Meta(ge=1, le=10_000)] = 16
+    may_invite: bool = False
+
+
+class TicketView(msgspec.Struct, frozen=True, kw_only=True):
+    ticket: str
+    expires_at: float
+    """Unix time."""
+    uses: int
+    addresses: tuple[str, ...]
+    warning: str = ""

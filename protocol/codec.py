@@ -1,0 +1,35 @@
+"""The one place where bytes from a peer become checked values.
+
+Headers are MessagePack, decoded against the closed types of `messages`: unknown keys are ignored, anything else
+that does not fit is a `PeerError` which says where. Past this door no code looks at a dict.
+"""
+
+from typing import TypeVar
+
+import msgspec
+
+from protocol.errors import PeerError
+from protocol.messages import ErrorHeader, Goodbye, Hello, RequestHeader, ResponseHeader
+
+Header = Hello | RequestHeader | ResponseHeader | ErrorHeader | Goodbye
+H = TypeVar("H", Hello, RequestHeader, ResponseHeader, ErrorHeader, Goodbye)
+
+_ENCODER = msgspec.msgpack.Encoder()
+_DECODERS = {
+    kind: msgspec.msgpack.Decoder(kind)
+    for kind in (Hello, RequestHeader, ResponseHeader, ErrorHeader, Goodbye)
+}
+
+
+def encode(header: Header) -> bytes:
+    return _ENCODER.encode(header)
+
+
+def decode(kind: type[H], header: bytes) -> H:
+    """The header as a checked value of `kind`, or PeerError with the place that does not fit."""
+    try:
+        value = _DECODERS[kind].decode(header)
+    except (msgspec.DecodeError, UnicodeDecodeError) as wrong:
+        raise PeerError(f"{kind.__name__}: {wrong}") from wrong
+    assert isinstance(value, kind)
+    return value

@@ -1,0 +1,78 @@
+"""What a node tells of itself: its memory, its load, where it is reached, what it can serve.
+
+A record belongs to one node and only that node raises its version, so of two records of one node the higher
+(incarnation, version) is the truth, whoever passed it on.
+"""
+
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from protocol.ids import MeshId, NodeId
+from protocol.limits import ADDRESSES_MAX, LABELS_MAX, TEXT_BYTES_MAX, WEIGHTS_MAX
+
+Text = Annotated[str, Meta(max_length=TEXT_BYTES_MAX)]
+Count = Annotated[int, Meta(ge=0, le=1 << 62)]
+Seconds = Annotated[float, Meta(ge=0.0, le=1e9)]
+
+
+class MemoryDigest(msgspec.Struct, frozen=True, array_like=True):
+    """A node's memory in bytes, as its ledger sees it."""
+
+    budget: Count = 0
+    free: Count = 0
+    """What new weights may still take."""
+    largest: Count = 0
+    """The largest single lease that would be granted now."""
+    rss: Count = 0
+    pinned: Count = 0
+    """Taken by resident weights."""
+
+
+class LoadDigest(msgspec.Struct, frozen=True, array_like=True):
+    """How busy a node is; rides on every answer, so it is kept to a few numbers."""
+
+    queue_s: Seconds = 0.0
+    """Estimated seconds until a shard that arrives now would start."""
+    in_flight: Count = 0
+    speed_macs_s: Annotated[float, Meta(ge=0.0, le=1e18)] = 0.0
+    """Multiply-accumulates a second that one shard sees, as measured; 0 when nothing has been measured."""
+    free: Count = 0
+
+
+class WeightsVersion(msgspec.Struct, frozen=True, array_like=True, order=True):
+    """Hybrid clock: wall milliseconds of the writer, never less than any version it saw, and the writer."""
+
+    wall_ms: Count
+    counter: Count
+    writer: Text
+
+    def __str__(self) -> str:
+        return f"{self.wall_ms:x}.{self.counter:x}.{self.writer[:8]}"
+
+
+class NodeRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """One node as the mesh knows it."""
+
+    id: NodeId
+    mesh: MeshId
+    incarnation: Count
+    """Grows with every start of the node."""
+    version: Count
+    """Grows with every change within an incarnation."""
+    name: Text = ""
+    software: Text = ""
+    addresses: Annotated[tuple[Text, ...], Meta(max_length=ADDRESSES_MAX)] = ()
+    """host:port, the likeliest first."""
+    labels: Annotated[tuple[Text, ...], Meta(max_length=LABELS_MAX)] = ()
+    memory: MemoryDigest = MemoryDigest()
+    load: LoadDigest = LoadDigest()
+    ready: Annotated[tuple[WeightsVersion, ...], Meta(max_length=WEIGHTS_MAX)] = ()
+    """Versions of weights of which this node has all its blocks in memory."""
+    left: bool = False
+    """The node said goodbye; it is not missing."""
+
+    @property
+    def stamp(self) -> tuple[int, int]:
+        return (self.incarnation, self.version)

@@ -1,0 +1,308 @@
+"""The operations that nodes ask of each other: one struct a request, one a response, both closed unions.
+
+They travel as MessagePack headers of REQ, RES and ERR frames. Tensors never stand in a header: a request or a
+response that has one says its size here and its bytes follow as DATA frames on the same stream. The integer
+tags are the versioned enumeration of operations: never reused, only added to. Unknown keys are ignored.
+"""
+
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from protocol.digests import Count, LoadDigest, NodeRecord, Seconds, Text, WeightsVersion
+from protocol.errors import ErrorInfo
+from protocol.ids import ContentId, MeshId, NodeId
+from protocol.limits import (
+    BLOCKS_MAX,
+    MANIFEST_BLOCKS_PER_MESSAGE,
+    MATRIX_SIDE_MAX,
+    PEERS_MAX,
+    REPLICAS_MAX,
+    WEIGHTS_NAME_PATTERN,
+)
+
+Side = Annotated[int, Meta(ge=1, le=MATRIX_SIDE_MAX)]
+Index = Annotated[int, Meta(ge=0, lt=MATRIX_SIDE_MAX)]
+WeightsName = Annotated[str, Meta(pattern=WEIGHTS_NAME_PATTERN)]
+Pem = Annotated[str, Meta(max_length=16_384)]
+BlockIndex = tuple[Index, Index]
+"""(row, column) in the block grid."""
+
+
+# -- the handshake -----------------------------------------------------------------------------------
+
+
+class Hello(msgspec.Struct, frozen=True, kw_only=True):
+    """The first frame of each side on each connection."""
+
+    protocol_min: Count
+    protocol_max: Count
+    software: Text
+    mesh: MeshId | None
+    """None: a stranger that comes to redeem a ticket."""
+    node: NodeId
+    bulk: bool = False
+    """This connection carries tensors; control stays on the other one."""
+
+
+# -- joining -----------------------------------------------------------------------------------------
+
+
+class Join(msgspec.Struct, frozen=True, kw_only=True, tag=1, tag_field="op"):
+    """A stranger redeems a ticket's token for a leaf certificate, over server-authenticated TLS."""
+
+    token: Annotated[str, Meta(max_length=4_096)]
+    public_key: Annotated[bytes, Meta(min_length=32, max_length=32)]
+    proof: Annotated[bytes, Meta(min_length=64, max_length=64)]
+    """Ed25519 signature of the token by that key: the joiner owns it."""
+
+
+class Joined(msgspec.Struct, frozen=True, kw_only=True, tag=1, tag_field="op"):
+    ca: Pem
+    chain: Pem
+    """The leaf first, then the intermediate that signed it, if any."""
+    invite: Pem | None = None
+    """An intermediate certificate for the same key: this node may mint tickets too."""
+
+
+# -- who is there ------------------------------------------------------------------------------------
+
+
+class Exchange(msgspec.Struct, frozen=True, kw_only=True, tag=2, tag_field="op"):
+    """Tells what the sender knows and what of the receiver's knowledge it already has."""
+
+    records: Annotated[tuple[NodeRecord, ...], Meta(max_length=PEERS_MAX)] = ()
+    known: dict[NodeId, tuple[Count, Count]] = {}
+    """Stamp of every record the sender holds: the answer brings only what is newer."""
+    catalogue: Text = ""
+    """Digest of names, versions and tombstones of all weights the sender knows."""
+
+
+class Exchanged(msgspec.Struct, frozen=True, kw_only=True, tag=2, tag_field="op"):
+    records: Annotated[tuple[NodeRecord, ...], Meta(max_length=PEERS_MAX)] = ()
+    catalogue: Text = ""
+
+
+class Probe(msgspec.Struct, frozen=True, tag=3, tag_field="op"):
+    """Asks for nothing but the load digest that rides on every answer."""
+
+
+class Probed(msgspec.Struct, frozen=True, tag=3, tag_field="op"):
+    pass
+
+
+# -- what the mesh holds -----------------------------------------------------------------------------
+
+
+class BlockEntry(msgspec.Struct, frozen=True, array_like=True):
+    """One block of a matrix: its content, its sketch's content, and who holds it (indices into `holders`)."""
+
+    content: ContentId
+    sketch: ContentId
+    holders: Annotated[tuple[Count, ...], Meta(max_length=REPLICAS_MAX)]
+
+
+class ManifestHead(msgspec.Struct, frozen=True, kw_only=True):
+    """Weights under a name, without the list of blocks. A tombstone has no shape."""
+
+    name: WeightsName
+    version: WeightsVersion
+    deleted: bool = False
+    rows: Count = 0
+    columns: Count = 0
+    backend: Text = ""
+    device: Text = ""
+    seed: Count = 0
+    """Of the devices: the same seed and block give the same array."""
+    sketch_seed: Count = 0
+    replicas: Count = 1
+    holders: Annotated[tuple[NodeId, ...], Meta(max_length=PEERS_MAX)] = ()
+    blocks: Annotated[int, Meta(ge=0, le=BLOCKS_MAX)] = 0
+
+
+class Manifest(msgspec.Struct, frozen=True):
+    """All that a node must know to multiply by weights: blocks stand in the grid's column-major order."""
+
+    head: ManifestHead
+    entries: tuple[BlockEntry, ...] = ()
+
+
+class ManifestPart(msgspec.Struct, frozen=True, kw_only=True, tag=4, tag_field="op"):
+    """A run of a manifest's blocks, from `first` on; a node keeps the manifest once it has all of them."""
+
+    head: ManifestHead
+    first: Count
+    entries: Annotated[tuple[BlockEntry, ...], Meta(max_length=MANIFEST_BLOCKS_PER_MESSAGE)]
+
+
+class Taken(msgspec.Struct, frozen=True, tag=13, tag_field="op"):
+    """Heard and kept: a manifest, a block, a release."""
+
+
+class FetchCatalogue(msgspec.Struct, frozen=True, kw_only=True, tag=5, tag_field="op"):
+    after: Text = ""
+    """Names up to this one have been told already."""
+
+
+class Catalogue(msgspec.Struct, frozen=True, kw_only=True, tag=5, tag_field="op"):
+    versions: dict[Text, WeightsVersion]
+    more: bool
+
+
+class FetchManifest(msgspec.Struct, frozen=True, kw_only=True, tag=6, tag_field="op"):
+    name: WeightsName
+    first: Count = 0
+
+
+# -- holding blocks ----------------------------------------------------------------------------------
+
+
+class Reserve(msgspec.Struct, frozen=True, kw_only=True, tag=7, tag_field="op"):
+    """Asks for memory before a byte moves. Granted for a time, renewed by each block that comes."""
+
+    put: Text
+    """Names the put; the blocks that follow name it too."""
+    nbytes: Count
+
+
+class Reserved(msgspec.Struct, frozen=True, tag=7, tag_field="op"):
+    pass
+
+
+class Release(msgspec.Struct, frozen=True, kw_only=True, tag=8, tag_field="op"):
+    put: Text
+
+
+class StoreBlock(msgspec.Struct, frozen=True, kw_only=True, tag=9, tag_field="op"):
+    """Body: the block, float32, row by row. The answer says what the holder's own hash of it is."""
+
+    put: Text
+    name: WeightsName
+    version: WeightsVersion
+    block: BlockIndex
+    rows: Side
+    columns: Side
+    backend: Text
+    device: Text
+    seed: Count
+
+
+class Stored(msgspec.Struct, frozen=True, tag=9, tag_field="op"):
+    content: ContentId
+
+
+class StoreSketch(msgspec.Struct, frozen=True, kw_only=True, tag=10, tag_field="op"):
+    """Body: S (rows, 16) then T (columns, 16), float64."""
+
+    put: Text
+    nbytes: Count
+
+
+class FetchBlock(msgspec.Struct, frozen=True, kw_only=True, tag=11, tag_field="op"):
+    """Asks for content by its id; the body of the answer is the content."""
+
+    content: ContentId
+    nbytes: Count
+
+
+class Fetched(msgspec.Struct, frozen=True, kw_only=True, tag=11, tag_field="op"):
+    nbytes: Count
+
+
+# -- multiplying -------------------------------------------------------------------------------------
+
+
+class Multiply(msgspec.Struct, frozen=True, kw_only=True, tag=12, tag_field="op"):
+    """One holder's part of a product. Body: the columns of X that its blocks need, packed, float32.
+
+    The input spans stand in ascending order of their block index, each (m, width), together (m, sum of widths).
+    The answer's body is the partial outputs: one (m, width) matrix per output index in ascending order, summed
+    over the blocks, or one per block in the order given when `separate` is set.
+    """
+
+    name: WeightsName
+    version: WeightsVersion
+    blocks: Annotated[tuple[BlockIndex, ...], Meta(min_length=1, max_length=BLOCKS_MAX)]
+    transpose: bool
+    m: Annotated[int, Meta(ge=1, le=MATRIX_SIDE_MAX)]
+    share: Annotated[float, Meta(ge=0.0)] | None
+    """Absolute error this part may have in the Frobenius norm; None: the raw analog product."""
+    x_key: Count
+    """Hash of X, which keys the device noise: the same request draws the same noise."""
+    separate: bool = False
+    exact: bool = False
+    """Do it digitally: this is the second try of a part that failed its check."""
+
+
+class Multiplied(msgspec.Struct, frozen=True, kw_only=True, tag=12, tag_field="op"):
+    nbytes: Count
+    analog_macs: Count = 0
+    digital_macs: Count = 0
+    busy_s: Seconds = 0.0
+    """Seconds a worker spent on it."""
+    queued_s: Seconds = 0.0
+    energy_j: Annotated[float, Meta(ge=0.0)] = 0.0
+    latency_s: Annotated[float, Meta(ge=0.0)] = 0.0
+    """Of the simulated arrays, not of the simulation."""
+    reads: Count = 0
+    regime: Text = "digital"
+
+
+Request = (
+    Join
+    | Exchange
+    | Probe
+    | ManifestPart
+    | FetchCatalogue
+    | FetchManifest
+    | Reserve
+    | Release
+    | StoreBlock
+    | StoreSketch
+    | FetchBlock
+    | Multiply
+)
+Response = (
+    Joined
+    | Exchanged
+    | Probed
+    | Taken
+    | Catalogue
+    | ManifestPart
+    | Reserved
+    | Stored
+    | Fetched
+    | Multiplied
+)
+
+
+class RequestHeader(msgspec.Struct, frozen=True, kw_only=True):
+    """Header of a REQ frame."""
+
+    request: Request
+    deadline_ms: Annotated[int, Meta(ge=0, le=86_400_000)]
+    """What remains of the task's time: clocks need not agree."""
+    trace: Text = ""
+    body_bytes: Count = 0
+
+
+class ResponseHeader(msgspec.Struct, frozen=True, kw_only=True):
+    """Header of a RES frame."""
+
+    response: Response
+    load: LoadDigest = LoadDigest()
+    body_bytes: Count = 0
+
+
+class ErrorHeader(msgspec.Struct, frozen=True, kw_only=True):
+    """Header of an ERR frame."""
+
+    error: ErrorInfo
+    load: LoadDigest = LoadDigest()
+
+
+class Goodbye(msgspec.Struct, frozen=True, kw_only=True):
+    """Header of a GOAWAY frame: why the sender closes this connection."""
+
+    reason: Text
