@@ -1,0 +1,67 @@
+"""What the HTTP side asks of the daemon: the one door between them.
+
+`node/runtime/live.py` stands behind it. Bodies pass as async iterators of bytes, so neither side ever holds a
+tensor whole on behalf of the other.
+"""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Protocol
+
+from protocol.client import (
+    CertificateView,
+    MatmulRequest,
+    PeerView,
+    PlanRequest,
+    PlanView,
+    PutRequest,
+    StatusView,
+    TicketRequest,
+    TicketView,
+    WeightsView,
+)
+from protocol.npy import NpyHeader
+
+
+@dataclass(frozen=True, slots=True)
+class MatrixBody:
+    """A .npy body whose header has been read and checked; `chunks` brings the bytes behind it."""
+
+    header: NpyHeader
+    chunks: AsyncIterator[bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class MatrixAnswer:
+    """A float32 matrix on its way out, row by row; `chunks` must be read to its end or closed."""
+
+    shape: tuple[int, ...]
+    chunks: AsyncIterator[memoryview]
+    task: str = ""
+    certificate: CertificateView | None = None
+    converted: tuple[str, ...] = ()
+
+
+class Service(Protocol):
+    """Every call may raise TaskError."""
+
+    @property
+    def ready(self) -> bool: ...
+
+    def status(self) -> StatusView: ...
+
+    def peers(self) -> list[PeerView]: ...
+
+    def weights(self) -> list[WeightsView]: ...
+
+    def plan(self, request: PlanRequest) -> PlanView: ...
+
+    async def put(self, request: PutRequest, body: MatrixBody) -> WeightsView: ...
+
+    async def download(self, name: str) -> MatrixAnswer: ...
+
+    async def remove(self, name: str, if_match: str | None) -> None: ...
+
+    async def matmul(self, request: MatmulRequest, body: MatrixBody) -> MatrixAnswer: ...
+
+    async def ticket(self, request: TicketRequest) -> TicketView: ...
