@@ -1,0 +1,180 @@
+"""Which weights the mesh holds: manifests by name, kept the same on every node.
+
+Of two manifests of one name the higher version wins; a deletion is a tombstone with a version of its own. Nodes
+compare one digest of all names and versions whenever they talk, and fetch what they lack when it differs.
+"""
+
+import hashlib
+from dataclasses import dataclass, field
+
+from node.communication.desk import Desk
+from node.effects import Call, Effect, KeepManifest, Outcome, Work, note
+from protocol.digests import LoadDigest, WeightsVersion
+from protocol.errors import ErrorInfo
+from protocol.ids import NodeId, short
+from protocol.limits import MANIFEST_BLOCKS_PER_MESSAGE, WEIGHTS_MAX
+from protocol.messages import (
+    BlockEntry,
+    Catalogue as CatalogueResponse,
+    FetchCatalogue,
+    FetchManifest,
+    Manifest,
+    ManifestHead,
+    ManifestPart,
+    Response,
+)
+
+NAMES_PER_MESSAGE = 256
+"""Of at most 64 bytes each, with their versions: some 40 KiB."""
+FETCH_S = 10.0
+
+
+def parts(manifest: Manifest) -> list[ManifestPart]:
+    """A manifest as messages that each fit in a header."""
+    size = MANIFEST_BLOCKS_PER_MESSAGE
+    starts = range(0, max(len(manifest.entries), 1), size)
+    return [
+        ManifestPart(head=manifest.head, first=first, entries=manifest.entries[first : first + size])
+        for first in starts
+    ]
+
+
+@dataclass(slots=True)
+class _Gathering:
+    """A manifest of which some parts have come."""
+
+    head: ManifestHead
+    entries: dict[int, tuple[BlockEntry, ...]] = field(default_factory=dict)
+
+    def whole(self) -> Manifest | None:
+        ordered = [entry for first in sorted(self.entries) for entry in self.entries[first]]
+        covered = sum(len(run) for run in self.entries.values())
+        if covered != self.head.blocks or len(ordered) != self.head.blocks:
+            return None
+        return Manifest(self.head, tuple(ordered))
+
+
+class Catalogue:
+    """Manifests by name; `adopt` says whether one was news."""
+
+    def __init__(self, desk: Desk) -> None:
+        self.manifests: dict[str, Manifest] = {}
+        self.news: list[tuple[Manifest | None, Manifest]] = []
+        """(what stood there before, what stands there now), for the node to act upon and clear."""
+        self._desk = desk
+        self._gathering: dict[tuple[str, WeightsVersion], _Gathering] = {}
+        self._asked: dict[int, NodeId] = {}
+        self._asking: set[NodeId] = set()
+        self._digest: str | None = None
+
+    def get(self, name: str) -> Manifest | None:
+        """Weights under this name; None if there are none or they were deleted."""
+        manifest = self.manifests.get(name)
+        return None if manifest is None or manifest.head.deleted else manifest
+
+    def living(self) -> list[Manifest]:
+        return [m for _, m in sorted(self.manifests.items()) if not m.head.deleted]
+
+    def next_version(self, wall_ms: int, writer: NodeId) -> WeightsVersion:
+        """Hybrid clock: never less than any version seen, though clocks may differ."""
+        latest = max((m.head.version for m in self.manifests.values()), default=None)
+        if latest is None or latest.wall_ms < wall_ms:
+            return WeightsVersion(wall_ms, 0, writer)
+        return WeightsVersion(latest.wall_ms, latest.counter + 1, writer)
+
+    @property
+    def digest(self) -> str:
+        """Equal on two nodes exactly when they know the same names in the same versions."""
+        if self._digest is None:
+            lines = [f"{name} {m.head.version!r}" for name, m in sorted(self.manifests.items())]
+            self._digest = hashlib.sha256("\n".join(lines).encode()).hexdigest()[:32]
+        return self._digest
+
+    def adopt(self, manifest: Manifest) -> list[Effect]:
+        """Take a whole manifest if it is newer than what stands there."""
+        name = manifest.head.name
+        known = self.manifests.get(name)
+        if known is not None and known.head.version >= manifest.head.version:
+            return []
+        if known is None and len(self.manifests) >= WEIGHTS_MAX:
+            return [note("weights.too_many", name=name, limit=WEIGHTS_MAX)]
+        self.manifests[name] = manifest
+        self.news.append((known, manifest))
+        self._digest = None
+        return [Work(self._desk.number(self), KeepManifest(manifest))]
+
+    def take_part(self, part: ManifestPart) -> list[Effect]:
+        """One message's worth of a manifest; adopts it with its last part."""
+        key = (part.head.name, part.head.version)
+        gathering = self._gathering.setdefault(key, _Gathering(part.head))
+        gathering.entries[part.first] = part.entries
+        manifest = gathering.whole()
+        if manifest is None:
+            return []
+        del self._gathering[key]
+        return self.adopt(manifest)
+
+    def compare(self, peer: NodeId, digest: str) -> list[Effect]:
+        """A neighbour's digest has come: fetch what it has when it differs from ours."""
+        if digest == self.digest or peer in self._asking or not digest:
+            return []
+        return [self._ask(peer, FetchCatalogue())]
+
+    def tell_names(self, after: str) -> CatalogueResponse:
+        names = [name for name in sorted(self.manifests) if name > after]
+        told = names[:NAMES_PER_MESSAGE]
+        versions = {name: self.manifests[name].head.version for name in told}
+        return CatalogueResponse(versions=versions, more=len(names) > len(told))
+
+    def tell_part(self, name: str, first: int) -> ManifestPart | None:
+        manifest = self.manifests.get(name)
+        if manifest is None:
+            return None
+        run = manifest.entries[first : first + MANIFEST_BLOCKS_PER_MESSAGE]
+        return ManifestPart(head=manifest.head, first=first, entries=run)
+
+    def answered(
+        self, call: int, peer: NodeId, response: Response, load: LoadDigest, now: float
+    ) -> list[Effect]:
+        self._settle(call)
+        if isinstance(response, ManifestPart):
+            effects = self.take_part(response)
+            reached = response.first + len(response.entries)
+            if response.entries and reached < response.head.blocks:
+                request = FetchManifest(name=response.head.name, first=reached)
+                effects.append(self._ask(peer, request))
+            return effects
+        assert isinstance(response, CatalogueResponse)
+        return self._fetch_newer(peer, response)
+
+    def call_failed(self, call: int, error: ErrorInfo, now: float) -> list[Effect]:
+        peer = self._settle(call)
+        return [note("weights.not_fetched", peer=short(peer), reason=error.reason)]
+
+    def job_done(self, job: int, outcome: Outcome, now: float) -> list[Effect]:
+        return []
+
+    def job_failed(self, job: int, error: ErrorInfo, now: float) -> list[Effect]:
+        return [note("weights.not_kept", reason=error.reason)]
+
+    def _fetch_newer(self, peer: NodeId, told: CatalogueResponse) -> list[Effect]:
+        effects: list[Effect] = []
+        for name, version in sorted(told.versions.items()):
+            known = self.manifests.get(name)
+            if known is None or known.head.version < version:
+                effects.append(self._ask(peer, FetchManifest(name=name)))
+        if told.more and told.versions:
+            effects.append(self._ask(peer, FetchCatalogue(after=max(told.versions))))
+        return effects
+
+    def _ask(self, peer: NodeId, request: FetchCatalogue | FetchManifest) -> Call:
+        call = self._desk.number(self)
+        self._asked[call] = peer
+        self._asking.add(peer)
+        return Call(call, peer, request, deadline_s=FETCH_S)
+
+    def _settle(self, call: int) -> NodeId:
+        peer = self._asked.pop(call)
+        if peer not in self._asked.values():
+            self._asking.discard(peer)
+        return peer
