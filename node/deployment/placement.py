@@ -12,6 +12,7 @@ edge are smaller and the room is tight, blocks are packed one by one, the larges
 matrix is searched exhaustively before it is refused.
 """
 
+import heapq
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -21,7 +22,7 @@ from protocol.errors import ErrorCode, TaskError
 from protocol.limits import REPLICAS_MAX
 
 SEARCH_UNITS_MAX = 24
-SEARCH_STEPS_MAX = 20_000
+SEARCH_STEPS_MAX = 4_000
 """Bounds of the exhaustive search, some 50 ms; beyond them a packing that only it would find is
 refused."""
 
@@ -57,7 +58,7 @@ class Placement:
 def place(units: Sequence[BlockUnit], capacities: Sequence[Capacity], replicas: int) -> Placement:
     """Place `replicas` copies of each block; TaskError with the nearest fit if they cannot be held.
 
-    The result depends on what is given, not on its order; between equals the lower node id comes first.
+    The result depends on what is given, not on its order; of equal nodes the lower id comes first.
     """
     assert units and all(unit.resident_bytes >= 1 for unit in units)
     assert len({unit.block for unit in units}) == len(units)
@@ -67,11 +68,11 @@ def place(units: Sequence[BlockUnit], capacities: Sequence[Capacity], replicas: 
         raise TaskError(ErrorCode.BAD_REQUEST, reason)
     ordered = sorted(units, key=lambda unit: (unit.block.column, unit.block.row))
     fleet = sorted(capacities, key=lambda capacity: capacity.node)
-    held = _lay_on_line(ordered, fleet, replicas) or _pack(ordered, fleet, replicas)
-    if held is None and len(ordered) <= SEARCH_UNITS_MAX:
-        held = _Search(ordered, fleet, replicas).run()
+    need = replicas * sum(unit.resident_bytes for unit in ordered)
+    free = sum(max(capacity.free_bytes, 0) for capacity in fleet)
+    held = _find(ordered, fleet, replicas) if need <= free else None
     if held is None:
-        raise _refusal(ordered, fleet, replicas)
+        raise _refusal(ordered, fleet, replicas, need, free)
     return Placement({unit.block: held[unit.block] for unit in ordered})
 
 
@@ -98,6 +99,13 @@ def nearest_fit(
 
 
 Holders = dict[Block, tuple[str, ...]]
+
+
+def _find(units: Sequence[BlockUnit], fleet: Sequence[Capacity], replicas: int) -> Holders | None:
+    held = _lay_on_line(units, fleet, replicas) or _pack(units, fleet, replicas)
+    if held is None and len(units) <= SEARCH_UNITS_MAX:
+        held = _Search(units, fleet, replicas).run()
+    return held
 
 
 def _lay_on_line(
@@ -155,15 +163,16 @@ def _shares(sharing: list[int], free: list[int], left: int) -> Iterator[tuple[in
 def _pack(units: Sequence[BlockUnit], fleet: Sequence[Capacity], replicas: int) -> Holders | None:
     """The largest block first, each copy where most is left, which for equal blocks never fails
     needlessly."""
-    left = {capacity.node: capacity.free_bytes for capacity in fleet}
+    roomiest = [(-capacity.free_bytes, capacity.node) for capacity in fleet]
+    heapq.heapify(roomiest)
     held: Holders = {}
     for unit in sorted(units, key=_largest_first):
-        chosen = sorted(left, key=lambda node: (-left[node], node))[:replicas]
-        if len(chosen) < replicas or left[chosen[-1]] < unit.resident_bytes:
+        chosen = [heapq.heappop(roomiest) for _ in range(min(replicas, len(roomiest)))]
+        if len(chosen) < replicas or -chosen[-1][0] < unit.resident_bytes:
             return None
-        for node in chosen:
-            left[node] -= unit.resident_bytes
-        held[unit.block] = tuple(chosen)
+        for taken, node in chosen:
+            heapq.heappush(roomiest, (taken + unit.resident_bytes, node))
+        held[unit.block] = tuple(node for _, node in chosen)
     return held
 
 
@@ -182,9 +191,6 @@ class _Search:
         self._steps = 0
 
     def run(self) -> Holders | None:
-        sizes = [unit.resident_bytes for unit in self._units]
-        if sum(sizes) * self._replicas > sum(max(free, 0) for free in self._left.values()):
-            return None
         return self._held if self._fill(0) else None
 
     def _fill(self, at: int) -> bool:
@@ -232,9 +238,9 @@ def _largest_first(unit: BlockUnit) -> tuple[int, int, int]:
     return -unit.resident_bytes, unit.block.column, unit.block.row
 
 
-def _refusal(units: Sequence[BlockUnit], fleet: Sequence[Capacity], replicas: int) -> TaskError:
-    need = replicas * sum(unit.resident_bytes for unit in units)
-    free = sum(max(capacity.free_bytes, 0) for capacity in fleet)
+def _refusal(
+    units: Sequence[BlockUnit], fleet: Sequence[Capacity], replicas: int, need: int, free: int
+) -> TaskError:
     largest = min(units, key=_largest_first)
     payload = largest.payload_bytes or largest.resident_bytes
     fit = nearest_fit(fleet, payload, largest.resident_bytes, replicas)
