@@ -9,7 +9,7 @@ already given to each node, or all blocks would go to the node that looked best 
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from compute.partition import Block
 from protocol.errors import ErrorCode, TaskError
@@ -107,7 +107,7 @@ def shard_cost(blocks: Iterable[Block], costs: Mapping[Block, Cost], transpose: 
     load = _Load(transpose)
     for block in blocks:
         load.add(block, costs[block])
-    return load.cost
+    return Cost(load.request_bytes, load.response_bytes, load.macs)
 
 
 def choose_holders(
@@ -121,18 +121,22 @@ def choose_holders(
     Holders that are no candidates are left out; TaskError if a block then has none. Nodes come in
     order of their ids, their blocks in column-major order.
     """
-    by_node = {candidate.node: candidate for candidate in candidates}
+    reachable = {candidate.node for candidate in candidates}
     live = {
-        block: [by_node[node] for node in blocks[block] if node in by_node]
+        block: [node for node in blocks[block] if node in reachable]
         for block in sorted(blocks, key=lambda block: (block.column, block.row))
     }
-    missing = [block for block, holders in live.items() if not holders]
+    missing = [block for block, nodes in live.items() if not nodes]
     if missing:
         raise _unavailable(missing, blocks)
-    spread = _Assignment(transpose)
+    # First each block by itself, which tells how soon the whole can be done; then in runs that keep
+    # to that time, for neighbours share input and output.
+    holding = set().union(*live.values())
+    involved = [candidate for candidate in candidates if candidate.node in holding]
+    spread = _Assignment(involved, transpose)
     spread.deal(live, costs, limit_s=0.0)
     limit_s = spread.last_s * RUN_SLACK
-    runs = _Assignment(transpose)
+    runs = _Assignment(involved, transpose)
     runs.deal(live, costs, limit_s)
     chosen = runs if runs.last_s <= limit_s else spread
     return {node: chosen.blocks[node] for node in sorted(chosen.blocks)}
@@ -176,68 +180,80 @@ class HedgeBudget:
         return True
 
 
-@dataclass(slots=True)
 class _Load:
     """What one node has been given in this decision."""
 
-    transpose: bool
-    cost: Cost = Cost(0, 0, 0)
-    _inputs: set[int] = field(default_factory=set)
-    _outputs: set[int] = field(default_factory=set)
+    def __init__(self, transpose: bool) -> None:
+        self.request_bytes = 0
+        self.response_bytes = 0
+        self.macs = 0
+        self._transpose = transpose
+        self._inputs: set[int] = set()
+        self._outputs: set[int] = set()
 
-    def with_block(self, block: Block, cost: Cost) -> Cost:
+    def with_block(self, block: Block, cost: Cost) -> tuple[int, int, int]:
+        """Bytes to send, bytes to receive and work, if this block came to it."""
         needs, gives = self._ends(block)
-        return Cost(
-            self.cost.request_bytes + (0 if needs in self._inputs else cost.request_bytes),
-            self.cost.response_bytes + (0 if gives in self._outputs else cost.response_bytes),
-            self.cost.macs + cost.macs,
+        return (
+            self.request_bytes + (0 if needs in self._inputs else cost.request_bytes),
+            self.response_bytes + (0 if gives in self._outputs else cost.response_bytes),
+            self.macs + cost.macs,
         )
 
     def add(self, block: Block, cost: Cost) -> None:
-        self.cost = self.with_block(block, cost)
+        self.request_bytes, self.response_bytes, self.macs = self.with_block(block, cost)
         needs, gives = self._ends(block)
         self._inputs.add(needs)
         self._outputs.add(gives)
 
     def _ends(self, block: Block) -> tuple[int, int]:
-        return (block.column, block.row) if self.transpose else (block.row, block.column)
+        return (block.column, block.row) if self._transpose else (block.row, block.column)
 
 
 class _Assignment:
     """Blocks dealt out one after the other."""
 
-    def __init__(self, transpose: bool) -> None:
+    def __init__(self, candidates: Sequence[Candidate], transpose: bool) -> None:
         self.blocks: dict[str, list[Block]] = {}
         self.last_s = 0.0
         """When the last node is expected to be done."""
-        self._transpose = transpose
-        self._loads: dict[str, _Load] = {}
+        self._loads = {candidate.node: _Load(transpose) for candidate in candidates}
+        self._paces = {candidate.node: _pace(candidate) for candidate in candidates}
 
     def deal(
-        self, live: Mapping[Block, list[Candidate]], costs: Mapping[Block, Cost], limit_s: float
+        self,
+        holders: Mapping[Block, Sequence[str]],
+        costs: Mapping[Block, Cost],
+        limit_s: float,
     ) -> None:
         """Each block to the holder that would be done first; a run goes on while its node keeps to
         the limit."""
-        running = ""
-        for block, holders in live.items():
-            times = {one.node: self._done_s(one, block, costs[block]) for one in holders}
-            if running not in times or times[running] > limit_s:
-                running = min(times, key=times.__getitem__)
-            self.last_s = max(self.last_s, times[running])
-            self._load(running).add(block, costs[block])
+        running, done_s = "", 0.0
+        for block, nodes in holders.items():
+            cost = costs[block]
+            if running in nodes:
+                done_s = self._done_s(running, block, cost)
+            if running not in nodes or done_s > limit_s:
+                done_s, _, running = min(
+                    (self._done_s(node, block, cost), rank, node) for rank, node in enumerate(nodes)
+                )
+            self.last_s = max(self.last_s, done_s)
+            self._loads[running].add(block, cost)
             self.blocks.setdefault(running, []).append(block)
 
-    def _done_s(self, candidate: Candidate, block: Block, cost: Cost) -> float:
-        whole = self._load(candidate.node).with_block(block, cost)
-        return completion_s(
-            candidate, whole.request_bytes, whole.response_bytes, whole.macs
-        ).total_s
+    def _done_s(self, node: str, block: Block, cost: Cost) -> float:
+        request_bytes, response_bytes, macs = self._loads[node].with_block(block, cost)
+        start_s, byte_s, mac_s = self._paces[node]
+        return start_s + (request_bytes + response_bytes) * byte_s + macs * mac_s
 
-    def _load(self, node: str) -> _Load:
-        load = self._loads.get(node)
-        if load is None:
-            load = self._loads[node] = _Load(self._transpose)
-        return load
+
+def _pace(candidate: Candidate) -> tuple[float, float, float]:
+    """The estimate is linear in bytes and work: seconds to begin with, per byte and per MAC."""
+    many = 1 << 40
+    start_s = completion_s(candidate, 0, 0, 0).total_s
+    byte_s = (completion_s(candidate, many, 0, 0).total_s - start_s) / many
+    mac_s = (completion_s(candidate, 0, 0, many).total_s - start_s) / many
+    return start_s, byte_s, mac_s
 
 
 def _bandwidth(candidate: Candidate) -> float:
