@@ -78,7 +78,8 @@ def mean_of_conversions(
     With A = exp(-2 pi^2 sigma^2), keeping the first harmonic of the rounding error's Fourier series:
         mean     = v - A/pi sin(2 pi v)
         variance = sigma^2 + 1/12 - A (1/pi^2 + 4 sigma^2) cos(2 pi v) - (A/pi sin(2 pi v))^2
-    and the mean of many is normal with variance / reads. `normal` (M, n) is standard normal; sigma broadcasts.
+    and the mean of many is normal with variance / reads. `normal` is standard normal, shaped like the currents;
+    sigma broadcasts.
     """
     damping = np.exp(np.float32(-2.0 * np.pi**2) * sigma * sigma)
     phase = np.float32(2.0 * np.pi) * current

@@ -149,7 +149,9 @@ def _read_tile_row(
     value = np.zeros((len(x), side.outputs), np.float32)
     for index, each in enumerate(drives):
         part = currents.rows(index * len(x), (index + 1) * len(x))
-        value += acquire(part, reads if index == 0 else 1, device, dice) * each.step
+        got = acquire(part, reads if index == 0 else 1, device, dice)
+        got *= each.step[:, :, None]
+        value += got.reshape(len(x), -1)[:, : side.outputs]
     return _cost(value, variance, reads, len(drives), conductance.shape, device)
 
 
@@ -158,11 +160,11 @@ class Currents:
     """What stands at the outputs of a tile row, in DAC codes times the conductance window."""
 
     current: Matrix
-    """(M, outputs), without noise."""
+    """(M, output tiles, 128), without noise; outputs that the last tile does not use are zero."""
     adc_step: Matrix
-    """(M, output tiles), zero without an ADC."""
+    """(M, output tiles, 1), zero without an ADC."""
     sigma: Matrix
-    """(M, 1), read noise of one reading."""
+    """(M, 1, 1), read noise of one reading."""
 
     def rows(self, start: int, stop: int) -> "Currents":
         return Currents(self.current[start:stop], self.adc_step[start:stop], self.sigma[start:stop])
@@ -170,11 +172,14 @@ class Currents:
 
 def sense(codes: Matrix, conductance: Matrix, device: DeviceModel) -> Currents:
     """Drive codes (M, width) into (width, outputs) and set each array's ADC range by its peak current."""
-    current = codes @ conductance
-    norm = np.sqrt(np.einsum("ij,ij->i", codes, codes))[:, None]
+    outputs = conductance.shape[1]
+    tiles = -(-outputs // TILE_SIDE)
+    currents = np.zeros((len(codes), tiles * TILE_SIDE), np.float32)
+    np.matmul(codes, conductance, out=currents[:, :outputs])
+    current = currents.reshape(len(codes), tiles, TILE_SIDE)
+    norm = np.sqrt(np.einsum("ij,ij->i", codes, codes))[:, None, None]
     sigma = norm * np.float32(math.sqrt(2.0) * device.cell_noise)
-    tiles = np.arange(0, current.shape[1], TILE_SIDE)
-    peak = np.maximum.reduceat(np.abs(current), tiles, axis=1)
+    peak = np.maximum(current.max(axis=2, keepdims=True), -current.min(axis=2, keepdims=True))
     if device.adc_bits is None or device.dac_bits is None:
         return Currents(current, np.zeros_like(peak), sigma)
     peak += np.float32(HEADROOM_SIGMA) * sigma
@@ -186,25 +191,23 @@ def sense(codes: Matrix, conductance: Matrix, device: DeviceModel) -> Currents:
 def acquire(
     currents: Currents, reads: int, device: DeviceModel, dice: np.random.Generator
 ) -> Matrix:
-    """The mean of `reads` noisy conversions of each current, in the currents' unit."""
+    """The mean of `reads` noisy conversions of each current, in the same unit and shape."""
     current, sigma = currents.current, currents.sigma
     if device.adc_bits is None or device.dac_bits is None:
         if not sigma.any():
-            return current
+            return current.copy()
         normal = dice.standard_normal(current.shape, np.float32)
         return current + normal * (sigma / np.float32(math.sqrt(reads)))
-    step = _spread(currents.adc_step, current.shape[1])
-    in_steps = current / step
+    in_steps = current / currents.adc_step
     noise = sigma / currents.adc_step
     if reads > 1:
         noise = np.maximum(noise, np.float32(DITHER_LSB))
-    noise = _spread(noise, current.shape[1])
     if reads > ONE_BY_ONE_MAX:
         normal = dice.standard_normal(current.shape, np.float32)
         mean = mean_of_conversions(in_steps, noise, reads, normal, device.adc_bits)
     else:
         mean = _mean_one_by_one(in_steps, noise, reads, dice, device.adc_bits)
-    mean *= step
+    mean *= currents.adc_step
     return mean
 
 
@@ -221,17 +224,12 @@ def _mean_one_by_one(
     return total
 
 
-def _spread(per_tile: Matrix, outputs: int) -> Matrix:
-    """(M, output tiles) to (M, outputs)."""
-    return np.repeat(per_tile, TILE_SIDE, axis=1)[:, :outputs]
-
-
 def _read_noise(side: Side, currents: Currents, drives: list[Drive]) -> ReadNoise:
     """Rounding spreads over one step (variance 1/12); dither joins in where readings are averaged."""
     step = np.concatenate([each.step for each in drives]).astype(np.float64)
     scale = step**2 * side.scale_squares
-    rounding = currents.adc_step.astype(np.float64) ** 2
-    cells = currents.sigma.astype(np.float64) ** 2
+    rounding = currents.adc_step[:, :, 0].astype(np.float64) ** 2
+    cells = currents.sigma[:, :, 0].astype(np.float64) ** 2
     single = scale * (cells + rounding / 12.0)
     dithered = scale * (np.maximum(cells, DITHER_LSB**2 * rounding) + rounding / 12.0)
     coarse = len(drives[0].codes)

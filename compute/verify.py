@@ -80,7 +80,7 @@ def apply_sketch(x: Matrix, sketch: Matrix64) -> Matrix64:
     return product
 
 
-def project(y: Matrix, seed: int, side: Side) -> Matrix64:
+def project(y: Matrix | Matrix64, seed: int, side: Side) -> Matrix64:
     """Y R: the answer (M, N) seen through the probes, (M, 16). `side` is "columns" for X W, "rows" for X W^T."""
     product = np.zeros((y.shape[0], SKETCH_WIDTH))
     for index, (start, stop) in enumerate(spans(y.shape[1], BLOCK_SIDE)):
@@ -88,7 +88,7 @@ def project(y: Matrix, seed: int, side: Side) -> Matrix64:
     return product
 
 
-def _add_product(total: Matrix64, left: Matrix, right: Matrix64) -> None:
+def _add_product(total: Matrix64, left: Matrix | Matrix64, right: Matrix64) -> None:
     for start, stop in spans(len(left), PANEL_ROWS):
         total[start:stop] += left[start:stop].astype(np.float64) @ right
 
@@ -165,18 +165,25 @@ def absolute_shares(tolerance: float, weights: Sequence[float], rows_m: int) -> 
     Two conditions, the stricter counts: the plain sum of shares is at most the tolerance, so that even errors
     that all point one way stay inside; and independent errors, which add in squares, pass the check.
     """
-    total = math.fsum(weights)
-    square = math.sqrt(math.fsum(weight * weight for weight in weights))
+    parts = _relative(weights)
+    total = math.fsum(parts)
     if total == 0.0:
-        return [0.0] * len(weights)
-    unit = tolerance * min(1.0 / total, 1.0 / (safety_factor(rows_m) * square))
-    return [unit * weight for weight in weights]
+        return parts
+    unit = tolerance * min(1.0 / total, 1.0 / (safety_factor(rows_m) * math.hypot(*parts)))
+    return [unit * part for part in parts]
 
 
 def split_share(share: float, weights: Sequence[float]) -> list[float]:
     """Cut one holder's share among its blocks, whose errors are independent and so add in squares."""
-    square = math.sqrt(math.fsum(weight * weight for weight in weights))
-    return [share * weight / square if square > 0.0 else 0.0 for weight in weights]
+    parts = _relative(weights)
+    square = math.hypot(*parts)
+    return [share * part / square if square > 0.0 else 0.0 for part in parts]
+
+
+def _relative(weights: Sequence[float]) -> list[float]:
+    """To the largest, so that no square is too large or too small for a float."""
+    largest = max(weights, default=0.0)
+    return [weight / largest if largest > 0.0 else 0.0 for weight in weights]
 
 
 @lru_cache(maxsize=64)
