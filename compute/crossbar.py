@@ -127,7 +127,7 @@ def _read_tile_row(
     conductance: Matrix,
     x: Matrix,
     budget: VarianceBudget | None,
-    dice: np.random.Generator,
+    dice: "np.random.Generator",
 ) -> Reading | None:
     """One tile row (width, outputs) driven by x (M, width). Values are without the output scale."""
     energy = energy_of(x)
@@ -189,7 +189,7 @@ def sense(codes: Matrix, conductance: Matrix, device: DeviceModel) -> Currents:
 
 
 def acquire(
-    currents: Currents, reads: int, device: DeviceModel, dice: np.random.Generator
+    currents: Currents, reads: int, device: DeviceModel, dice: "np.random.Generator"
 ) -> Matrix:
     """The mean of `reads` noisy conversions of each current, in the same unit and shape."""
     current, sigma = currents.current, currents.sigma
@@ -212,7 +212,7 @@ def acquire(
 
 
 def _mean_one_by_one(
-    current: Matrix, sigma: Matrix, reads: int, dice: np.random.Generator, bits: int
+    current: Matrix, sigma: Matrix, reads: int, dice: "np.random.Generator", bits: int
 ) -> Matrix:
     total = np.zeros_like(current)
     for _ in range(reads):

@@ -3,6 +3,9 @@
 A `DeviceModel` is one resistive memory cell (conductance window, how badly it is written, how noisily it is
 read) with the converters at the edges of its array and what each operation costs. Chance is drawn from counted
 Philox streams, keyed by what is being done, so that a run does not depend on how many threads there are.
+
+Here and where it is used, `np.random.Generator` stands in quotes: naming it would load numpy.random, 3 MiB that a
+node has no use for until it holds weights.
 """
 
 import difflib
@@ -88,6 +91,6 @@ def stream_key(*what: object) -> int:
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=16).digest(), "little")
 
 
-def stream(key: int, index: int) -> np.random.Generator:
+def stream(key: int, index: int) -> "np.random.Generator":
     """The index-th stream under a key; streams never overlap, and none has to be drawn before another."""
     return np.random.Generator(np.random.Philox(key=key, counter=index << 192))

@@ -138,7 +138,7 @@ def column_scale(weights: Matrix, device: DeviceModel) -> Matrix:
     return scale
 
 
-def write_cells(wanted: Matrix, device: DeviceModel, dice: np.random.Generator) -> Matrix:
+def write_cells(wanted: Matrix, device: DeviceModel, dice: "np.random.Generator") -> Matrix:
     """What the pairs hold after being written to `wanted` (h, n) in [-1, 1], in shares of the window."""
     if not device.programming_noise_us:
         return wanted.copy()
@@ -147,7 +147,7 @@ def write_cells(wanted: Matrix, device: DeviceModel, dice: np.random.Generator) 
     return positive
 
 
-def _write(level: Matrix, device: DeviceModel, dice: np.random.Generator) -> Matrix:
+def _write(level: Matrix, device: DeviceModel, dice: "np.random.Generator") -> Matrix:
     """Cells told to hold `level` in [0, 1] of the window; noise cannot push one out of it. In place."""
     conductance_us = level
     conductance_us *= np.float32(device.window_us)
