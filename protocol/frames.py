@@ -1,0 +1,262 @@
+"""Frames: how anything travels on a link between two nodes.
+
+    byte   0      1     2      3      4       8            12         16    20       24
+           ver    type  flags  class  stream  header_len   body_len   aux   crc32c | header | body
+           u8     u8    u8     u8     u32     u32          u32        u32   u32
+
+Little-endian. The CRC-32C covers the first 20 bytes and the header; bodies are covered by TLS and
+by content ids. Headers are MessagePack (`protocol.codec`), opaque here. Only DATA carries a body,
+and a tensor of any size is a run of DATA frames on one stream, the last one flagged END. `aux` is
+the number of bytes granted in a CREDIT.
+
+The decoder touches no socket. Its owner asks it where the next bytes shall go (`get_buffer`), puts
+them there and says how many came (`buffer_updated`). Prefixes and headers go to a scratch that is
+used again and again; bodies go to where the `sink` wants them, so a tensor lands in its final place
+without a copy. Every limit is checked before anything is kept.
+"""
+
+import struct
+from collections.abc import Callable, Iterator
+from enum import IntEnum
+
+import msgspec
+from crc32c import crc32c
+
+from protocol.errors import PeerError
+from protocol.limits import BODY_BYTES_MAX, HEADER_BYTES_MAX
+
+FRAME_VERSION = 1
+PREFIX_BYTES = 24
+SCRATCH_BYTES = PREFIX_BYTES + HEADER_BYTES_MAX
+"""Holds the largest frame without its body."""
+
+CHECKED_BYTES = 20
+_CHECKED = struct.Struct("<BBBBIIII")
+_PREFIX = struct.Struct("<BBBBIIIII")
+_CRC = struct.Struct("<I")
+
+
+class FrameType(IntEnum):
+    HELLO = 1
+    REQ = 2
+    RES = 3
+    ERR = 4
+    DATA = 5
+    CREDIT = 6
+    CANCEL = 7
+    PROGRESS = 8
+    PING = 9
+    PONG = 10
+    GOAWAY = 11
+
+
+class TrafficClass(IntEnum):
+    """The lower goes first."""
+
+    CONTROL = 0
+    GOSSIP = 1
+    RPC = 2
+    BULK = 3
+
+
+CRITICAL = 1
+"""Flag: whoever does not know this type must not go on. Without it, unknown types are skipped."""
+
+END = 2
+"""Flag: the last DATA frame of a body."""
+
+_TYPES = {int(kind): kind for kind in FrameType}
+_CLASSES = {int(klass): klass for klass in TrafficClass}
+
+
+class FrameError(PeerError):
+    """Bytes that are no frame. Where the next one begins is not known: the connection ends."""
+
+
+class Frame(msgspec.Struct, frozen=True, gc=False):
+    """A frame without a body."""
+
+    type: FrameType
+    klass: TrafficClass
+    stream: int
+    header: bytes = b""
+    aux: int = 0
+    flags: int = 0
+
+
+class BodyPart(msgspec.Struct, frozen=True, gc=False):
+    """One DATA frame's body lies in its place, whole."""
+
+    stream: int
+    nbytes: int
+    end: bool
+
+
+Event = Frame | BodyPart
+
+Sink = Callable[[int, int], memoryview | None]
+"""(stream, nbytes) -> memory of exactly nbytes for the next DATA of this stream, or None to skip
+it. It may raise PeerError to say that this body was not allowed to come."""
+
+
+def encode_frame(frame: Frame) -> bytes:
+    """Prefix and header of a frame without a body."""
+    assert frame.type is not FrameType.DATA, "bodies go through encode_data_prefix"
+    return _encode(frame.type, frame.flags, frame.klass, frame.stream, frame.header, 0, frame.aux)
+
+
+def encode_data_prefix(stream: int, body_bytes: int, *, end: bool) -> bytes:
+    """The 24 bytes that go before `body_bytes` of a body."""
+    assert body_bytes <= BODY_BYTES_MAX, f"{body_bytes} bytes in one DATA frame"
+    return _encode(FrameType.DATA, END if end else 0, TrafficClass.BULK, stream, b"", body_bytes, 0)
+
+
+def _encode(
+    kind: int, flags: int, klass: int, stream: int, header: bytes, body_bytes: int, aux: int
+) -> bytes:
+    assert len(header) <= HEADER_BYTES_MAX, f"header of {len(header)} bytes"
+    checked = _CHECKED.pack(FRAME_VERSION, kind, flags, klass, stream, len(header), body_bytes, aux)
+    crc = crc32c(checked)
+    if header:
+        crc = crc32c(header, crc)
+    return checked + _CRC.pack(crc) + header
+
+
+class FrameDecoder:
+    """Bytes in, frames out; the same frames however the bytes were cut."""
+
+    def __init__(self, sink: Sink) -> None:
+        self.skipped_frames = 0
+        """Frames of types that this version does not know."""
+        self.skipped_bytes = 0
+        """Body bytes that nobody wanted any more."""
+        self.frames = 0
+        """Prefixes read so far. While it stands still and `partial` is true, a frame is hanging."""
+        self.bodies_due = False
+        """Set by the owner while bodies are expected: then prefixes are read alone, so that a body
+        need not pass through the scratch. One more short read a frame, one copy of 64 KiB less."""
+        self._sink = sink
+        self._scratch = bytearray(SCRATCH_BYTES)
+        self._view = memoryview(self._scratch)
+        self._start = 0
+        self._end = 0
+        self._target: memoryview | None = None
+        self._left = 0
+        self._part: BodyPart | None = None
+
+    @property
+    def partial(self) -> bool:
+        """A prefix or header has begun to come and is not whole."""
+        return self._end > self._start
+
+    @property
+    def between_frames(self) -> bool:
+        return not self._left and not self.partial
+
+    def abandon(self, stream: int) -> None:
+        """Write nothing more into the memory of this stream, not even the rest of a frame."""
+        if self._left and self._part is not None and self._part.stream == stream:
+            self._target = self._part = None
+
+    def get_buffer(self, _sizehint: int) -> memoryview:
+        """Where the next bytes shall go; never empty."""
+        if self._left:
+            if self._target is None:
+                return self._view[: min(self._left, SCRATCH_BYTES)]
+            return self._target[-self._left :]
+        if self._start:
+            waiting = self._end - self._start
+            self._scratch[:waiting] = self._scratch[self._start : self._end]
+            self._start, self._end = 0, waiting
+        if self.bodies_due and self._end < PREFIX_BYTES:
+            return self._view[self._end : PREFIX_BYTES]
+        return self._view[self._end :]
+
+    def buffer_updated(self, nbytes: int) -> Iterator[Event]:
+        """What the `nbytes` just put into `get_buffer()` complete; must be iterated to its end.
+
+        Raises FrameError, or what the sink raised, after the events that came before it; then the
+        decoder is of no more use.
+        """
+        if self._left:
+            self._left -= nbytes
+            if self._target is None:
+                self.skipped_bytes += nbytes
+            if not self._left and self._part is not None:
+                yield self._part
+            return
+        self._end += nbytes
+        while (length := self._frame_length()) is not None:
+            event = self._take(length)
+            if event is not None:
+                yield event
+            if self._left:
+                break
+
+    def _frame_length(self) -> int | None:
+        """Of the prefix and header in the scratch, once they are whole."""
+        waiting = self._end - self._start
+        if waiting < PREFIX_BYTES:
+            return None
+        version = self._scratch[self._start]
+        if version != FRAME_VERSION:
+            raise FrameError(f"frame of version {version}; this node speaks {FRAME_VERSION}")
+        (header_bytes,) = _CRC.unpack_from(self._scratch, self._start + 8)
+        if header_bytes > HEADER_BYTES_MAX:
+            raise FrameError(f"header of {header_bytes} bytes; at most {HEADER_BYTES_MAX}")
+        length: int = PREFIX_BYTES + header_bytes
+        return length if waiting >= length else None
+
+    def _take(self, length: int) -> Event | None:
+        start, self._start = self._start, self._start + length
+        self.frames += 1
+        _, kind, flags, klass, stream, header_bytes, body_bytes, aux, crc = _PREFIX.unpack_from(
+            self._scratch, start
+        )
+        header = bytes(self._view[start + PREFIX_BYTES : self._start]) if header_bytes else b""
+        computed = crc32c(self._view[start : start + CHECKED_BYTES])
+        if (crc32c(header, computed) if header else computed) != crc:
+            raise FrameError("prefix or header damaged: the CRC does not fit")
+        if body_bytes > BODY_BYTES_MAX:
+            raise FrameError(f"body of {body_bytes} bytes in one frame; at most {BODY_BYTES_MAX}")
+        known = _TYPES.get(kind)
+        if known is None:
+            self._skip(kind, flags, body_bytes)
+            return None
+        if known is FrameType.DATA:
+            return self._begin_body(stream, header_bytes, body_bytes, bool(flags & END))
+        if body_bytes:
+            raise FrameError(f"{known.name} with a body of {body_bytes} bytes; only DATA has one")
+        if klass not in _CLASSES:
+            raise FrameError(f"{known.name} of class {klass}; classes are 0 to {max(_CLASSES)}")
+        return Frame(known, _CLASSES[klass], stream, header, aux, flags)
+
+    def _skip(self, kind: int, flags: int, body_bytes: int) -> None:
+        if flags & CRITICAL:
+            raise FrameError(f"critical frame of type {kind}, which this node does not know")
+        self.skipped_frames += 1
+        self._place(None, body_bytes, None)
+
+    def _begin_body(
+        self, stream: int, header_bytes: int, body_bytes: int, end: bool
+    ) -> Event | None:
+        if header_bytes:
+            raise FrameError(f"DATA with a header of {header_bytes} bytes; it has none")
+        target = self._sink(stream, body_bytes)
+        if target is None:
+            return self._place(None, body_bytes, None)
+        assert target.nbytes == body_bytes, f"sink gave {target.nbytes} bytes for {body_bytes}"
+        return self._place(target, body_bytes, BodyPart(stream, body_bytes, end))
+
+    def _place(
+        self, target: memoryview | None, body_bytes: int, part: BodyPart | None
+    ) -> Event | None:
+        """Take what the scratch holds of the body; the rest goes straight into the target."""
+        here = min(body_bytes, self._end - self._start)
+        if target is None:
+            self.skipped_bytes += here
+        else:
+            target[:here] = self._view[self._start : self._start + here]
+        self._start += here
+        self._target, self._left, self._part = target, body_bytes - here, part
+        return None if self._left else part
