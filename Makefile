@@ -1,0 +1,62 @@
+# Needs python3 >= 3.11 with venv and pip, and make. Everything else is set up in .venv, pinned by
+# requirements.lock. `make PYTHON=python3.12 ...` takes another interpreter.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help setup test lint types imports unit demo bench lock clean
+
+help: ## This list
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 10
+
+setup: $(READY) ## Make .venv with the pinned packages and this project in it
+
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "sedma needs Python 3.11 or newer; $(PYTHON) is" \
+			"$$($(PYTHON) --version 2>&1 || echo missing)." \
+			"Write: make PYTHON=python3.11 $(MAKECMDGOALS)" >&2; exit 1; }
+	@$(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+		|| $(PYTHON) -m venv --clear $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+		--require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+		--no-deps --no-build-isolation -e .
+	@touch $@
+
+test: lint types imports unit ## Everything that must hold: lint, types, import rules, tests
+
+lint: $(READY) ## ruff: rules and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(READY) ## mypy --strict
+	$(BIN)/mypy
+
+imports: $(READY) ## import-linter: who may import whom
+	$(BIN)/lint-imports
+
+unit: $(READY) ## pytest
+	$(BIN)/python -m pytest
+
+demo: $(READY) ## A photograph through four daemons; writes demo/report.html
+	$(BIN)/sedma-node demo
+
+bench: $(READY) ## The figures of the README, as JSON lines
+	@for script in $$(ls bench/*.py | grep -v '/_'); do \
+		echo "== $$script" >&2; $(BIN)/python $$script || exit 1; done
+
+lock: $(READY) ## Pin the newest packages that fit (needs a package index)
+	$(PYTHON) -m venv --clear $(VENV)/lock
+	$(VENV)/lock/bin/python -m pip install --quiet pip-tools
+	$(VENV)/lock/bin/pip-compile --quiet --upgrade --all-extras --generate-hashes --strip-extras \
+		--allow-unsafe --no-header --no-emit-index-url --no-emit-find-links \
+		--output-file requirements.lock pyproject.toml
+
+clean: ## Remove what was made here
+	rm -rf $(VENV) demo dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis \
+		.import_linter_cache .coverage htmlcov
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
