@@ -1,0 +1,339 @@
+"""The one implementation of `Link`, over whatever asyncio offers as a transport.
+
+It hands the transport its own memory to read into, so a body goes from the kernel (or from OpenSSL)
+to its final place. Sending, it gives the transport a slice at a time and waits while anything is left
+in the transport's buffer: a tensor handed over whole costs its size in memory once more, and over TLS
+eight times the time.
+"""
+
+import asyncio
+import ssl
+from asyncio import Future
+from collections.abc import Callable
+
+from node.runtime.bodies import IncomingBodies, OutgoingBodies
+from node.runtime.links import (
+    CLOSE_S,
+    PARTIAL_FRAME_S,
+    QUEUE_BYTES_MAX,
+    Link,
+    LinkClosed,
+    LinkListener,
+    StreamCancelled,
+)
+from protocol import codec
+from protocol.errors import PeerError, SedmaError
+from protocol.frames import (
+    BodyPart,
+    Event,
+    Frame,
+    FrameDecoder,
+    FrameType,
+    TrafficClass,
+    encode_data_prefix,
+    encode_frame,
+)
+from protocol.limits import TEXT_BYTES_MAX
+from protocol.messages import Goodbye
+
+CREDIT_BYTES_MAX = 2**32 - 1
+"""What one CREDIT frame can carry."""
+
+SLICES_PER_TURN = 4
+"""A peer that reads as fast as we write must not keep the loop from everybody else."""
+
+OnLink = Callable[[Link], LinkListener]
+"""Told of each new link before anything comes in on it; answers who shall hear it."""
+
+Identify = Callable[[ssl.SSLObject], str | None]
+"""The node id that the certificate on the other side proves, None without a certificate."""
+
+
+class FrameLink(asyncio.BufferedProtocol):
+    """See `Link` for what its public methods promise."""
+
+    def __init__(self, on_link: OnLink, *, dialed: bool, identify: Identify | None = None) -> None:
+        self.dialed = dialed
+        self.peer: str | None = None
+        self.local = self.remote = ""
+        self.bytes_in = self.bytes_out = 0
+        self.closing = False
+        self.fault: PeerError | None = None
+        self.error: Exception | None = None
+        self._on_link = on_link
+        self._identify = identify
+        self._loop = asyncio.get_running_loop()
+        self._decoder = FrameDecoder(self._target)
+        self._outgoing = OutgoingBodies()
+        self._incoming = IncomingBodies()
+        self._sending: dict[int, Future[None]] = {}
+        self._draining: list[tuple[Future[None], SedmaError | None]] = []
+        self._queue: list[bytes] = []
+        self._flush_due = False
+        self._paused = False
+        self._reason: str | None = None
+        self._partial_timer: asyncio.TimerHandle | None = None
+        self._close_timer: asyncio.TimerHandle | None = None
+        self._gone = asyncio.Event()
+
+    # -- what the layer above calls ----------------------------------------------------------------
+
+    def send(self, frame: Frame) -> None:
+        if not self.closing:
+            self._queue.append(encode_frame(frame))
+            self._flush_soon()
+
+    def send_body(self, stream: int, body: memoryview) -> "Future[None]":
+        future: Future[None] = self._loop.create_future()
+        if self.closing:
+            future.set_exception(LinkClosed(self._reason or "the link is closing"))
+            return future
+        self._outgoing.add(stream, _as_bytes(body))
+        self._sending[stream] = future
+        future.add_done_callback(lambda done: self._sender_left(stream, done))
+        return future
+
+    def expect_body(self, stream: int, into: memoryview) -> None:
+        if self.closing:
+            return
+        memory = _as_bytes(into)
+        self._incoming.expect(stream, memory)
+        self._decoder.bodies_due = True
+        for start in range(0, memory.nbytes, CREDIT_BYTES_MAX):
+            granted = min(CREDIT_BYTES_MAX, memory.nbytes - start)
+            self._control(FrameType.CREDIT, stream, aux=granted)
+
+    def cancel(self, stream: int) -> None:
+        if self.closing:
+            return
+        self._forget_outgoing(stream, "cancelled here")
+        self._incoming.give_up(stream)
+        self._forget_incoming(stream)
+        self._control(FrameType.CANCEL, stream)
+
+    def close(self, reason: str) -> None:
+        if self.closing:
+            return
+        goodbye = codec.encode(Goodbye(reason=reason[:TEXT_BYTES_MAX]))
+        self._control(FrameType.GOAWAY, 0, header=goodbye)
+        self._write(b"".join(self._queue))
+        self._stop(reason)
+
+    async def closed(self) -> None:
+        await self._gone.wait()
+
+    # -- what the transport calls ------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        self.local = _address(transport.get_extra_info("sockname"))
+        self.remote = _address(transport.get_extra_info("peername"))
+        ssl_object = transport.get_extra_info("ssl_object")
+        # Anything left unsent pauses us, and nothing left resumes us: then a slice's memory is free
+        # whenever we are not paused. TLS transports pause at the mark, all others above it.
+        transport.set_write_buffer_limits(high=0 if ssl_object is None else 1, low=0)
+        if ssl_object is not None and self._identify is not None:
+            self.peer = self._identify(ssl_object)
+        self._listener = self._on_link(self)
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        if self.closing:
+            return memoryview(bytearray(max(sizehint, 4096)))
+        return self._decoder.get_buffer(sizehint)
+
+    def buffer_updated(self, nbytes: int) -> None:
+        if self.closing:
+            return
+        self.bytes_in += nbytes
+        try:
+            for event in self._decoder.buffer_updated(nbytes):
+                self._handle(event)
+                if self.closing:
+                    return
+        except PeerError as wrong:
+            self.fault = wrong
+            self.close(str(wrong))
+            return
+        if self._partial_timer is None and self._decoder.partial:
+            self._watch_partial()
+
+    def eof_received(self) -> None:
+        """Without a GOAWAY before it; the transport closes itself."""
+
+    def pause_writing(self) -> None:
+        self._paused = True
+
+    def resume_writing(self) -> None:
+        self._paused = False
+        draining, self._draining = self._draining, []
+        for future, error in draining:
+            _settle(future, error)
+        if self._outgoing.ready or self._queue:
+            self._flush_soon()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.closing = True
+        self.error = exc
+        for timer in (self._partial_timer, self._close_timer):
+            if timer is not None:
+                timer.cancel()
+        reason = self._reason or self._loss(exc)
+        futures = [*self._sending.values(), *(future for future, _ in self._draining)]
+        self._sending.clear()
+        self._draining.clear()
+        self._outgoing.clear()
+        self._incoming.clear()
+        for future in futures:
+            _settle(future, LinkClosed(reason))
+        self._gone.set()
+        self._listener.link_lost(self, reason)
+
+    # -- coming in ---------------------------------------------------------------------------------
+
+    def _target(self, stream: int, nbytes: int) -> memoryview | None:
+        return self._incoming.target(stream, nbytes)
+
+    def _handle(self, event: Event) -> None:
+        if isinstance(event, BodyPart):
+            self._part_arrived(event)
+            return
+        match event.type:
+            case FrameType.CREDIT:
+                self._outgoing.grant(event.stream, event.aux)
+                self._flush_soon()
+            case FrameType.CANCEL:
+                self._peer_cancelled(event.stream)
+                self._listener.frame_received(self, event)
+            case FrameType.GOAWAY:
+                self._stop(codec.decode(Goodbye, event.header).reason)
+            case _:
+                self._listener.frame_received(self, event)
+
+    def _part_arrived(self, part: BodyPart) -> None:
+        if not self._incoming.arrived(part):
+            return
+        size, missing = self._incoming.finish(part.stream)
+        self._decoder.bodies_due = bool(self._incoming)
+        if missing:
+            reason = f"the body ended {missing} bytes short of {size}"
+            self._listener.body_failed(self, part.stream, reason)
+        else:
+            self._listener.body_received(self, part.stream)
+
+    def _peer_cancelled(self, stream: int) -> None:
+        self._forget_outgoing(stream, "cancelled by the peer")
+        if stream in self._incoming:
+            self._incoming.finish(stream)
+            self._forget_incoming(stream)
+            self._listener.body_failed(self, stream, "cancelled by the peer")
+
+    def _forget_incoming(self, stream: int) -> None:
+        self._decoder.abandon(stream)
+        self._decoder.bodies_due = bool(self._incoming)
+
+    def _watch_partial(self) -> None:
+        self._partial_timer = self._loop.call_later(
+            PARTIAL_FRAME_S, self._judge_partial, self._decoder.frames
+        )
+
+    def _judge_partial(self, frames: int) -> None:
+        self._partial_timer = None
+        if self.closing or not self._decoder.partial:
+            return
+        if self._decoder.frames != frames:
+            self._watch_partial()
+            return
+        self.fault = PeerError(f"a frame did not come whole within {PARTIAL_FRAME_S:g} s")
+        self.close(str(self.fault))
+
+    # -- going out ---------------------------------------------------------------------------------
+
+    def _control(self, kind: FrameType, stream: int, *, header: bytes = b"", aux: int = 0) -> None:
+        self.send(Frame(kind, TrafficClass.CONTROL, stream, header, aux))
+
+    def _flush_soon(self) -> None:
+        if not self._flush_due:
+            self._flush_due = True
+            self._loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._flush_due = False
+        if self.closing:
+            return
+        if self._queue:
+            waiting = self._transport.get_write_buffer_size()
+            if waiting > QUEUE_BYTES_MAX:
+                self.close(f"{waiting} bytes wait because the peer does not read")
+                return
+            frames, self._queue = self._queue, []
+            self._write(b"".join(frames))
+        for _ in range(SLICES_PER_TURN):
+            if self._paused or not self._send_slice():
+                return
+        self._flush_soon()
+
+    def _write(self, data: bytes) -> None:
+        self.bytes_out += len(data)
+        self._transport.write(data)
+
+    def _send_slice(self) -> bool:
+        piece = self._outgoing.next_slice()
+        if piece is None:
+            return False
+        prefix = encode_data_prefix(piece.stream, piece.body.nbytes, end=piece.end)
+        self.bytes_out += len(prefix) + piece.body.nbytes
+        self._transport.writelines((prefix, piece.body))
+        if piece.end:
+            self._release(self._sending.pop(piece.stream), None)
+        return True
+
+    def _release(self, future: Future[None], error: SedmaError | None) -> None:
+        """Let a sender go, as soon as the transport holds none of its memory."""
+        if self._paused:
+            self._draining.append((future, error))
+        else:
+            _settle(future, error)
+
+    def _forget_outgoing(self, stream: int, reason: str) -> None:
+        if stream in self._outgoing:
+            self._outgoing.remove(stream)
+            self._release(self._sending.pop(stream), StreamCancelled(reason))
+
+    def _sender_left(self, stream: int, done: "Future[None]") -> None:
+        if done.cancelled() and self._sending.get(stream) is done:
+            self.cancel(stream)
+
+    # -- the end -----------------------------------------------------------------------------------
+
+    def _stop(self, reason: str) -> None:
+        self.closing = True
+        self._reason = reason
+        self._transport.close()
+        self._close_timer = self._loop.call_later(CLOSE_S, self._transport.abort)
+
+    def _loss(self, exc: Exception | None) -> str:
+        where = "" if self._decoder.between_frames else " in the middle of a frame"
+        if exc is None:
+            return f"the peer closed the connection{where}"
+        return f"connection lost{where}: {exc}"
+
+
+def _settle(future: "Future[None]", error: SedmaError | None) -> None:
+    if future.done():
+        return
+    if error is None:
+        future.set_result(None)
+    else:
+        future.set_exception(error)
+
+
+def _as_bytes(view: memoryview) -> memoryview:
+    return view if view.format == "B" and view.ndim == 1 else view.cast("B")
+
+
+def _address(name: object) -> str:
+    if isinstance(name, tuple):
+        host, port = name[0], name[1]
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    return str(name)
