@@ -1,0 +1,125 @@
+"""The settings as structs, and the file that shows them."""
+
+import ast
+import inspect
+import os
+import tomllib
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from node import config
+from node.config import MeshConfig, Resolved, Settings, ShareConfig, hand_over, host_port
+from protocol.errors import ConfigError
+
+SHOWN = Path(__file__).parents[2] / "sedma-node.toml"
+
+
+def explanations() -> dict[tuple[str, str], str]:
+    """First line of the docstring under each key, by struct and key."""
+    return {
+        (node.name, key.target.id): str(text.value.value).strip().splitlines()[0]
+        for node in ast.parse(inspect.getsource(config)).body
+        if isinstance(node, ast.ClassDef)
+        for key, text in zip(node.body, node.body[1:], strict=False)
+        if isinstance(key, ast.AnnAssign)
+        and isinstance(key.target, ast.Name)
+        and isinstance(text, ast.Expr)
+        and isinstance(text.value, ast.Constant)
+    }
+
+
+def shown() -> dict[str, dict[str, tuple[str, bool, str]]]:
+    """section -> key -> (value as written, commented out, line above)."""
+    tables: dict[str, dict[str, tuple[str, bool, str]]] = {}
+    above = ""
+    for line in SHOWN.read_text().splitlines():
+        if line.startswith("["):
+            section = tables.setdefault(line.strip("[]"), {})
+        elif " = " in line:
+            key, value = line.removeprefix("# ").split(" = ", 1)
+            section[key] = (value, line.startswith("#"), above.removeprefix("# "))
+        above = line
+    return tables
+
+
+def test_the_file_shows_every_key_with_its_default_and_its_explanation() -> None:
+    told = explanations()
+    expected = {
+        section.name: {
+            key.name: (key.default, told[section.type.__name__, key.name])
+            for key in msgspec.structs.fields(section.type)
+        }
+        for section in msgspec.structs.fields(Settings)
+    }
+    found = {
+        section: {
+            key: (None if commented else _as_default(value), text)
+            for key, (value, commented, text) in keys.items()
+        }
+        for section, keys in shown().items()
+    }
+    assert found == expected
+    assert msgspec.convert(tomllib.loads(SHOWN.read_text()), Settings) == Settings()
+
+
+def _as_default(value: str) -> object:
+    parsed = tomllib.loads(f"x = {value}")["x"]
+    return tuple(parsed) if isinstance(parsed, list) else parsed
+
+
+def test_the_examples_of_keys_without_a_default_can_be_switched_on() -> None:
+    lines = [
+        line.removeprefix("# ") if " = " in line else line
+        for line in SHOWN.read_text().splitlines()
+    ]
+
+    settings = msgspec.convert(tomllib.loads("\n".join(lines)), Settings)
+
+    assert settings.share.memory_bytes == 2 << 30
+    assert settings.memory.activations_bytes == 64 << 20
+
+
+def test_settings_pass_to_the_daemon_as_they_were(monkeypatch: pytest.MonkeyPatch) -> None:
+    resolved = Resolved(
+        settings=Settings(share=ShareConfig(memory="1GiB"), mesh=MeshConfig(listen="[::]:0")),
+        origins={"share.memory": "flag --memory"},
+        data_dir="/data",
+        join="sedma1ticket",
+    )
+    for name, value in hand_over(resolved).items():
+        monkeypatch.setenv(name, value)
+
+    assert config.resolved_from_env() == resolved
+    assert config.RESOLVED_VARIABLE not in os.environ
+
+
+def test_a_daemon_started_by_hand_is_told_to_use_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(config.RESOLVED_VARIABLE, raising=False)
+    with pytest.raises(ConfigError, match="sedma-node up"):
+        config.resolved_from_env()
+
+    monkeypatch.setenv(config.RESOLVED_VARIABLE, "{")
+    with pytest.raises(ConfigError, match="damaged"):
+        config.resolved_from_env()
+
+
+def test_an_address_is_a_host_and_a_port() -> None:
+    assert host_port("0.0.0.0:7879") == ("0.0.0.0", 7879)
+    assert host_port("[::1]:0") == ("::1", 0)
+    assert host_port("node.example:65535") == ("node.example", 65_535)
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["", ":1", "host", "host:", "host:x", "host:65536", "::1:80", "[::1:80", "a b:1", "h:-1"],
+)
+def test_what_is_no_address_is_refused_with_what_to_write(address: str) -> None:
+    with pytest.raises(ConfigError, match="write|a number from 0 to 65535"):
+        host_port(address)
+
+
+def test_what_others_are_told_to_dial_needs_a_port() -> None:
+    with pytest.raises(ConfigError, match="port that others can dial"):
+        MeshConfig(advertise=("home.example:0",))
