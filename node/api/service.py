@@ -33,7 +33,11 @@ class MatrixBody:
 
 @dataclass(frozen=True, slots=True)
 class MatrixAnswer:
-    """A float32 matrix on its way out, row by row; `chunks` must be read to its end or closed."""
+    """A float32 matrix on its way out, row by row.
+
+    `chunks` is read to its end or closed (as an async generator it learns of that). What a chunk points to may be
+    reused as soon as the next one is asked for: by then the kernel has all of it.
+    """
 
     shape: tuple[int, ...]
     chunks: AsyncIterator[memoryview]

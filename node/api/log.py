@@ -1,0 +1,41 @@
+"""What the HTTP side says of itself, and how aiohttp's own complaints get into the same log."""
+
+import logging
+from typing import Protocol
+
+from aiohttp.http_exceptions import HttpProcessingError
+
+
+class EventLog(Protocol):
+    """An event's name and its fields; a structlog logger fits."""
+
+    def debug(self, event: str, /, **fields: object) -> object: ...
+
+    def warning(self, event: str, /, **fields: object) -> object: ...
+
+    def exception(self, event: str, /, **fields: object) -> object:
+        """Called while an exception is handled; adds its traceback."""
+
+
+class _Forward(logging.Handler):
+    """Bytes that are not HTTP are the sender's mistake and worth a line in debug; the rest is ours."""
+
+    def __init__(self, log: EventLog) -> None:
+        super().__init__()
+        self._log = log
+
+    def emit(self, record: logging.LogRecord) -> None:
+        error = record.exc_info[1] if record.exc_info else None
+        if isinstance(error, HttpProcessingError):
+            self._log.debug("api.not_http", reason=error.message)
+        elif record.levelno > logging.DEBUG:
+            self._log.warning(
+                "api.connection_failed", reason=record.getMessage(), exc_info=record.exc_info
+            )
+
+
+def forwarding_logger(log: EventLog) -> logging.Logger:
+    """For aiohttp's server: one of our own, since a named one is shared by all of the process."""
+    logger = logging.Logger("sedma.api")  # noqa: LOG001
+    logger.addHandler(_Forward(log))
+    return logger
