@@ -45,7 +45,7 @@ def test_a_daemon_is_started_found_ready_and_stopped(tmp_path: Path) -> None:
 
     assert daemon.process.returncode == -signal.SIGTERM
     assert daemon.obeyed and fleet.end_leftovers() == []
-    assert daemon.sampled_peak_bytes > MIB
+    assert daemon.kernel_peak_bytes >= daemon.sampled_peak_bytes > 0
     assert not (tmp_path / "state").exists()
     assert daemon.log.exists()
 
