@@ -16,7 +16,7 @@ without a copy. Every limit is checked before anything is kept.
 """
 
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from enum import IntEnum
 
 import msgspec
@@ -172,20 +172,23 @@ class FrameDecoder:
             return self._view[self._end : PREFIX_BYTES]
         return self._view[self._end :]
 
-    def buffer_updated(self, nbytes: int) -> Iterator[Event]:
+    def buffer_updated(self, nbytes: int) -> Iterable[Event]:
         """What the `nbytes` just put into `get_buffer()` complete; must be iterated to its end.
 
         Raises FrameError, or what the sink raised, after the events that came before it; then the
         decoder is of no more use.
         """
-        if self._left:
-            self._left -= nbytes
-            if self._target is None:
-                self.skipped_bytes += nbytes
-            if not self._left and self._part is not None:
-                yield self._part
-            return
-        self._end += nbytes
+        if not self._left:
+            self._end += nbytes
+            return self._parse()
+        self._left -= nbytes
+        if self._target is None:
+            self.skipped_bytes += nbytes
+        if self._left or self._part is None:
+            return ()
+        return (self._part,)
+
+    def _parse(self) -> Iterator[Event]:
         while (length := self._frame_length()) is not None:
             event = self._take(length)
             if event is not None:

@@ -7,14 +7,14 @@ was not granted, is longer than granted, or ends early.
 
 from collections import deque
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from protocol.errors import PeerError
 from protocol.frames import BodyPart
-from protocol.limits import SLICE_BYTES, STREAMS_MAX
+from protocol.limits import STREAMS_MAX
 
 
-@dataclass(frozen=True, slots=True)
-class Slice:
+class Slice(NamedTuple):
     """The bytes of one DATA frame."""
 
     stream: int
@@ -62,13 +62,13 @@ class OutgoingBodies:
             self._turns.append(stream)
         outgoing.credit += nbytes
 
-    def next_slice(self) -> Slice | None:
+    def next_slice(self, nbytes_max: int) -> Slice | None:
         """The next DATA frame to send, None while no body has credit."""
         if not self._turns:
             return None
         stream = self._turns.popleft()
         outgoing = self._bodies[stream]
-        start, nbytes = outgoing.sent, min(SLICE_BYTES, outgoing.credit)
+        start, nbytes = outgoing.sent, min(nbytes_max, outgoing.credit)
         outgoing.sent += nbytes
         outgoing.credit -= nbytes
         end = outgoing.sent == outgoing.body.nbytes

@@ -10,6 +10,7 @@ import asyncio
 import ssl
 from asyncio import Future
 from collections.abc import Callable
+from typing import cast
 
 from node.runtime.bodies import IncomingBodies, OutgoingBodies
 from node.runtime.links import (
@@ -24,6 +25,7 @@ from node.runtime.links import (
 from protocol import codec
 from protocol.errors import PeerError, SedmaError
 from protocol.frames import (
+    PREFIX_BYTES,
     BodyPart,
     Event,
     Frame,
@@ -33,14 +35,14 @@ from protocol.frames import (
     encode_data_prefix,
     encode_frame,
 )
-from protocol.limits import TEXT_BYTES_MAX
+from protocol.limits import BODY_BYTES_MAX, SLICE_BYTES, TEXT_BYTES_MAX
 from protocol.messages import Goodbye
 
 CREDIT_BYTES_MAX = 2**32 - 1
 """What one CREDIT frame can carry."""
 
-SLICES_PER_TURN = 4
-"""A peer that reads as fast as we write must not keep the loop from everybody else."""
+QUICK_S = 0.005
+"""What a slice may take to leave, and so to make other streams wait, and still be grown."""
 
 OnLink = Callable[[Link], LinkListener]
 """Told of each new link before anything comes in on it; answers who shall hear it."""
@@ -69,6 +71,9 @@ class FrameLink(asyncio.BufferedProtocol):
         self._sending: dict[int, Future[None]] = {}
         self._draining: list[tuple[Future[None], SedmaError | None]] = []
         self._queue: list[bytes] = []
+        self._slice_bytes = SLICE_BYTES
+        self._slice_bytes_max = BODY_BYTES_MAX
+        self._written_at = 0.0
         self._flush_due = False
         self._paused = False
         self._reason: str | None = None
@@ -125,14 +130,17 @@ class FrameLink(asyncio.BufferedProtocol):
     # -- what the transport calls ------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        # uvloop's transports have all the methods, but not the class.
+        self._transport = transport = cast(asyncio.Transport, transport)
         self.local = _address(transport.get_extra_info("sockname"))
         self.remote = _address(transport.get_extra_info("peername"))
         ssl_object = transport.get_extra_info("ssl_object")
         # Anything left unsent pauses us, and nothing left resumes us: then a slice's memory is free
         # whenever we are not paused. TLS transports pause at the mark, all others above it.
         transport.set_write_buffer_limits(high=0 if ssl_object is None else 1, low=0)
+        if ssl_object is not None:
+            # Encrypting costs far more than framing, and what is encrypted lies in memory.
+            self._slice_bytes_max = SLICE_BYTES
         if ssl_object is not None and self._identify is not None:
             self.peer = self._identify(ssl_object)
         self._listener = self._on_link(self)
@@ -166,6 +174,7 @@ class FrameLink(asyncio.BufferedProtocol):
 
     def resume_writing(self) -> None:
         self._paused = False
+        self._drained()
         draining, self._draining = self._draining, []
         for future, error in draining:
             _settle(future, error)
@@ -268,25 +277,44 @@ class FrameLink(asyncio.BufferedProtocol):
                 return
             frames, self._queue = self._queue, []
             self._write(b"".join(frames))
-        for _ in range(SLICES_PER_TURN):
-            if self._paused or not self._send_slice():
-                return
-        self._flush_soon()
+        if not self._paused and self._send_slices():
+            self._flush_soon()
 
     def _write(self, data: bytes) -> None:
         self.bytes_out += len(data)
         self._transport.write(data)
 
-    def _send_slice(self) -> bool:
-        piece = self._outgoing.next_slice()
-        if piece is None:
+    def _send_slices(self) -> bool:
+        """Write the next slices, until they make up a full one; False if none has credit."""
+        pieces: list[bytes | memoryview] = []
+        finished: list[Future[None]] = []
+        total = 0
+        while total < self._slice_bytes:
+            piece = self._outgoing.next_slice(self._slice_bytes)
+            if piece is None:
+                break
+            nbytes = piece.body.nbytes
+            pieces += (encode_data_prefix(piece.stream, nbytes, end=piece.end), piece.body)
+            self.bytes_out += PREFIX_BYTES + nbytes
+            total += nbytes
+            if piece.end:
+                finished.append(self._sending.pop(piece.stream))
+        if not pieces:
             return False
-        prefix = encode_data_prefix(piece.stream, piece.body.nbytes, end=piece.end)
-        self.bytes_out += len(prefix) + piece.body.nbytes
-        self._transport.writelines((prefix, piece.body))
-        if piece.end:
-            self._release(self._sending.pop(piece.stream), None)
+        self._written_at = self._loop.time()
+        self._transport.writelines(pieces)
+        for future in finished:
+            self._release(future, None)
+        if not self._paused:
+            self._drained()
         return True
+
+    def _drained(self) -> None:
+        """Slices grow where they leave quickly: there each costs more than it makes others wait."""
+        if self._loop.time() - self._written_at < QUICK_S:
+            self._slice_bytes = min(2 * self._slice_bytes, self._slice_bytes_max)
+        else:
+            self._slice_bytes = SLICE_BYTES
 
     def _release(self, future: Future[None], error: SedmaError | None) -> None:
         """Let a sender go, as soon as the transport holds none of its memory."""
