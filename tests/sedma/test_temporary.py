@@ -1,0 +1,80 @@
+"""A daemon for one program, played by a few lines of Python that write their address and wait for the end."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from sedma import temporary
+from sedma.errors import NotRunning
+from sedma.temporary import TemporaryDaemon
+
+SERVES = """
+import os, pathlib, sys
+place = pathlib.Path(sys.argv[sys.argv.index("--data-dir") + 1])
+(place / "pid").write_text(str(os.getpid()))
+(place / "api.url").write_text("http://127.0.0.1:1")
+assert os.environ["SEDMA_EXIT_WITH_STDIN"] == "1"
+sys.stdin.read()
+"""
+STARTS_AND_WAITS = f"""
+import sys, time
+from sedma import temporary
+temporary.COMMAND = (sys.executable, "-c", {SERVES!r})
+daemon = temporary.TemporaryDaemon()
+print(daemon.data_dir, flush=True)
+time.sleep(60)
+"""
+
+
+def played(monkeypatch: pytest.MonkeyPatch, program: str) -> None:
+    monkeypatch.setattr(temporary, "COMMAND", (sys.executable, "-c", program))
+
+
+def alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return Path(f"/proc/{pid}/stat").read_text().split(") ")[1][0] != "Z"
+
+
+def test_it_serves_until_it_is_closed_and_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    played(monkeypatch, SERVES)
+    daemon = TemporaryDaemon()
+    pid = int((daemon.data_dir / "pid").read_text())
+    assert daemon.url == "http://127.0.0.1:1"
+
+    daemon.close()
+    daemon.close()
+
+    assert not alive(pid)
+    assert not daemon.data_dir.exists()
+
+
+def test_one_that_does_not_start_is_told_with_its_last_words(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    played(monkeypatch, "import sys; sys.exit('the port is taken')")
+
+    with pytest.raises(NotRunning, match=r"(?s)ended with code 1.*the port is taken"):
+        TemporaryDaemon()
+
+
+def test_it_ends_even_when_the_program_is_killed() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", STARTS_AND_WAITS], stdout=subprocess.PIPE, text=True
+    ) as program:
+        assert program.stdout is not None
+        data_dir = Path(program.stdout.readline().strip())
+        pid = int((data_dir / "pid").read_text())
+        program.send_signal(signal.SIGKILL)
+    give_up = time.monotonic() + 5.0
+    while alive(pid) and time.monotonic() < give_up:
+        time.sleep(0.01)
+
+    assert not alive(pid)
