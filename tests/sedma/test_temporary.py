@@ -1,6 +1,6 @@
 """A daemon for one program, played by a few lines of Python that write their address and wait for the end."""
 
-import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -37,10 +37,9 @@ def played(monkeypatch: pytest.MonkeyPatch, program: str) -> None:
 
 def alive(pid: int) -> bool:
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
+        return Path(f"/proc/{pid}/stat").read_text().split(") ")[1][0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
         return False
-    return Path(f"/proc/{pid}/stat").read_text().split(") ")[1][0] != "Z"
 
 
 def test_it_serves_until_it_is_closed_and_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -76,5 +75,6 @@ def test_it_ends_even_when_the_program_is_killed() -> None:
     give_up = time.monotonic() + 5.0
     while alive(pid) and time.monotonic() < give_up:
         time.sleep(0.01)
+    shutil.rmtree(data_dir)
 
     assert not alive(pid)
