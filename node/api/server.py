@@ -94,7 +94,6 @@ class _Gate:
         self._log = log
         self._in_flight: set[asyncio.Task[object]] = set()
         self._closing = False
-        self.around = web.middleware(self._around)
 
     async def close(self) -> None:
         self._closing = True
@@ -105,7 +104,8 @@ class _Gate:
         if self._in_flight:
             await asyncio.wait(self._in_flight, timeout=CANCEL_S)
 
-    async def _around(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+    @web.middleware
+    async def around(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         task = asyncio.current_task()
         assert task is not None
         self._in_flight.add(task)
