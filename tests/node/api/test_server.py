@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 import pytest
+import uvloop
 
 from node.api.server import RunningApi, start_api
 from protocol.client import StatusView, WeightsView
@@ -30,6 +31,11 @@ def npy(array: npt.NDArray[np.generic]) -> bytes:
 def loaded(body: bytes) -> npt.NDArray[np.float32]:
     array: npt.NDArray[np.float32] = np.load(io.BytesIO(body), allow_pickle=False)
     return array
+
+
+def where(api: RunningApi) -> tuple[str, int]:
+    host, port = api.url.removeprefix("http://").split(":")
+    return host, int(port)
 
 
 async def refused(answer: aiohttp.ClientResponse, status: int) -> ErrorInfo:
@@ -96,6 +102,28 @@ async def test_a_matrix_of_many_pieces_comes_back_the_same(client: aiohttp.Clien
     async with client.get("/v1/weights/w?format=npy") as answer:
         await asyncio.sleep(0.05)  # lets the server run into a full socket
         assert np.array_equal(loaded(await answer.read()), big)
+
+
+def test_a_buffer_that_is_written_anew_never_reaches_a_slow_reader_on_uvloop() -> None:
+    """uvloop keeps a reference to what the socket did not take, where asyncio copies it."""
+    big = np.random.default_rng(7).standard_normal((6000, 1500), dtype=np.float32)
+
+    async def download() -> bytes:
+        service = NumpyService()
+        service.held["w"] = big
+        api = await start_api(service, "127.0.0.1", 0, TOKEN, Log())
+        reader, writer = await asyncio.open_connection(*where(api))
+        writer.write(b"GET /v1/weights/w?format=npy HTTP/1.0\r\nHost: localhost\r\n\r\n")
+        came = bytearray()
+        while piece := await reader.read(1 << 16):
+            came += piece
+        writer.close()
+        await api.close()
+        return bytes(came)
+
+    _, _, body = uvloop.run(download()).partition(b"\r\n\r\n")
+
+    assert np.array_equal(loaded(body), big)
 
 
 async def test_a_body_in_chunks_of_unsaid_length_is_taken(client: aiohttp.ClientSession) -> None:
@@ -257,8 +285,8 @@ async def test_an_answer_that_fails_half_way_is_cut_off(
 async def test_a_client_that_goes_away_cancels_its_task(
     api: RunningApi, service: NumpyService
 ) -> None:
-    host, port = api.url.removeprefix("http://").split(":")
-    _, writer = await asyncio.open_connection(host, int(port))
+    host, port = where(api)
+    _, writer = await asyncio.open_connection(host, port)
     head = f"PUT /v1/weights/w HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {TOKEN}\r\n"
     writer.write(head.encode() + b"Content-Length: 176\r\n\r\n" + npy(W)[:150])
     await writer.drain()
@@ -300,8 +328,7 @@ async def test_foreign_hosts_and_origins_and_missing_tokens_are_refused(api: Run
 async def test_bytes_that_are_no_http_leave_the_node_alone(
     api: RunningApi, client: aiohttp.ClientSession, log: Log
 ) -> None:
-    host, port = api.url.removeprefix("http://").split(":")
-    reader, writer = await asyncio.open_connection(host, int(port))
+    reader, writer = await asyncio.open_connection(*where(api))
     writer.write(b"\x16\x03\x01 hello \r\n\r\n")
     await writer.drain()
     assert b"400" in await reader.read()
@@ -347,8 +374,7 @@ async def test_closing_takes_less_than_a_second_with_all_kinds_of_clients(
     service: NumpyService, log: Log
 ) -> None:
     api = await start_api(service, "127.0.0.1", 0, TOKEN, log)
-    host, port = api.url.removeprefix("http://").split(":")
-    idle = socket.create_connection((host, int(port)))
+    idle = socket.create_connection(where(api))
     stuck = asyncio.Event()
     service.act = stuck.wait
     async with aiohttp.ClientSession(api.url, headers=BEARER) as client:
