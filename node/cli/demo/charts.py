@@ -11,7 +11,7 @@ WIDTH, HEIGHT = 720, 320
 LEFT, RIGHT, TOP, BOTTOM = 48, 170, 16, 40
 """Room around the curves for axes, and at the right for their names."""
 
-STROKES = ("#8a8a8a", "#0072b2", "#d55e00", "#009e73")
+STROKES = ("#1a1a1a", "#0072b2", "#d55e00", "#009e73")
 """Told apart by colour-blind eyes too (Okabe and Ito 2008)."""
 
 LABEL_APART = 15.0
@@ -20,7 +20,7 @@ BAR_LEFT, BAR_WIDTH, BAR_APART = 110, 430, 34
 
 
 def curves(acts: Sequence[Act], kill: Kill) -> str:
-    """PSNR over iterations, one curve an act, the first one dashed; the kill as a vertical line."""
+    """PSNR over iterations, one curve an act, the first one dashed on top of all; the kill as a vertical line."""
     iterations = max(len(act.iterations) for act in acts)
     floor, ceiling = _decibels(acts)
 
@@ -34,7 +34,7 @@ def curves(acts: Sequence[Act], kill: Kill) -> str:
     parts += [_tick(x_of(count), str(count)) for count in range(1, iterations + 1) if _told(count)]
     parts.append(_kill_line(x_of(kill.iteration - 0.5), kill))
     names = _spread([y_of(act.psnr_db) for act in acts])
-    for place, act in enumerate(acts):
+    for place, act in reversed(list(enumerate(acts))):
         psnrs = [iteration.psnr_db for iteration in act.iterations]
         points = " ".join(f"{x_of(n):.1f},{y_of(psnr):.1f}" for n, psnr in enumerate(psnrs, 1))
         dashes = ' stroke-dasharray="5 4"' if place == 0 else ""

@@ -164,7 +164,7 @@ class Fleet:
         arguments = ["--memory", str(budget_bytes), "--data-dir", str(data_dir)]
         arguments += ["--listen", "127.0.0.1:0", "--api", "127.0.0.1:0", *join]
         with log.open("ab") as lines:
-            process = subprocess.Popen(  # noqa: S603 - our own interpreter and our own arguments
+            process = subprocess.Popen(
                 [*self._command, *arguments],
                 stdin=subprocess.PIPE,
                 stdout=lines,

@@ -21,7 +21,7 @@ th { border-bottom: 2px solid #999 } td { border-bottom: 1px solid #ddd }
 figure { margin: 0 } figure img { width: 100%; image-rendering: pixelated; display: block }
 figcaption { font-size: .9rem } .held { color: #00684d } .broken { color: #a3230a; font-weight: 600 }
 svg { width: 100%; height: auto; font: 12px system-ui, sans-serif }
-svg text { fill: #333 } .grid { stroke: #ddd } .kill { stroke: #a3230a; stroke-dasharray: 2 3 }
+.grid { stroke: #ddd } .kill { stroke: #a3230a; stroke-dasharray: 2 3 }
 .budget { fill: none; stroke: #333 } .mark { stroke: #333; stroke-width: 2 }
 blockquote { border-left: 3px solid #999; margin-left: 0; padding-left: 1rem; color: #444 }
 """
