@@ -15,13 +15,15 @@ from protocol.ids import NodeId, short
 from protocol.limits import MANIFEST_BLOCKS_PER_MESSAGE, WEIGHTS_MAX
 from protocol.messages import (
     BlockEntry,
-    Catalogue as CatalogueResponse,
     FetchCatalogue,
     FetchManifest,
     Manifest,
     ManifestHead,
     ManifestPart,
     Response,
+)
+from protocol.messages import (
+    Catalogue as CatalogueResponse,
 )
 
 NAMES_PER_MESSAGE = 256
@@ -34,7 +36,9 @@ def parts(manifest: Manifest) -> list[ManifestPart]:
     size = MANIFEST_BLOCKS_PER_MESSAGE
     starts = range(0, max(len(manifest.entries), 1), size)
     return [
-        ManifestPart(head=manifest.head, first=first, entries=manifest.entries[first : first + size])
+        ManifestPart(
+            head=manifest.head, first=first, entries=manifest.entries[first : first + size]
+        )
         for first in starts
     ]
 

@@ -1,0 +1,1 @@
+"""Tasks in flight: split, send, gather, retry, hedge; and the serving of other nodes' tasks."""
