@@ -1,0 +1,67 @@
+"""The command line: `sedma-node`, and `sedma` as its alias.
+
+A command's module is imported only when that command runs: `up` must hand over to the daemon in a tenth of a
+second, and none of it may be carried along.
+"""
+
+import importlib
+import sys
+from typing import Annotated
+
+import typer
+
+COMMANDS = {
+    "up": "node.cli.up",
+    "ticket": "node.cli.mesh",
+    "status": "node.cli.mesh",
+    "peers": "node.cli.mesh",
+    "put": "node.cli.weights",
+    "get": "node.cli.weights",
+    "weights": "node.cli.weights",
+    "rm": "node.cli.weights",
+    "matmul": "node.cli.products",
+    "plan": "node.cli.products",
+    "config": "node.cli.config",
+    "demo": "node.cli.showing",
+}
+"""Command to the module that has a function, or for `config` an app, of that name."""
+
+
+def main() -> None:
+    """Run the command that the arguments name."""
+    first = next((word for word in sys.argv[1:] if not word.startswith("-")), None)
+    app(first if first in COMMANDS else None)(prog_name="sedma-node")
+
+
+def app(only: str | None = None) -> typer.Typer:
+    """All commands, or just one, which starts faster."""
+    whole = typer.Typer(
+        help="Pools the memory and the multipliers of many machines, and says how exact each answer is.",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    whole.callback()(_options)
+    for name in [only] if only else COMMANDS:
+        module = importlib.import_module(COMMANDS[name])
+        if name == "config":
+            whole.add_typer(module.app, name=name)
+        else:
+            whole.command(name)(getattr(module, name))
+    return whole
+
+
+def _options(
+    version: Annotated[bool, typer.Option("--version", help="Say the version and stop.")] = False,
+) -> None:
+    if version:
+        from importlib.metadata import version as version_of
+
+        print(version_of("sedma"))
+        raise typer.Exit
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,135 @@
+"""Commands about nodes: ticket, status, peers."""
+
+import sys
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from typer import Option
+
+from node.cli.options import Api, DataDir, Json, TokenFile
+from node.cli.session import UsageError, session
+from protocol.errors import ConfigError
+from protocol.quantities import duration_s, duration_text, size_text
+
+
+def ticket(
+    ttl: Annotated[str, Option("--ttl", metavar="24h", help="How long it is good for.")] = "24h",
+    uses: Annotated[
+        int, Option("--uses", min=1, metavar="N", help="How many nodes may join by it.")
+    ] = 16,
+    may_invite: Annotated[
+        bool, Option("--may-invite", help="Who joins by it may mint tickets too.")
+    ] = False,
+    data_dir: DataDir = None,
+    api: Api = None,
+    token_file: TokenFile = None,
+    as_json: Json = False,
+) -> None:
+    """Mint a ticket that others join by.
+
+    On the other machine: `sedma-node up --join TICKET`.
+    """
+    with session(data_dir, api, token_file, as_json) as talk:
+        try:
+            ttl_s = duration_s(ttl)
+        except ConfigError as error:
+            raise UsageError(f"--ttl: {error}") from error
+        asked = {"ttl_s": ttl_s, "uses": uses, "may_invite": may_invite}
+        minted = talk.transport.document("POST", "/v1/tickets", send=asked)
+        talk.show(minted, _show_ticket)
+
+
+def status(
+    data_dir: DataDir = None,
+    api: Api = None,
+    token_file: TokenFile = None,
+    as_json: Json = False,
+) -> None:
+    """How this node is, and what it shares."""
+    with session(data_dir, api, token_file, as_json) as talk:
+        talk.show(talk.transport.document("GET", "/v1/status"), _show_status)
+
+
+def peers(
+    data_dir: DataDir = None,
+    api: Api = None,
+    token_file: TokenFile = None,
+    as_json: Json = False,
+) -> None:
+    """The other nodes of the mesh, as this one knows them."""
+    with session(data_dir, api, token_file, as_json) as talk:
+        talk.show(talk.transport.document("GET", "/v1/peers"), _show_peers)
+
+
+def _show_ticket(minted: dict[str, Any]) -> None:
+    """One line on standard output, all else beside it."""
+    print(minted["ticket"])
+    if minted.get("warning"):
+        print(f"warning: {minted['warning']}", file=sys.stderr)
+    if sys.stderr.isatty():
+        until = datetime.fromtimestamp(minted["expires_at"], UTC).astimezone()
+        print(f"good for {minted['uses']} uses until {until:%Y-%m-%d %H:%M}", file=sys.stderr)
+
+
+def _show_status(told: dict[str, Any]) -> None:
+    from node.cli.tables import pairs
+
+    memory = f"{size_text(told['rss_bytes'])} of {size_text(told['budget_bytes'])} in use"
+    disk = f"{size_text(told['disk_used_bytes'])} of {size_text(told['disk_budget_bytes'])} in use"
+    tasks = f"{told['tasks_in_flight']} under way, {told['tasks_done']} done"
+    lines = [
+        ("node", f"{told['name']} ({told['id']})"),
+        ("mesh", told["mesh"]),
+        ("state", told["state"] + (f": {told['joining']}" if told.get("joining") else "")),
+        ("memory", f"{memory}, {size_text(told['free_bytes'])} free"),
+        ("disk", disk),
+        ("peers", f"{told['peers']} connected"),
+        ("weights", str(told["weights"])),
+        ("tasks", f"{tasks}, {told['tasks_failed']} failed"),
+        ("listens", ", ".join(told["listen"])),
+        ("api", told["api"]),
+        ("data", told["data_dir"]),
+        (
+            "tickets",
+            "can be minted here" if told["can_invite"] else "are not for this node to mint",
+        ),
+        ("up", f"{duration_text(told['uptime_s'])}, version {told['version']}"),
+    ]
+    pairs(lines)
+
+
+def _show_peers(told: list[dict[str, Any]]) -> None:
+    from node.cli.tables import rows
+
+    if not told:
+        print("no other nodes yet: `sedma-node ticket` mints a ticket for them to join by")
+        return
+    heads = (
+        "NAME",
+        "ID",
+        "STATE",
+        "FREE>",
+        "BUDGET>",
+        "GMAC/S>",
+        "RTT>",
+        "IN FLIGHT>",
+        "ADDRESS",
+        "",
+    )
+    rows(heads, (_peer(one) for one in told))
+
+
+def _peer(one: dict[str, Any]) -> tuple[str, ...]:
+    rtt = one["rtt_ms"]
+    return (
+        one["name"],
+        one["id"][:12],
+        one["state"],
+        size_text(one["free_bytes"]),
+        size_text(one["budget_bytes"]),
+        f"{one['speed_macs_s'] / 1e9:.1f}",
+        "-" if rtt is None else f"{rtt:.1f} ms",
+        str(one["in_flight"]),
+        one["addresses"][0] if one["addresses"] else "-",
+        one.get("why", ""),
+    )

@@ -1,0 +1,39 @@
+"""Options that several commands share, so that they read the same everywhere."""
+
+from pathlib import Path
+from typing import Annotated
+
+from typer import Argument, Option
+
+DataDir = Annotated[
+    Path | None,
+    Option("--data-dir", metavar="DIR", help="Data directory of the daemon to talk to."),
+]
+Api = Annotated[
+    str | None,
+    Option("--api", metavar="URL", envvar="SEDMA_API", help="Address of the daemon to talk to."),
+]
+TokenFile = Annotated[
+    Path | None, Option("--token-file", metavar="FILE", help="File with the daemon's token.")
+]
+Json = Annotated[bool, Option("--json", help="Answer with one JSON document.")]
+
+Name = Annotated[str, Argument(metavar="NAME", help="Name of the weights.")]
+Output = Annotated[
+    Path,
+    Option("--output", "-o", metavar="FILE", help="The .npy file to write; - is standard output."),
+]
+Replicas = Annotated[
+    int, Option("--replicas", min=1, max=16, metavar="N", help="Copies, each on another node.")
+]
+Backend = Annotated[
+    str | None, Option("--backend", metavar="rram|digital", help="What holds the weights.")
+]
+Only = Annotated[
+    list[str] | None,
+    Option("--only", metavar="LABEL", help="Use nodes with this label only; may be repeated."),
+]
+Avoid = Annotated[
+    list[str] | None,
+    Option("--avoid", metavar="LABEL", help="Use no node with this label; may be repeated."),
+]

@@ -1,0 +1,111 @@
+"""One command's talk with a daemon: how to reach it, how to answer, and the exit code when it goes wrong."""
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+import typer
+
+from sedma.errors import DeadlineExceeded, NoRoom, NotRunning, SedmaError, Unreachable
+from sedma.locate import local_endpoint, named_endpoint
+from sedma.transport import Transport
+
+USAGE = 2
+EXIT_CODES: tuple[tuple[type[SedmaError], int], ...] = (
+    (NotRunning, 3),
+    (NoRoom, 4),
+    (DeadlineExceeded, 5),
+    (Unreachable, 6),
+    (SedmaError, 1),
+)
+INTERRUPTED = 130
+"""What shells report of a program that SIGINT ended."""
+
+
+class UsageError(SedmaError):
+    """The command line asks for what cannot be."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__("usage", reason)
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A daemon to ask, and whether people or programs read the answer."""
+
+    transport: Transport
+    as_json: bool
+
+    def show(self, document: Any, for_people: Callable[[Any], None]) -> None:
+        if self.as_json:
+            print(json.dumps(document))
+        else:
+            for_people(document)
+
+
+@contextmanager
+def session(
+    data_dir: Path | None, api: str | None, token_file: Path | None, as_json: bool
+) -> Iterator[Session]:
+    """Talks to the daemon at `api`, else to the one on `data_dir`; what fails ends the command."""
+    with telling(as_json):
+        place = data_dir.expanduser().absolute() if data_dir else None
+        token = _token(token_file) if token_file else None
+        endpoint = named_endpoint(api, place, token) if api else local_endpoint(place, token)
+        transport = Transport(endpoint)
+        try:
+            yield Session(transport, as_json)
+        finally:
+            transport.close()
+
+
+@contextmanager
+def telling(as_json: bool) -> Iterator[None]:
+    """What goes wrong within is told on standard error, and ends the command with the code that fits."""
+    try:
+        yield
+    except SedmaError as error:
+        fail(error, as_json)
+    except KeyboardInterrupt:
+        raise typer.Exit(INTERRUPTED) from None
+    except BrokenPipeError:
+        # Whoever read our output has seen enough; the interpreter must not complain at its exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit(1) from None
+
+
+def fail(error: SedmaError, as_json: bool) -> NoReturn:
+    """End the command: the reason on standard error, and the exit code of this kind of error."""
+    if as_json:
+        print(json.dumps(error.as_dict()), file=sys.stderr)
+    else:
+        print(f"error: {error.reason}", file=sys.stderr)
+        if figures := _figures(error):
+            print(f"       {figures}", file=sys.stderr)
+    if isinstance(error, UsageError):
+        raise typer.Exit(USAGE)
+    raise typer.Exit(next(code for kind, code in EXIT_CODES if isinstance(error, kind)))
+
+
+def _figures(error: SedmaError) -> str:
+    from protocol.quantities import duration_text, size_text
+
+    sizes = (("need", error.need), ("free", error.free), ("nearest fit", error.nearest_fit))
+    words = [f"{name} {size_text(size)}" for name, size in sizes if size is not None]
+    if error.retry_after_s is not None:
+        words.append(f"try again in {duration_text(error.retry_after_s)}")
+    if error.node is not None:
+        words.append(f"node {error.node}")
+    return ", ".join(words)
+
+
+def _token(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"--token-file {file}: cannot be read: {error}") from error

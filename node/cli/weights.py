@@ -1,0 +1,174 @@
+"""Commands about matrices in the mesh: put, get, weights, rm."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+from typer import Argument, Option
+
+from node.cli.files import input_file, output_file, save
+from node.cli.options import (
+    Api,
+    Avoid,
+    Backend,
+    DataDir,
+    Json,
+    Name,
+    Only,
+    Output,
+    Replicas,
+    TokenFile,
+)
+from node.cli.session import session
+from protocol.quantities import size_text
+from sedma.transport import Progress, quoted
+
+PUT_S_MAX = 3600.0
+
+
+def put(
+    name: Name,
+    file: Annotated[Path, Argument(metavar="FILE", help="The matrix, as .npy.")],
+    replicas: Replicas = 1,
+    backend: Backend = None,
+    device: Annotated[
+        str | None, Option("--device", metavar="DEVICE", help="The simulated cell of rram weights.")
+    ] = None,
+    seed: Annotated[
+        int | None, Option("--seed", min=0, metavar="N", help="Seed of the simulated cells.")
+    ] = None,
+    only: Only = None,
+    avoid: Avoid = None,
+    data_dir: DataDir = None,
+    api: Api = None,
+    token_file: TokenFile = None,
+    as_json: Json = False,
+) -> None:
+    """Spread a matrix over the mesh under a name."""
+    with session(data_dir, api, token_file, as_json) as talk:
+        body = input_file(file)
+        query: dict[str, Any] = {"replicas": replicas, "backend": backend, "device": device}
+        query |= {"seed": seed, "only": only or None, "avoid": avoid or None}
+        path = f"/v1/weights/{quoted(name)}"
+        with (
+            _bar(name) as progress,
+            talk.transport.request(
+                "PUT", path, query, body, patience_s=PUT_S_MAX, progress=progress
+            ) as reply,
+        ):
+            entry = reply.json()
+        talk.show(entry, _show_entry)
+
+
+def get(
+    name: Name,
+    output: Output,
+    data_dir: DataDir = None,
+    api: Api = None,
+    token_file: TokenFile = None,
+    as_json: Json = False,
+) -> None:
+    """Bring a matrix back from the mesh into a file."""
+    with session(data_dir, api, token_file, as_json) as talk:
+        path = f"/v1/weights/{quoted(name)}"
+        with (
+            output_file(output) as file,
+            talk.transport.request("GET", path, {"format": "npy"}) as reply,
+        ):
+            shape = save(reply, file)
+        if str(output) != "-":
+            document = {"name": name, "output": str(output), "shape": shape}
+            talk.show(document, lambda _: print(f"{output}: {_sides(shape)} float32"))
+
+
+def weights(
+    data_dir: DataDir = None,
+    api: Api = None,
+    token_file: TokenFile = None,
+    as_json: Json = False,
+) -> None:
+    """The matrices in the mesh."""
+    with session(data_dir, api, token_file, as_json) as talk:
+        talk.show(talk.transport.document("GET", "/v1/weights"), _show_weights)
+
+
+def rm(
+    name: Name,
+    data_dir: DataDir = None,
+    api: Api = None,
+    token_file: TokenFile = None,
+    as_json: Json = False,
+) -> None:
+    """Take a matrix out of the mesh."""
+    with session(data_dir, api, token_file, as_json) as talk:
+        talk.transport.document("DELETE", f"/v1/weights/{quoted(name)}")
+        talk.show({"name": name, "removed": True}, lambda _: print(f"{name}: removed"))
+
+
+@contextmanager
+def _bar(name: str) -> Iterator[Progress | None]:
+    """A progress bar on standard error, where a person sees it."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        DownloadColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+        TransferSpeedColumn,
+    )
+
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(binary_units=True))
+    console = Console(stderr=True)
+    with Progress(*columns, TransferSpeedColumn(), TimeRemainingColumn(), console=console) as bar:
+        task = bar.add_task(name, total=None)
+        yield lambda sent, size: bar.update(task, completed=sent, total=size)
+
+
+def _show_entry(entry: dict[str, Any]) -> None:
+    copies = "1 copy" if entry["replicas"] == 1 else f"{entry['replicas']} copies"
+    print(
+        f"{entry['name']}: {_sides(entry['shape'])} {entry['dtype']} as {entry['backend']},"
+        f" {entry['blocks']} blocks, {copies} on {_nodes(entry)}"
+    )
+    for words in entry.get("converted", ()):
+        print(f"converted: {words}", file=sys.stderr)
+
+
+def _show_weights(entries: list[dict[str, Any]]) -> None:
+    from node.cli.tables import rows
+
+    if not entries:
+        print("no weights yet: `sedma-node put NAME FILE.npy` puts some")
+        return
+    heads = ("NAME", "SHAPE", "SIZE>", "BACKEND", "DEVICE", "COPIES>", "BLOCKS>", "HOLDERS>", "")
+    rows(heads, (_entry(one) for one in entries))
+
+
+def _entry(one: dict[str, Any]) -> tuple[str, ...]:
+    missing = one.get("missing", 0)
+    return (
+        one["name"],
+        _sides(one["shape"]),
+        size_text(one["nbytes"]),
+        one["backend"],
+        one["device"] or "-",
+        str(one["replicas"]),
+        str(one["blocks"]),
+        str(len(one["holders"])),
+        f"{missing} blocks have no live holder" if missing else "",
+    )
+
+
+def _sides(shape: tuple[int, ...] | list[int]) -> str:
+    return " x ".join(map(str, shape))
+
+
+def _nodes(entry: dict[str, Any]) -> str:
+    count = len(entry["holders"])
+    return "1 node" if count == 1 else f"{count} nodes"
