@@ -13,6 +13,9 @@ from node.cli.demo.story import Story
 from protocol.errors import SedmaError
 from sedma.errors import SedmaError as Refused
 
+INTERRUPTED = 130
+"""What shells expect of a program that Ctrl-C ended: 128 and the number of SIGINT."""
+
 
 def run(report: Path, plain: bool) -> int:
     """Play the demo and write `report` (.html); 0 if every check held, else 1.
@@ -30,6 +33,9 @@ def run(report: Path, plain: bool) -> int:
     except (SedmaError, Refused) as error:
         screen.say(f"The demo failed: {error}\nThe daemons' logs: {folder / 'logs'}")
         return 1
+    except KeyboardInterrupt:
+        screen.say("\nInterrupted; all daemons have been stopped.")
+        return INTERRUPTED
     picture = page.write(outcome, report)
     screen.say(f"\nReport: {report}\nPicture: {picture}")
     return _verdict(outcome, screen)
