@@ -176,7 +176,7 @@ def _object(body: bytes, content_type: str) -> dict[str, object]:
         if is_msgpack(content_type):
             return msgspec.msgpack.decode(body, type=dict[str, object])
         return msgspec.json.decode(body, type=dict[str, object])
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         what = "MessagePack" if is_msgpack(content_type) else "JSON"
         raise _bad(f"the body is no {what} object: {_lower(str(error))}") from error
 

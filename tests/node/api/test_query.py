@@ -159,6 +159,11 @@ def test_no_query_does_worse_than_being_refused(query: Pairs) -> None:
             assert read(query).name == "w"
 
 
+def test_text_that_is_no_utf8_is_refused() -> None:
+    with pytest.raises(TaskError, match="no MessagePack object"):
+        control_request(PlanRequest, b"\x81\xa3\x00\x00\x80", "application/msgpack")
+
+
 @given(st.binary(max_size=60))
 def test_no_control_body_does_worse_than_being_refused(body: bytes) -> None:
     for content_type in ("application/json", "application/msgpack"):
