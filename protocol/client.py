@@ -21,7 +21,7 @@ class PutRequest(msgspec.Struct, frozen=True, kw_only=True):
     replicas: Annotated[int, Meta(ge=1, le=REPLICAS_MAX)] = 1
     backend: str | None = None
     device: str | None = None
-    seed: Annotated[int, Meta(ge=0, lt=1 << 63)] = 0
+    seed: Annotated[int, Meta(ge=0, le=(1 << 63) - 1)] = 0
     only: tuple[str, ...] = ()
     """Nodes must carry all of these labels."""
     avoid: tuple[str, ...] = ()

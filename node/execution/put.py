@@ -1,0 +1,353 @@
+"""One put in flight: weights on their way from a client into the mesh.
+
+    place -> reserve at every holder -> relay block row by block row -> publish the manifest -> done
+
+Nothing is published before every holder has hashed every block of its own, so a put that ends in an error leaves
+the mesh as it was.
+"""
+
+from collections.abc import Callable
+from typing import Protocol
+
+import msgspec
+
+from compute.partition import Block, BlockGrid
+from node.communication.desk import Desk
+from node.deployment.catalogue import Catalogue, parts
+from node.deployment.holding import Holding, resident_bytes
+from node.deployment.ledger import LEASE_S
+from node.deployment.placement import BlockUnit, Capacity, Placement, nearest_fit, place
+from node.effects import (
+    Call,
+    CancelCall,
+    CancelWork,
+    Discard,
+    Done,
+    Effect,
+    Failed,
+    Outcome,
+    Relay,
+    Relayed,
+    Route,
+    Work,
+    note,
+)
+from protocol.client import PutRequest
+from protocol.digests import LoadDigest, WeightsVersion
+from protocol.errors import ErrorCode, ErrorInfo, TaskError
+from protocol.ids import ContentId, NodeId, TaskId, short
+from protocol.messages import (
+    BlockEntry,
+    Manifest,
+    ManifestHead,
+    Release,
+    Reserve,
+    Response,
+    StoreBlock,
+)
+
+RESERVE_S = 5.0
+PUBLISH_S = 5.0
+PLACINGS_MAX = 3
+"""Digests may be stale: a holder that refuses says what it has, and the matrix is placed anew."""
+
+
+class Surroundings(Protocol):
+    """What a put may ask of its node."""
+
+    own: NodeId
+    desk: Desk
+    holding: Holding
+    catalogue: Catalogue
+
+    def capacities(self, only: tuple[str, ...], avoid: tuple[str, ...]) -> list[Capacity]: ...
+
+    def linked(self) -> list[NodeId]: ...
+
+
+def units(grid: BlockGrid, backend: str, device: str, seed: int) -> list[BlockUnit]:
+    """Every block with what it costs in memory on this backend."""
+    version = WeightsVersion(0, 0, "")
+    made = []
+    for block in grid.blocks():
+        rows, columns = grid.shape(block)
+        store = StoreBlock(
+            put="",
+            name="plan",
+            version=version,
+            block=(block.row, block.column),
+            rows=rows,
+            columns=columns,
+            backend=backend,
+            device=device,
+            seed=seed,
+        )
+        made.append(BlockUnit(block, resident_bytes(store), grid.payload_bytes(block)))
+    return made
+
+
+def fit(grid: BlockGrid, blocks: list[BlockUnit], capacities: list[Capacity], replicas: int) -> int:
+    """The largest payload in bytes that would fit now."""
+    largest = max(blocks, key=lambda unit: unit.resident_bytes)
+    return nearest_fit(
+        capacities, grid.payload_bytes(largest.block), largest.resident_bytes, replicas
+    )
+
+
+class Put:
+    """Told what became of reservations, rows and announcements; `over` once the client has been answered."""
+
+    def __init__(
+        self,
+        task: TaskId,
+        request: PutRequest,
+        shape: tuple[int, int],
+        version: WeightsVersion,
+        sketch_seed: int,
+        around: Surroundings,
+        now: float,
+        finished: Callable[[bool], None],
+    ) -> None:
+        assert request.backend is not None and request.device is not None
+        self.task = task
+        self.over = False
+        self._ends_at = now + request.deadline_s
+        self.deadline: float | None = self._ends_at
+        self.manifest: Manifest | None = None
+        self._request = request
+        self._around = around
+        self._finished = finished
+        self._version = version
+        self._sketch_seed = sketch_seed
+        self._grid = BlockGrid(*shape)
+        self._units = units(self._grid, request.backend, request.device, request.seed)
+        self._placement: Placement | None = None
+        self._placings = 0
+        self._free: dict[str, int] = {}
+        self._asked: dict[int, NodeId] = {}
+        self._reserved: list[NodeId] = []
+        self._row = 0
+        self._job = 0
+        self._entries: dict[Block, tuple[ContentId, ContentId]] = {}
+        self._renew_at = now + LEASE_S / 3
+        self._publishing = False
+
+    def start(self, now: float) -> list[Effect]:
+        return self._guard(lambda: self._place(now), now)
+
+    # -- place and reserve ---------------------------------------------------------------------------
+
+    def _place(self, now: float) -> list[Effect]:
+        self._placings += 1
+        capacities = [
+            Capacity(c.node, min(c.free_bytes, self._free.get(c.node, c.free_bytes)))
+            for c in self._around.capacities(self._request.only, self._request.avoid)
+        ]
+        self._placement = place(self._units, capacities, self._request.replicas)
+        return self._reserve(now)
+
+    def _reserve(self, now: float) -> list[Effect]:
+        assert self._placement is not None
+        need: dict[NodeId, int] = {}
+        costs = {unit.block: unit.resident_bytes for unit in self._units}
+        for block, nodes in self._placement.holders.items():
+            for node in nodes:
+                need[NodeId(node)] = need.get(NodeId(node), 0) + costs[block]
+        effects: list[Effect] = []
+        for node in sorted(need):
+            if node == self._around.own:
+                self._around.holding.reserve(self.task, need[node], now)
+                self._reserved.append(node)
+                continue
+            call = self._around.desk.number(self)
+            self._asked[call] = node
+            request = Reserve(put=self.task, nbytes=need[node])
+            effects.append(Call(call, node, request, RESERVE_S, trace=self.task))
+        return effects if self._asked else effects + self._relay(now)
+
+    # -- relay ---------------------------------------------------------------------------------------
+
+    def _relay(self, now: float) -> list[Effect]:
+        if self._row == self._grid.row_blocks:
+            return self._publish(now)
+        start, stop = self._grid.row_span(self._row)
+        routes = tuple(
+            self._route(Block(self._row, column)) for column in range(self._grid.column_blocks)
+        )
+        self._job = self._around.desk.number(self)
+        for route in routes:
+            if route.here:
+                self._around.holding.claim(route.store, now)
+        work = Relay(
+            self.task,
+            self.task,
+            self._row,
+            stop - start,
+            self._grid.columns,
+            self._sketch_seed,
+            routes,
+            max(self._ends_at - now, 0.0),
+        )
+        return [Work(self._job, work)]
+
+    def _route(self, block: Block) -> Route:
+        assert self._placement is not None
+        assert self._request.backend is not None and self._request.device is not None
+        rows, columns = self._grid.shape(block)
+        store = StoreBlock(
+            put=self.task,
+            name=self._request.name,
+            version=self._version,
+            block=(block.row, block.column),
+            rows=rows,
+            columns=columns,
+            backend=self._request.backend,
+            device=self._request.device,
+            seed=self._request.seed,
+        )
+        nodes = [NodeId(node) for node in self._placement.holders[block]]
+        peers = tuple(node for node in nodes if node != self._around.own)
+        here = self._around.own in nodes
+        return Route(store, self._grid.column_span(block.column)[0], peers, here)
+
+    def _relayed(self, outcome: Relayed, now: float) -> list[Effect]:
+        for (row, column), content, sketch in outcome.entries:
+            block = Block(row, column)
+            self._entries[block] = (content, sketch)
+            route = self._route(block)
+            if route.here:
+                self._around.holding.adopted(route.store, now)
+        self._row += 1
+        return self._relay(now)
+
+    # -- publish -------------------------------------------------------------------------------------
+
+    def _publish(self, now: float) -> list[Effect]:
+        self._publishing = True
+        self.manifest = self._made()
+        effects = self._around.catalogue.adopt(self.manifest)
+        for peer in self._around.linked():
+            for part in parts(self.manifest):
+                call = self._around.desk.number(self)
+                self._asked[call] = peer
+                effects.append(Call(call, peer, part, PUBLISH_S, trace=self.task))
+        return effects if self._asked else effects + self._done()
+
+    def _made(self) -> Manifest:
+        assert self._placement is not None
+        assert self._request.backend is not None and self._request.device is not None
+        holders = sorted({node for nodes in self._placement.holders.values() for node in nodes})
+        head = ManifestHead(
+            name=self._request.name,
+            version=self._version,
+            rows=self._grid.rows,
+            columns=self._grid.columns,
+            backend=self._request.backend,
+            device=self._request.device,
+            seed=self._request.seed,
+            sketch_seed=self._sketch_seed,
+            replicas=self._request.replicas,
+            holders=tuple(NodeId(node) for node in holders),
+            blocks=self._grid.count,
+        )
+        entries = tuple(
+            BlockEntry(
+                *self._entries[block],
+                tuple(holders.index(node) for node in self._placement.holders[block]),
+            )
+            for block in self._grid.blocks()
+        )
+        return Manifest(head, entries)
+
+    def _done(self) -> list[Effect]:
+        self._end(ok=True)
+        return [Done(self.task)]
+
+    # -- what happens --------------------------------------------------------------------------------
+
+    def answered(
+        self, call: int, peer: NodeId, response: Response, load: LoadDigest, now: float
+    ) -> list[Effect]:
+        del self._asked[call]
+        if self._publishing:
+            return [] if self._asked else self._done()
+        self._reserved.append(peer)
+        return [] if self._asked else self._guard(lambda: self._relay(now), now)
+
+    def call_failed(self, call: int, error: ErrorInfo, now: float) -> list[Effect]:
+        peer = self._asked.pop(call)
+        if self._publishing:
+            # It will hear of the weights when it next compares catalogues with a neighbour.
+            told = note("weights.not_announced", peer=short(peer), reason=error.reason)
+            return [told] if self._asked else [told, *self._done()]
+        if error.code is ErrorCode.NO_ROOM and self._placings < PLACINGS_MAX:
+            self._free[peer] = error.free or 0
+            return [*self._let_go(), *self._guard(lambda: self._place(now), now)]
+        return self._fail(TaskError.of(error), now)
+
+    def job_done(self, job: int, outcome: Outcome, now: float) -> list[Effect]:
+        assert isinstance(outcome, Relayed)
+        return self._guard(lambda: self._relayed(outcome, now), now)
+
+    def job_failed(self, job: int, error: ErrorInfo, now: float) -> list[Effect]:
+        return self._fail(TaskError.of(error), now)
+
+    def tick(self, now: float) -> list[Effect]:
+        if self.over:
+            return []
+        if now >= self._ends_at:
+            reason = f"the put took longer than its {self._request.deadline_s:g} s"
+            return self._fail(TaskError(ErrorCode.DEADLINE, reason), now)
+        if now >= self._renew_at:
+            # A slow client may need longer for one block row than a promise lasts.
+            self._around.holding.renew(self.task, now)
+            self._renew_at = now + LEASE_S / 3
+        self.deadline = min(self._ends_at, self._renew_at)
+        return []
+
+    def cancel(self, reason: str, now: float) -> list[Effect]:
+        return self._fail(TaskError(ErrorCode.CANCELLED, reason), now)
+
+    # -- ends ----------------------------------------------------------------------------------------
+
+    def _guard(self, step: Callable[[], list[Effect]], now: float) -> list[Effect]:
+        try:
+            return step()
+        except TaskError as error:
+            return self._fail(error, now)
+
+    def _fail(self, error: TaskError, now: float) -> list[Effect]:
+        if self.over:
+            return []
+        effects: list[Effect] = [*self._let_go()]
+        if self._job:
+            self._around.desk.forget(self._job)
+            effects.append(CancelWork(self._job))
+        self._end(ok=False)
+        info = msgspec.structs.replace(error.info, trace=self.task)
+        return [*effects, Failed(self.task, info)]
+
+    def _let_go(self) -> list[Effect]:
+        """Give back what was promised; a holder that does not hear of it lets the promise lapse."""
+        effects: list[Effect] = []
+        for call in self._asked:
+            self._around.desk.forget(call)
+            effects.append(CancelCall(call))
+        for node in {*self._reserved, *self._asked.values()}:
+            if node == self._around.own:
+                released = self._around.holding.release(self.task)
+                if released is not None:
+                    number = self._around.desk.number(self._around.catalogue)
+                    effects.append(Work(number, Discard(*released, contents=())))
+                continue
+            number = self._around.desk.number(self._around.catalogue)
+            effects.append(Call(number, node, Release(put=self.task), RESERVE_S))
+            self._around.desk.forget(number)
+        self._asked.clear()
+        self._reserved.clear()
+        return effects
+
+    def _end(self, *, ok: bool) -> None:
+        self.over = True
+        self.deadline = None
+        self._finished(ok)

@@ -1,0 +1,106 @@
+"""How a product is laid out: what each node needs of X, and where its partial outputs belong in Y.
+
+Pure arithmetic on the block grid. For X W a block takes its rows' columns of X and gives its columns of Y; for
+Y W^T it is the other way round.
+"""
+
+from dataclasses import dataclass
+
+from compute.partition import Block, BlockGrid
+from node.effects import PartOutput, ShardBlock
+
+VALUE_BYTES = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Sides:
+    """The grid as one product sees it."""
+
+    grid: BlockGrid
+    transpose: bool
+
+    @property
+    def width_in(self) -> int:
+        return self.grid.columns if self.transpose else self.grid.rows
+
+    @property
+    def width_out(self) -> int:
+        return self.grid.rows if self.transpose else self.grid.columns
+
+    def inputs(self, block: Block) -> tuple[int, int]:
+        """[start, stop) of the columns of X that the block takes."""
+        if self.transpose:
+            return self.grid.column_span(block.column)
+        return self.grid.row_span(block.row)
+
+    def outputs(self, block: Block) -> tuple[int, int]:
+        """[start, stop) of the columns of the answer that the block adds to."""
+        if self.transpose:
+            return self.grid.row_span(block.row)
+        return self.grid.column_span(block.column)
+
+    def macs(self, block: Block, m: int) -> int:
+        rows, columns = self.grid.shape(block)
+        return m * rows * columns
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """One shard: its blocks, the packed input and the packed partial outputs, for m rows."""
+
+    blocks: tuple[Block, ...]
+    spans: tuple[tuple[int, int], ...]
+    """Columns of X to pack, ascending."""
+    packed_width: int
+    shard_blocks: tuple[ShardBlock, ...]
+    """Against the packed input."""
+    outputs: tuple[PartOutput, ...]
+    output_values: int
+
+    @property
+    def output_bytes(self) -> int:
+        return self.output_values * VALUE_BYTES
+
+
+def lay_out(sides: Sides, blocks: tuple[Block, ...], m: int, *, separate: bool) -> Layout:
+    """Where everything lies. With `separate` each block keeps an output of its own, in the order given."""
+    spans = sorted({sides.inputs(block) for block in blocks})
+    input_at: dict[tuple[int, int], int] = {}
+    packed = 0
+    for span in spans:
+        input_at[span] = packed
+        packed += span[1] - span[0]
+    outputs: list[PartOutput] = []
+    offset = 0
+    output_of: dict[Block, PartOutput] = {}
+    if separate:
+        for block in blocks:
+            start, stop = sides.outputs(block)
+            output_of[block] = PartOutput(offset, start, stop - start)
+            outputs.append(output_of[block])
+            offset += m * (stop - start)
+    else:
+        for start, stop in sorted({sides.outputs(block) for block in blocks}):
+            output = PartOutput(offset, start, stop - start)
+            outputs.append(output)
+            offset += m * output.width
+            for block in blocks:
+                if sides.outputs(block) == (start, stop):
+                    output_of[block] = output
+    return Layout(
+        blocks=blocks,
+        spans=tuple(spans),
+        packed_width=packed,
+        shard_blocks=tuple(
+            ShardBlock(
+                block=(block.row, block.column),
+                input_start=input_at[sides.inputs(block)],
+                input_width=sides.inputs(block)[1] - sides.inputs(block)[0],
+                output_offset=output_of[block].offset,
+                output_width=output_of[block].width,
+            )
+            for block in blocks
+        ),
+        outputs=tuple(outputs),
+        output_values=offset,
+    )
