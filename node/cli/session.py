@@ -1,4 +1,7 @@
-"""One command's talk with a daemon: how to reach it, how to answer, and the exit code when it goes wrong."""
+"""One command's talk with a daemon: how to reach it, how to answer, and the exit code when it goes wrong.
+
+HTTP is loaded when a daemon is first talked to: `up` talks to none.
+"""
 
 import json
 import os
@@ -7,13 +10,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
 
 from sedma.errors import DeadlineExceeded, NoRoom, NotRunning, SedmaError, Unreachable
-from sedma.locate import local_endpoint, named_endpoint
-from sedma.transport import Transport
+
+if TYPE_CHECKING:
+    from sedma.transport import Transport
 
 USAGE = 2
 EXIT_CODES: tuple[tuple[type[SedmaError], int], ...] = (
@@ -38,7 +42,7 @@ class UsageError(SedmaError):
 class Session:
     """A daemon to ask, and whether people or programs read the answer."""
 
-    transport: Transport
+    transport: "Transport"
     as_json: bool
 
     def show(self, document: Any, for_people: Callable[[Any], None]) -> None:
@@ -53,6 +57,9 @@ def session(
     data_dir: Path | None, api: str | None, token_file: Path | None, as_json: bool
 ) -> Iterator[Session]:
     """Talks to the daemon at `api`, else to the one on `data_dir`; what fails ends the command."""
+    from sedma.locate import local_endpoint, named_endpoint
+    from sedma.transport import Transport
+
     with telling(as_json):
         place = data_dir.expanduser().absolute() if data_dir else None
         token = _token(token_file) if token_file else None

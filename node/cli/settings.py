@@ -5,7 +5,6 @@ bound. All complaints are told at once.
 """
 
 import os
-import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -144,6 +143,8 @@ def _from_text(key: str, text: str) -> Any:
 
 
 def _from_file(file: Path, complaints: list[str]) -> Iterator[_Given]:
+    import tomllib  # up mostly reads no file
+
     try:
         tables = tomllib.loads(file.read_text(encoding="utf-8"))
     except OSError as error:

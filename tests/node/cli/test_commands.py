@@ -1,0 +1,213 @@
+import io
+import json
+import socket
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner, Result
+
+from node.cli.main import COMMANDS, app
+
+if TYPE_CHECKING:
+    from tests.node.cli.conftest import Daemon
+
+DICE = np.random.default_rng(7)
+W = DICE.standard_normal((30, 20), dtype=np.float32)
+X = DICE.standard_normal((4, 30), dtype=np.float32)
+
+
+def run(*words: object) -> Result:
+    return CliRunner().invoke(app(), [str(word) for word in words])
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Path:
+    np.save(tmp_path / "w.npy", W)
+    np.save(tmp_path / "x.npy", X)
+    return tmp_path
+
+
+def test_a_matrix_goes_in_multiplies_and_comes_back(daemon: "Daemon", files: Path) -> None:
+    put = run("put", "w", files / "w.npy", "--replicas", 2, "--only", "a", "--only", "b")
+    product = run("matmul", "w", files / "x.npy", "-o", files / "y.npy", "--rtol", "1e-3")
+    got = run("get", "w", "-o", files / "back.npy")
+
+    assert [put.exit_code, product.exit_code, got.exit_code] == [0, 0, 0]
+    assert put.stdout == "w: 30 x 20 float32 as digital, 1 blocks, 2 copies on 2 nodes\n"
+    assert put.stderr == "converted: float64 to float32\n"
+    assert daemon.seen[0][2] == {"replicas": ["2"], "only": ["a,b"]}
+    assert daemon.seen[1][2] == {"rtol": ["1e-3"]}
+    assert np.allclose(np.load(files / "y.npy"), X @ W)
+    assert np.array_equal(np.load(files / "back.npy"), W)
+    assert "relative error below 0.002, wrong once in 1e+06 (fast, 100% analog)" in product.stdout
+    assert got.stdout == f"{files}/back.npy: 30 x 20 float32\n"
+
+
+def test_every_answer_can_be_one_json_document(daemon: "Daemon", files: Path) -> None:
+    daemon.matrix = W
+    y = files / "y.npy"
+    commands = (
+        ("status",),
+        ("peers",),
+        ("weights",),
+        ("ticket", "--uses", "1", "--ttl", "1h"),
+        ("put", "w", files / "w.npy"),
+        ("matmul", "w", files / "x.npy", "-o", y),
+        ("get", "w", "-o", y),
+        ("rm", "w"),
+        ("plan", "w"),
+        ("config", "show"),
+        ("config", "show", "--origin"),
+    )
+    told = [json.loads(run(*command, "--json").stdout) for command in commands]
+
+    assert told[0]["name"] == "attic"
+    assert told[3]["ticket"] == "sedma1abc"
+    assert told[5] | {"elapsed_s": 0} == {
+        "output": str(y),
+        "shape": [4, 20],
+        "certificate": {
+            "bound": 2e-3,
+            "confidence": 0.999999,
+            "regime": "fast",
+            "analog_fraction": 1,
+        },
+        "task": "t1",
+        "converted": None,
+        "elapsed_s": 0,
+    }
+    assert told[7] == {"name": "w", "removed": True}
+    assert told[9]["log"] == {"level": "info", "format": "text"}
+    assert told[10]["log.level"] == {"value": "info", "origin": "default"}
+
+
+def test_people_read_lists_and_tables(daemon: "Daemon") -> None:
+    status, peers = run("status").stdout.splitlines(), run("peers").stdout.splitlines()
+    weights = run("weights").stdout.splitlines()
+
+    assert status[0] == "node     attic (abcdef)"
+    assert status[2] == "state    joining: 10.0.0.1:7879 refuses"
+    assert status[3] == "memory   1 GiB of 2 GiB in use, 512 MiB free"
+    assert peers[0].split() == [
+        "NAME",
+        "ID",
+        "STATE",
+        "FREE",
+        "BUDGET",
+        "GMAC/S",
+        "RTT",
+        "IN",
+        "FLIGHT",
+        "ADDRESS",
+    ]
+    assert peers[1].split()[:3] == ["cellar", "0123456789ab", "connected"]
+    assert weights[1].split()[:4] == ["w", "30", "x", "20"]
+    assert weights[1].rstrip().endswith("1 blocks have no live holder")
+
+
+def test_a_ticket_is_one_line_with_its_warning_beside_it(daemon: "Daemon") -> None:
+    told = run("ticket", "--ttl", "90m", "--uses", 3, "--may-invite")
+
+    assert told.stdout == "sedma1abc\n"
+    assert told.stderr == "warning: listens on loopback only\n"
+    assert daemon.seen[-1][2] == {"ttl_s": 5400.0, "uses": 3, "may_invite": True}
+
+
+def test_a_plan_is_made_for_a_name_or_for_a_file(daemon: "Daemon", files: Path) -> None:
+    told = run("plan", files / "w.npy", "--backend", "digital", "-m", 3)
+    asked = daemon.seen[-1][2]
+    run("plan", "w")
+
+    assert (asked["rows"], asked["columns"], asked["backend"], asked["m"]) == (30, 20, "digital", 3)
+    assert "fits         no: too large" in told.stdout
+    assert "a product    about 250 ms" in told.stdout
+    assert daemon.seen[-1][2]["name"] == "w"
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "word"),
+    [("full", 4, "need 2 GiB, free 1 GiB"), ("late", 5, "too late"), ("busy", 1, "again in 2 s")],
+)
+def test_each_kind_of_refusal_has_its_exit_code(
+    daemon: "Daemon", files: Path, name: str, code: int, word: str
+) -> None:
+    told = run("put", name, files / "w.npy")
+
+    assert told.exit_code == code
+    assert word in told.stderr
+    assert told.stdout == ""
+    document = json.loads(run("put", name, files / "w.npy", "--json").stderr)
+    assert document["reason"]
+
+
+def test_no_daemon_is_another_matter_than_one_out_of_reach(tmp_path: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{free.getsockname()[1]}"
+        away = run("status", "--api", url)
+    missing = run("status", "--data-dir", tmp_path)
+
+    assert (away.exit_code, missing.exit_code) == (6, 3)
+    assert "sedma-node up" in missing.stderr
+
+
+def test_a_wrong_command_line_ends_with_2_and_says_why(daemon: "Daemon", files: Path) -> None:
+    y = files / "y.npy"
+    (files / "text.npy").write_text("1,2,3")
+    (files / "folder").mkdir()
+    wrongs: list[tuple[tuple[object, ...], str]] = [
+        (("put", "w", files / "none.npy"), "none.npy: no such file"),
+        (("put", "w", files / "folder"), "folder: is a directory"),
+        (("matmul", "w", files / "none.npy", "-o", y), "none.npy: no such file"),
+        (("matmul", "w", files / "x.npy", "-o", files / "no" / "y.npy"), "cannot be written"),
+        (("matmul", "w", files / "x.npy", "-o", y, "--deadline", "soon"), "--deadline"),
+        (("ticket", "--ttl", "soon"), "--ttl"),
+        (("plan", files / "text.npy"), "not a .npy file"),
+        (("status", "--token-file", files / "none"), "--token-file"),
+        (("put", "w"), "Missing argument"),
+        (("fly",), "No such command"),
+    ]
+    for words, reason in wrongs:
+        told = run(*words)
+        assert (told.exit_code, reason in told.stderr) == (2, True), (words, told.stderr)
+
+
+def test_an_answer_that_fails_leaves_the_old_file_as_it_was(daemon: "Daemon", files: Path) -> None:
+    y = files / "y.npy"
+    y.write_text("old")
+
+    assert run("matmul", "late", files / "x.npy", "-o", y).exit_code == 5
+    assert y.read_text() == "old"
+    assert sorted(one.name for one in files.iterdir()) == ["state", "w.npy", "x.npy", "y.npy"]
+
+
+def test_an_answer_can_go_down_a_pipe(daemon: "Daemon", files: Path) -> None:
+    daemon.matrix = W
+    told = run("matmul", "w", files / "x.npy", "-o", "-")
+
+    assert np.allclose(np.load(io.BytesIO(told.stdout_bytes)), X @ W)
+
+
+def test_a_file_of_settings_is_checked(files: Path) -> None:
+    (files / "good.toml").write_text('[log]\nlevel = "debug"\n')
+    (files / "bad.toml").write_text("[gossip]\nintervall_ms = 1\n")
+
+    good, bad = (
+        run("config", "check", files / "good.toml"),
+        run("config", "check", files / "bad.toml"),
+    )
+    shown = run("config", "show", "--config", files / "good.toml", "--origin")
+
+    assert (good.exit_code, bad.exit_code) == (0, 2)
+    assert "gossip.intervall_ms: no such key (did you mean interval_ms?)" in bad.stderr
+    assert f'level = "debug"                          # file {files}/good.toml' in shown.stdout
+
+
+def test_every_command_explains_itself() -> None:
+    for command in COMMANDS:
+        told = run(command, "--help")
+        assert told.exit_code == 0
+        assert "Usage:" in told.stdout
+    assert all(command in run("--help").stdout for command in COMMANDS)
