@@ -189,36 +189,32 @@ class FrameDecoder:
         return (self._part,)
 
     def _parse(self) -> Iterator[Event]:
-        while (length := self._frame_length()) is not None:
-            event = self._take(length)
+        while self._end - self._start >= PREFIX_BYTES:
+            prefix: tuple[int, ...] = _PREFIX.unpack_from(self._scratch, self._start)
+            if prefix[0] != FRAME_VERSION:
+                raise FrameError(f"frame of version {prefix[0]}; this node speaks {FRAME_VERSION}")
+            if prefix[5] > HEADER_BYTES_MAX:
+                raise FrameError(f"header of {prefix[5]} bytes; at most {HEADER_BYTES_MAX}")
+            stop = self._start + PREFIX_BYTES + prefix[5]
+            if stop > self._end:
+                return
+            event = self._take(prefix, stop)
             if event is not None:
                 yield event
             if self._left:
-                break
+                return
 
-    def _frame_length(self) -> int | None:
-        """Of the prefix and header in the scratch, once they are whole."""
-        waiting = self._end - self._start
-        if waiting < PREFIX_BYTES:
-            return None
-        version = self._scratch[self._start]
-        if version != FRAME_VERSION:
-            raise FrameError(f"frame of version {version}; this node speaks {FRAME_VERSION}")
-        (header_bytes,) = _CRC.unpack_from(self._scratch, self._start + 8)
-        if header_bytes > HEADER_BYTES_MAX:
-            raise FrameError(f"header of {header_bytes} bytes; at most {HEADER_BYTES_MAX}")
-        length: int = PREFIX_BYTES + header_bytes
-        return length if waiting >= length else None
-
-    def _take(self, length: int) -> Event | None:
-        start, self._start = self._start, self._start + length
+    def _take(self, prefix: tuple[int, ...], stop: int) -> Event | None:
+        """Check a whole prefix and header, and move on to its body or the next frame."""
+        _, kind, flags, klass, stream, header_bytes, body_bytes, aux, crc = prefix
+        start, self._start = self._start, stop
         self.frames += 1
-        _, kind, flags, klass, stream, header_bytes, body_bytes, aux, crc = _PREFIX.unpack_from(
-            self._scratch, start
-        )
-        header = bytes(self._view[start + PREFIX_BYTES : self._start]) if header_bytes else b""
+        header = b""
         computed = crc32c(self._view[start : start + CHECKED_BYTES])
-        if (crc32c(header, computed) if header else computed) != crc:
+        if header_bytes:
+            header = bytes(self._view[start + PREFIX_BYTES : stop])
+            computed = crc32c(header, computed)
+        if computed != crc:
             raise FrameError("prefix or header damaged: the CRC does not fit")
         if body_bytes > BODY_BYTES_MAX:
             raise FrameError(f"body of {body_bytes} bytes in one frame; at most {BODY_BYTES_MAX}")

@@ -89,13 +89,12 @@ class FrameLink(asyncio.BufferedProtocol):
             self._flush_soon()
 
     def send_body(self, stream: int, body: memoryview) -> "Future[None]":
-        future: Future[None] = self._loop.create_future()
+        future = _BodySent(self, stream)
         if self.closing:
-            future.set_exception(LinkClosed(self._reason or "the link is closing"))
+            _settle(future, LinkClosed(self._reason or "the link is closing"))
             return future
         self._outgoing.add(stream, _as_bytes(body))
         self._sending[stream] = future
-        future.add_done_callback(lambda done: self._sender_left(stream, done))
         return future
 
     def expect_body(self, stream: int, into: memoryview) -> None:
@@ -328,10 +327,6 @@ class FrameLink(asyncio.BufferedProtocol):
             self._outgoing.remove(stream)
             self._release(self._sending.pop(stream), StreamCancelled(reason))
 
-    def _sender_left(self, stream: int, done: "Future[None]") -> None:
-        if done.cancelled() and self._sending.get(stream) is done:
-            self.cancel(stream)
-
     # -- the end -----------------------------------------------------------------------------------
 
     def _stop(self, reason: str) -> None:
@@ -347,6 +342,21 @@ class FrameLink(asyncio.BufferedProtocol):
         return f"connection lost{where}: {exc}"
 
 
+class _BodySent(Future[None]):
+    """Cancelling it cancels the stream."""
+
+    def __init__(self, link: FrameLink, stream: int) -> None:
+        super().__init__()
+        self._link, self._stream = link, stream
+
+    def cancel(self, msg: str | None = None) -> bool:
+        if self.done():
+            return False
+        super().cancel(msg)
+        self._link.cancel(self._stream)
+        return True
+
+
 def _settle(future: "Future[None]", error: SedmaError | None) -> None:
     if future.done():
         return
@@ -354,6 +364,8 @@ def _settle(future: "Future[None]", error: SedmaError | None) -> None:
         future.set_result(None)
     else:
         future.set_exception(error)
+        # Who does not ask hears of it by link_lost, or cancelled the stream: no complaint is due.
+        future.exception()
 
 
 def _as_bytes(view: memoryview) -> memoryview:
