@@ -1,0 +1,255 @@
+"""What worker threads do with buffers, blocks and disk: one method for each kind of work that the core orders."""
+
+import threading
+import time
+from collections.abc import Iterator
+
+import numpy as np
+
+from compute import verify
+from compute.backend import Backend, Product, Resident, backend
+from compute.partition import Matrix, Matrix64
+from node.effects import (
+    AddSketch,
+    Adopt,
+    Adopted,
+    Combine,
+    Combined,
+    Discard,
+    KeepManifest,
+    LoadBlock,
+    Outcome,
+    PackColumns,
+    Project,
+    Projected,
+    ReadContent,
+    RunShard,
+    ShardBlock,
+    ShardDone,
+    WriteContent,
+    Written,
+)
+from node.runtime.arena import Arena
+from node.runtime.store import Store, content_id
+from protocol.digests import WeightsVersion
+from protocol.errors import ErrorCode, TaskError
+from protocol.ids import ContentId
+from protocol.messages import BlockIndex, StoreBlock
+
+DIGITAL_ROWS = 128
+"""Rows of a block read from disk at once for digital arithmetic: half a MiB."""
+
+Blocking = (
+    PackColumns
+    | RunShard
+    | Project
+    | Combine
+    | AddSketch
+    | Adopt
+    | LoadBlock
+    | WriteContent
+    | ReadContent
+    | Discard
+    | KeepManifest
+)
+
+
+class _Held:
+    """A block in memory, and where it lies on disk."""
+
+    def __init__(self, store: StoreBlock, content: ContentId, resident: Resident) -> None:
+        self.columns = store.columns
+        self.content = content
+        self.backend: Backend = _backend(store)
+        self.resident = resident
+
+
+class Workshop:
+    """Carries out work; safe to call from several threads at once."""
+
+    def __init__(self, arena: Arena, store: Store) -> None:
+        self._arena = arena
+        self._store = store
+        self._held: dict[tuple[WeightsVersion, BlockIndex], _Held] = {}
+        self._lock = threading.Lock()
+
+    def do(self, work: Blocking) -> Outcome:
+        match work:
+            case PackColumns():
+                self._pack(work)
+                return None
+            case RunShard():
+                return self._run(work)
+            case Project():
+                return self._project(work)
+            case Combine():
+                return self._combine(work)
+            case AddSketch():
+                self._add_sketch(work)
+                return None
+            case Adopt():
+                matrix = self._arena.take(work.buffer, work.store.rows, work.store.columns)
+                return self.adopt(work.store, matrix)
+            case LoadBlock():
+                return self._load(work)
+            case WriteContent():
+                return Written(self._store.write(self._arena.bytes(work.buffer)))
+            case ReadContent():
+                self._store.read_into(work.content, self._arena.bytes(work.into))
+                return None
+            case Discard():
+                self._discard(work)
+                return None
+            case KeepManifest():
+                self._store.keep_manifest(work.manifest)
+                return None
+
+    def adopt(self, store: StoreBlock, matrix: Matrix) -> Adopted:
+        """Keep a block on disk and program it; the matrix's memory becomes the resident block."""
+        content = self._store.write(matrix.data.cast("B"))
+        self._program(store, content, matrix)
+        return Adopted(content)
+
+    def _load(self, work: LoadBlock) -> Adopted:
+        matrix = np.empty((work.store.rows, work.store.columns), np.float32)
+        self._store.read_into(work.content, matrix.data.cast("B"))
+        self._program(work.store, work.content, matrix)
+        return Adopted(work.content)
+
+    def _program(self, store: StoreBlock, content: ContentId, matrix: Matrix) -> None:
+        block_id = f"{store.name}/{store.block[0]}/{store.block[1]}"
+        resident = _backend(store).program(block_id, matrix, overwrite=True)
+        with self._lock:
+            self._held[(store.version, store.block)] = _Held(store, content, resident)
+
+    def _pack(self, work: PackColumns) -> None:
+        x = self._arena.matrix(work.x, work.m, work.width)
+        width = sum(stop - start for start, stop in work.spans)
+        packed = self._arena.matrix(work.into, work.m, width)
+        at = 0
+        for start, stop in work.spans:
+            packed[:, at : at + stop - start] = x[:, start:stop]
+            at += stop - start
+
+    def _run(self, work: RunShard) -> ShardDone:
+        began = time.perf_counter()
+        x = self._arena.matrix(work.x, work.m, work.x_width)
+        values = work.out.nbytes // 4
+        out = self._arena.matrix(work.out, 1, values)[0]
+        out[:] = 0.0
+        shares = _shares(work, x)
+        products = [
+            self._multiply(work, block, share, x, out)
+            for block, share in zip(work.blocks, shares, strict=True)
+        ]
+        regimes = sorted({product.regime for product in products})
+        return ShardDone(
+            analog_macs=sum(product.analog_macs for product in products),
+            digital_macs=sum(product.digital_macs for product in products),
+            busy_s=time.perf_counter() - began,
+            energy_j=sum(product.energy_j for product in products),
+            latency_s=max(product.latency_s for product in products),
+            reads=sum(product.reads for product in products),
+            regime="+".join(regimes),
+        )
+
+    def _multiply(
+        self, work: RunShard, placed: ShardBlock, share: float | None, x: Matrix, out: Matrix
+    ) -> Product:
+        with self._lock:
+            held = self._held.get((work.version, placed.block))
+        if held is None:
+            reason = f"block {placed.block} of version {work.version} is not in memory here"
+            raise TaskError(ErrorCode.UNAVAILABLE, reason)
+        stop = placed.output_offset + work.m * placed.output_width
+        target = out[placed.output_offset : stop].reshape(work.m, placed.output_width)
+        columns = x[:, placed.input_start : placed.input_start + placed.input_width]
+
+        def digital() -> Iterator[tuple[int, Matrix]]:
+            return self._store.panels(held.content, held.columns, DIGITAL_ROWS)
+
+        return held.backend.multiply(
+            held.resident,
+            columns,
+            transpose=work.transpose,
+            share=share,
+            x_key=work.x_key,
+            digital=digital,
+            out=target,
+        )
+
+    def _project(self, work: Project) -> Projected:
+        x = self._arena.matrix(work.x, work.m, work.width)
+        sketch = self._arena.matrix64(work.sketch, work.width, verify.SKETCH_WIDTH)
+        xs = self._arena.matrix64(work.into, work.m, verify.SKETCH_WIDTH)
+        xs[:] = verify.apply_sketch(x, sketch)
+        return Projected(verify.norm_for_shares(x, sketch, xs))
+
+    def _combine(self, work: Combine) -> Combined:
+        y = self._arena.matrix(work.y, work.m, work.width)
+        y[:] = 0.0
+        for part in work.parts:
+            values = self._arena.matrix(part.buffer, 1, part.buffer.nbytes // 4)[0]
+            for output in part.outputs:
+                stop = output.offset + work.m * output.width
+                partial = values[output.offset : stop].reshape(work.m, output.width)
+                y[:, output.start : output.start + output.width] += partial
+        xs = self._arena.matrix64(work.xs, work.m, verify.SKETCH_WIDTH)
+        probe = verify.project(y, work.sketch_seed, "rows" if work.transpose else "columns")
+        norm = float(np.linalg.norm(y))
+        round_off = verify.round_off(work.depth, norm)
+        return Combined(norm, verify.residual_bound(probe, xs, round_off))
+
+    def _add_sketch(self, work: AddSketch) -> None:
+        source = self._arena.bytes(work.source)
+        if content_id(source) != work.content:
+            raise TaskError(ErrorCode.NOT_FOUND, f"sketch {work.content[:12]} came damaged")
+        width = verify.SKETCH_WIDTH
+        rows = work.rows[1] - work.rows[0]
+        columns = work.columns[1] - work.columns[0]
+        both = self._arena.matrix64(work.source, rows + columns, width)
+        with self._lock:
+            _add(
+                self._arena.matrix64(work.into_rows, work.into_rows.nbytes // 8 // width, width),
+                work.rows,
+                both[:rows],
+            )
+            _add(
+                self._arena.matrix64(
+                    work.into_columns, work.into_columns.nbytes // 8 // width, width
+                ),
+                work.columns,
+                both[rows:],
+            )
+
+    def _discard(self, work: Discard) -> None:
+        with self._lock:
+            for block in work.blocks:
+                self._held.pop((work.version, block), None)
+        for content in work.contents:
+            self._store.delete(content)
+
+
+def _add(total: Matrix64, span: tuple[int, int], part: Matrix64) -> None:
+    total[span[0] : span[1]] += part
+
+
+def _backend(store: StoreBlock) -> Backend:
+    return backend(store.backend, store.device or None, store.seed)
+
+
+def _shares(work: RunShard, x: Matrix) -> list[float | None]:
+    """The shard's share of the error, cut among its blocks by how much each adds to the answer."""
+    if work.share is None:
+        return [None] * len(work.blocks)
+    if work.exact or work.share == 0.0:
+        return [0.0] * len(work.blocks)
+    norms: dict[int, float] = {}
+    for block in work.blocks:
+        if block.input_start not in norms:
+            columns = x[:, block.input_start : block.input_start + block.input_width]
+            norms[block.input_start] = float(np.linalg.norm(columns))
+    weights = [norms[b.input_start] * float(np.sqrt(b.output_width)) for b in work.blocks]
+    if not any(weights):
+        return [0.0] * len(work.blocks)
+    return list(verify.split_share(work.share, weights))
