@@ -46,7 +46,7 @@ demo: $(READY) ## A photograph through four daemons; writes demo/report.html
 	$(BIN)/sedma-node demo
 
 bench: $(READY) ## The figures of the README, as JSON lines
-	@for script in $$(ls bench/*.py | grep -v '/_'); do \
+	@for script in $$(grep -l '^if __name__ ==' bench/*.py); do \
 		echo "== $$script" >&2; $(BIN)/python $$script || exit 1; done
 
 lock: $(READY) ## Pin the newest packages that fit (needs a package index)
