@@ -1,61 +1,139 @@
-"""The data directory: one daemon's memory across restarts, locked against a second one."""
+"""The one folder in which a node keeps what outlives it, held by one daemon at a time.
 
+    lock          held with flock(2) while the daemon lives; holds its process id
+    schema        version of this layout
+    incarnation   how often this node has started, roughly
+    node.key      the node's Ed25519 key          node.id   the id that belongs to it
+    mesh/         CA certificate and our own      peers.json   where the others were last seen
+    tickets.json  who used which ticket minted here
+    api.url, api.token   how commands on this machine find and address the daemon
+    blocks/, manifests/  weights
+
+A folder moved to another machine is the same node there.
+"""
+
+import contextlib
 import fcntl
 import os
 import secrets
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import TracebackType
+from typing import Annotated, Self
 
+import msgspec
+from msgspec import Meta
+
+from node.runtime.durable import atomic_write, remove_leftovers
 from protocol.errors import ConfigError
+from protocol.ids import NodeId
 
 SCHEMA = 1
-"""Of the directory's layout; a newer one is left alone."""
+MIGRATIONS: dict[int, Callable[[Path], None]] = {}
+"""From this version to the next; each must bear being done twice, should the daemon die in it."""
+
+PEERS_KEPT_MAX = 256
+"""Peers remembered for a later start: of so many one will still answer."""
+
+Peers = tuple[tuple[NodeId, tuple[str, ...]], ...]
+_PEERS: msgspec.json.Decoder[Peers] = msgspec.json.Decoder(
+    Annotated[Peers, Meta(max_length=PEERS_KEPT_MAX)]
+)
 
 
-def atomic_write(path: Path, content: bytes | memoryview, mode: int = 0o600) -> None:
-    """Old or new, never a mixture: temporary file, fsync, rename, fsync of the directory."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+def default_path(environment: Mapping[str, str] = os.environ) -> Path:
+    """`SEDMA_DATA_DIR`, else the user's folder for state that is worth keeping."""
+    if chosen := environment.get("SEDMA_DATA_DIR"):
+        return Path(chosen).expanduser()
+    if state := environment.get("XDG_STATE_HOME"):
+        return Path(state) / "sedma"
+    return Path.home() / ".local" / "state" / "sedma"
 
 
 class DataDir:
-    """An opened and locked data directory; ConfigError if another daemon has it."""
+    """An open, locked data directory. ConfigError when it cannot be had, with what to do instead."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path
+        self.path = path.expanduser().absolute()
+        _create(self.path)
+        self._lock: int | None = _lock(self.path)
         try:
-            path.mkdir(parents=True, exist_ok=True, mode=0o700)
-            self._lock = (path / "lock").open("a+", encoding="ascii")
+            self._prepare()
         except OSError as wrong:
-            raise ConfigError(f"{path} cannot be used: {wrong.strerror}; see --data-dir") from wrong
-        self._take_lock()
-        self._check_schema()
-        for leftover in path.rglob(".*.tmp"):
-            leftover.unlink(missing_ok=True)
+            self.close()
+            raise ConfigError(f"data directory {self.path}: {wrong}") from wrong
+        except ConfigError:
+            self.close()
+            raise
+
+    def _prepare(self) -> None:
+        self.mesh.mkdir(mode=0o700, exist_ok=True)
+        for directory in (self.path, self.mesh):
+            remove_leftovers(directory)
+        migrate(self.path, MIGRATIONS, SCHEMA)
+        # We hold the lock, so whoever wrote this address is gone.
+        self.withdraw_url()
+
+    def close(self) -> None:
+        """Let go of the lock. Commands no longer find the daemon."""
+        if self._lock is None:
+            return
+        self.withdraw_url()
+        os.close(self._lock)
+        self._lock = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    # -- where things stand ------------------------------------------------------------------------
 
     @property
-    def token(self) -> str:
-        """What lets programs in: made once, readable by the owner alone."""
-        file = self.path / "api.token"
-        if not file.exists():
-            atomic_write(file, secrets.token_urlsafe(32).encode())
-        return file.read_text(encoding="ascii").strip()
+    def key(self) -> Path:
+        return self.path / "node.key"
 
-    def tell_url(self, url: str) -> None:
-        atomic_write(self.path / "api.url", url.encode())
+    @property
+    def id(self) -> Path:
+        return self.path / "node.id"
+
+    @property
+    def mesh(self) -> Path:
+        return self.path / "mesh"
+
+    @property
+    def tickets(self) -> Path:
+        return self.path / "tickets.json"
+
+    @property
+    def blocks(self) -> Path:
+        return self.path / "blocks"
+
+    @property
+    def manifests(self) -> Path:
+        return self.path / "manifests"
+
+    # -- this node -------------------------------------------------------------------
+
+    def next_incarnation(self, now_wall: float) -> int:
+        """A number greater than at every start before, on disk before it is returned.
+
+        Peers believe the greatest incarnation only, so a counter that fell back would make the node
+        unheard. Hence it never lies below the Unix time in seconds: then it also grows when the
+        file was lost or comes from a backup; and it grows when the clock was set back, for it
+        counts on.
+        """
+        file = self.path / "incarnation"
+        last = int(text) if (text := _read_text(file)) and text.isdecimal() else 0
+        incarnation = max(last + 1, int(now_wall))
+        atomic_write(file, f"{incarnation}\n".encode())
+        return incarnation
 
     def identity(self) -> bytes:
         """32 random bytes that name this node, made once."""
@@ -69,33 +147,107 @@ class DataDir:
             )
         return seed
 
-    def close(self) -> None:
-        (self.path / "api.url").unlink(missing_ok=True)
-        self._lock.close()
+    # -- the others --------------------------------------------------------------------------------
 
-    def _take_lock(self) -> None:
+    def peers(self) -> Peers:
+        """Where the others were last seen: (id, addresses), as told to `keep_peers`."""
+        file = self.path / "peers.json"
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as taken:
-            self._lock.seek(0)
-            holder = self._lock.read().strip() or "unknown"
-            self._lock.close()
+            return _PEERS.decode(file.read_bytes())
+        except FileNotFoundError:
+            return ()
+        except (msgspec.DecodeError, UnicodeDecodeError) as wrong:
             raise ConfigError(
-                f"{self.path} is in use by the daemon with process id {holder}; stop that one, or"
-                " give this one its own --data-dir"
-            ) from taken
-        self._lock.seek(0)
-        self._lock.truncate()
-        self._lock.write(str(os.getpid()))
-        self._lock.flush()
+                f"{file} is damaged ({wrong}): remove it and start with --join TICKET"
+            ) from wrong
 
-    def _check_schema(self) -> None:
-        file = self.path / "schema"
-        if not file.exists():
-            atomic_write(file, str(SCHEMA).encode())
-        found = file.read_text(encoding="ascii").strip()
-        if found != str(SCHEMA):
-            raise ConfigError(
-                f"{self.path} was written by another version of sedma (layout {found}, this one"
-                f" reads {SCHEMA}); start that version, or use another --data-dir"
-            )
+    def keep_peers(self, peers: Peers) -> None:
+        """Remember the first PEERS_KEPT_MAX of them for a later start."""
+        atomic_write(self.path / "peers.json", msgspec.json.encode(peers[:PEERS_KEPT_MAX]))
+
+    # -- how commands find the daemon --------------------------------------------------------------
+
+    @property
+    def token(self) -> str:
+        """What lets commands in: drawn once, readable by the owner alone."""
+        file = self.path / "api.token"
+        if token := _read_text(file):
+            return token
+        token = secrets.token_urlsafe(32)
+        atomic_write(file, f"{token}\n".encode())
+        return token
+
+    def tell_url(self, url: str) -> None:
+        atomic_write(self.path / "api.url", f"{url}\n".encode())
+
+    def withdraw_url(self) -> None:
+        (self.path / "api.url").unlink(missing_ok=True)
+
+
+def migrate(path: Path, steps: Mapping[int, Callable[[Path], None]], target: int) -> None:
+    """Bring the layout to version `target`, one step after the other, each noted when it is done."""
+    file = path / "schema"
+    text = _read_text(file)
+    if text is not None and not text.isdecimal():
+        raise ConfigError(f"{file} is damaged: it should hold a number such as {target}")
+    found = target if text is None else int(text)
+    if found > target:
+        raise ConfigError(
+            f"data directory {path} was written by a newer sedma (layout {found}, this one knows "
+            f"{target}): update sedma, or take another folder with --data-dir"
+        )
+    for version in range(found, target):
+        steps[version](path)
+        atomic_write(file, f"{version + 1}\n".encode())
+    if text is None:
+        atomic_write(file, f"{target}\n".encode())
+
+
+def _create(path: Path) -> None:
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # Nobody else is to list a node's folder; but a folder full of something else is not ours
+        # to shut (our own files in it are 0600 all the same).
+        if (path / "schema").exists() or not any(path.iterdir()):
+            path.chmod(0o700)
+    except (FileExistsError, NotADirectoryError) as wrong:
+        raise ConfigError(
+            f"data directory {path}: there is a file of that name; take another --data-dir"
+        ) from wrong
+    except OSError as wrong:
+        raise ConfigError(
+            f"data directory {path}: {wrong.strerror}; take a folder that you may write with "
+            "--data-dir"
+        ) from wrong
+
+
+def _lock(path: Path) -> int:
+    """The descriptor that holds the lock; the kernel lets go of it however the process ends."""
+    try:
+        descriptor = os.open(path / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as wrong:
+        raise ConfigError(
+            f"data directory {path}: {wrong.strerror}; take a folder that you may write with "
+            "--data-dir"
+        ) from wrong
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+    except BlockingIOError as wrong:
+        holder = os.pread(descriptor, 32, 0).decode(errors="replace").strip() or "unknown"
+        os.close(descriptor)
+        raise ConfigError(
+            f"data directory {path} is in use by another daemon (process {holder}): stop that one, "
+            "or start this one with a --data-dir of its own"
+        ) from wrong
+    except OSError as wrong:
+        os.close(descriptor)
+        raise ConfigError(f"data directory {path} cannot be locked: {wrong.strerror}") from wrong
+    return descriptor
+
+
+def _read_text(file: Path) -> str | None:
+    with contextlib.suppress(FileNotFoundError):
+        return file.read_text(errors="replace").strip()
+    return None

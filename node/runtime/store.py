@@ -6,15 +6,15 @@ read back can be trusted or is known to be damaged.
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import msgspec
 import numpy as np
 from blake3 import blake3
 
-from compute.partition import Matrix
-from node.runtime.datadir import atomic_write
+from compute.partition import Block, BlockGrid, Matrix
+from node.runtime.durable import atomic_write
 from protocol.errors import ErrorCode, TaskError
 from protocol.ids import ContentId
 from protocol.messages import Manifest
@@ -86,6 +86,28 @@ class Store:
                 panel = rows.reshape(-1, columns)
                 yield first, panel
                 first += panel.shape[0]
+
+    def rows(
+        self,
+        grid: BlockGrid,
+        contents: Mapping[Block, ContentId],
+        row: int,
+        first: int,
+        count: int,
+    ) -> Matrix:
+        """`count` rows of a matrix from the `first` of a block row on, put together from its blocks."""
+        whole: Matrix = np.empty((count, grid.columns), np.float32)
+        for column in range(grid.column_blocks):
+            start, stop = grid.column_span(column)
+            width = stop - start
+            values = np.fromfile(
+                self._contents / contents[Block(row, column)],
+                np.float32,
+                count * width,
+                offset=first * width * 4,
+            )
+            whole[:, start:stop] = values.reshape(count, width)
+        return whole
 
     def delete(self, content: ContentId) -> None:
         path = self._contents / content
