@@ -347,9 +347,7 @@ Job = (
     | GiveRows
 )
 
-Outcome = (
-    ShardDone | Projected | Combined | Adopted | Written | Relayed | RowsTaken | None
-)
+Outcome = ShardDone | Projected | Combined | Adopted | Written | Relayed | RowsTaken | None
 
 
 @dataclass(frozen=True, slots=True)

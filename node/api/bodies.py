@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 
 from aiohttp import web
 
-from node.api.service import MatrixAnswer, MatrixBody
+from node.service import MatrixAnswer, MatrixBody
 from protocol import npy
 from protocol.errors import ErrorCode, TaskError
 from protocol.npy import NpyHeader

@@ -7,7 +7,7 @@ from aiohttp import web
 
 from node.api import query
 from node.api.bodies import read_control, read_matrix, send_matrix
-from node.api.service import Service
+from node.service import Service
 from protocol.client import PlanRequest, TicketRequest, WeightsView
 from protocol.errors import ErrorCode, TaskError
 from protocol.limits import DEADLINE_S_MAX

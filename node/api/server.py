@@ -16,7 +16,7 @@ from node.api.errors import INTERNAL, refusal, told, told_of_route
 from node.api.guard import Guard
 from node.api.log import EventLog, forwarding_logger
 from node.api.routes import OPEN_ON_LOOPBACK, Defaults, Routes
-from node.api.service import Service
+from node.service import Service
 from protocol.errors import ConfigError, ErrorCode, ErrorInfo, SedmaError
 
 GRACE_S = 0.4

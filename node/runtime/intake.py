@@ -80,11 +80,9 @@ class Intake:
 
     async def _spool_all(self) -> None:
         loop = asyncio.get_running_loop()
-        descriptor, name = tempfile.mkstemp(dir=self._spool, prefix=".", suffix=".tmp")
-        self._spooled = Path(name)
-        with open(descriptor, "wb") as file:  # noqa: PTH123
-            async for chunk in self._chunks:
-                await loop.run_in_executor(self._pool, file.write, chunk)
+        self._spooled = Path(tempfile.mkstemp(".tmp", ".", self._spool)[1])
+        async for chunk in self._chunks:
+            await loop.run_in_executor(self._pool, append, self._spooled, chunk)
 
     def _take_spooled(self, first: int, target: Matrix) -> None:
         assert self._spooled is not None
@@ -92,6 +90,12 @@ class Intake:
         values = np.memmap(self._spooled, self._dtype, "r", 0, shape, "F")
         with np.errstate(over="ignore"):
             target[:] = values[first : first + target.shape[0]]
+
+
+def append(path: Path, data: bytes | memoryview) -> None:
+    """Add to the end of a spool file."""
+    with path.open("ab") as file:
+        file.write(data)
 
 
 def _check_finite(rows: Matrix, first: int) -> None:

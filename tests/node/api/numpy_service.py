@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from node.api.service import MatrixAnswer, MatrixBody
+from node.service import MatrixAnswer, MatrixBody
 from protocol.client import (
     CertificateView,
     MatmulRequest,
