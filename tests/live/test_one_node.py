@@ -1,0 +1,203 @@
+"""One daemon for real: its process, its HTTP side, its disk."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import sedma
+
+Start = Callable[..., Any]
+
+DICE = np.random.default_rng(7)
+W = DICE.choice([-1.0, 1.0], size=(1300, 1100)).astype(np.float32)
+X = DICE.normal(size=(4, 1300)).astype(np.float32)
+
+
+def error_of(answer: object, exact: np.ndarray) -> float:
+    return float(np.linalg.norm(np.asarray(answer) - exact) / np.linalg.norm(exact))
+
+
+def test_a_digital_product_and_its_transpose_are_right_and_certified(daemon: Start) -> None:
+    client = daemon().client()
+    client.put("w", W, backend="digital")
+
+    y = client.matmul("w", X)
+    z = client.matmul("w", np.asarray(y), transpose=True)
+
+    assert error_of(y, X @ W) < 1e-6
+    assert error_of(z, np.asarray(y) @ W.T) < 1e-6
+    assert error_of(y, X.astype(np.float64) @ W) <= y.certificate.bound < 1e-5
+    assert y.certificate.regime == "digital"
+    assert np.array_equal(np.asarray(client.get("w")), W)
+
+
+def test_an_analog_product_keeps_the_tolerance_asked_and_says_what_was_analog(
+    daemon: Start,
+) -> None:
+    client = daemon().client()
+    client.put("w", W, backend="rram", seed=3)
+
+    naive = client.matmul("w", X, rtol=None)
+    certified = client.matmul("w", X, rtol=1e-2)
+
+    exact = X.astype(np.float64) @ W
+    assert error_of(certified, exact) <= certified.certificate.bound <= 1e-2
+    assert certified.certificate.analog_fraction >= 0.9
+    assert error_of(certified, exact) < error_of(naive, exact) <= naive.certificate.bound
+
+
+def test_the_same_request_gives_the_same_bytes(daemon: Start) -> None:
+    client = daemon().client()
+    client.put("w", W, backend="rram")
+
+    first, second = (np.asarray(client.matmul("w", X)) for _ in range(2))
+
+    assert np.array_equal(first, second)
+
+
+def test_more_rows_than_fit_in_flight_are_taken_in_panels(daemon: Start) -> None:
+    client = daemon().client()
+    client.put("w", W, backend="digital")
+    tall = DICE.normal(size=(4000, 1300)).astype(np.float32)
+
+    y = client.matmul("w", tall)
+
+    assert error_of(y, tall @ W) < 1e-6
+    assert client.status()["rss_bytes"] <= client.status()["budget_bytes"]
+
+
+@pytest.mark.parametrize(
+    "given",
+    [W.astype(np.float64), np.asfortranarray(W), W.astype(">f4"), np.asfortranarray(W, ">f8")],
+    ids=["float64", "fortran", "big-endian", "all of it"],
+)
+def test_other_layouts_are_converted_on_the_way_in(
+    daemon: Start, given: np.ndarray, tmp_path: Any
+) -> None:
+    client = daemon().client()
+    np.save(tmp_path / "w.npy", given)
+
+    client.put("w", tmp_path / "w.npy", backend="digital")
+
+    assert np.array_equal(np.asarray(client.get("w")), W)
+
+
+def test_a_value_that_is_not_finite_is_named_and_nothing_stays_behind(daemon: Start) -> None:
+    client = daemon().client()
+    free = client.status()["free_bytes"]
+    broken = W.copy()
+    broken[1200, 7] = np.inf
+
+    with pytest.raises(sedma.SedmaError, match="row 1200, column 7 is inf"):
+        client.put("w", broken, backend="digital")
+
+    assert client.weights() == []
+    assert client.status()["free_bytes"] == pytest.approx(free, abs=16 << 20)
+    assert error_of(client.matmul(client.put("v", W).name, X), X @ W) < 1e-2
+
+
+def test_what_cannot_be_held_is_refused_with_the_nearest_fit_and_the_node_goes_on(
+    daemon: Start,
+) -> None:
+    client = daemon().client()
+
+    with pytest.raises(sedma.NoRoom) as refused:
+        client.put("big", np.zeros((9216, 9216), np.float32))
+
+    need, free, fit = refused.value.need, refused.value.free, refused.value.nearest_fit
+    assert need is not None and free is not None and fit is not None
+    assert need > free >= fit > 0
+    rows = fit // 4 // 1024
+    assert client.put("fits", np.ones((rows, 1024), np.float32)).name == "fits"
+
+
+@pytest.mark.parametrize(
+    ("call", "code"),
+    [
+        (lambda c: c.matmul("w", X[:, :9]), "bad_request"),
+        (lambda c: c.matmul("nothing", X), "not_found"),
+        (lambda c: c.put("w", W[0]), "bad_request"),
+        (lambda c: c.put("w", W, backend="abacus"), "bad_request"),
+        (lambda c: c.put("w", W, backend="rram", device="rram-wan2002"), "bad_request"),
+        (lambda c: c.put("w", W, replicas=2), "no_room"),
+        (lambda c: c.matmul("w", X, deadline=1e-4), "deadline"),
+        (lambda c: c.rm("nothing"), "not_found"),
+        (lambda c: c.ticket(), "unavailable"),
+    ],
+)
+def test_the_impossible_is_refused_with_its_code_and_the_node_goes_on(
+    daemon: Start, call: Callable[[sedma.Client], object], code: str
+) -> None:
+    client = daemon().client()
+    client.put("w", W, backend="digital")
+
+    with pytest.raises(sedma.SedmaError) as refused:
+        call(client)
+
+    assert refused.value.code == code
+    assert error_of(client.matmul("w", X), X @ W) < 1e-6
+
+
+def test_a_killed_node_serves_its_weights_again_after_a_plain_start(daemon: Start) -> None:
+    first = daemon()
+    client = first.client()
+    client.put("w", W, backend="rram", seed=5)
+    before = np.asarray(client.matmul("w", X))
+    identity = client.status()["id"]
+    first.stop(signal.SIGKILL)
+
+    client = daemon().client()
+
+    assert client.status()["id"] == identity
+    assert np.array_equal(np.asarray(client.matmul("w", X)), before)
+
+
+def test_removed_weights_are_gone_from_memory_and_disk(daemon: Start) -> None:
+    client = daemon().client()
+    client.put("w", W, backend="digital")
+
+    client.rm("w")
+
+    deadline = time.monotonic() + 5.0
+    while client.status()["disk_used_bytes"] and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert client.status()["disk_used_bytes"] == 0
+    assert client.status()["pinned_bytes"] == 0
+    assert client.weights() == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_it_cleanly_within_two_seconds(daemon: Start, number: int) -> None:
+    node = daemon()
+    node.client()
+
+    began = time.monotonic()
+    assert node.stop(number) == 0
+
+    assert time.monotonic() - began < 2.0
+    assert not (node.data_dir / "api.url").exists()
+
+
+def test_a_second_daemon_on_one_data_directory_is_told_who_has_it(daemon: Start) -> None:
+    node = daemon()
+    node.client()
+
+    second = subprocess.run(
+        [sys.executable, "-m", "node.cli.main", "up", "--data-dir", str(node.data_dir)],
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+        env=dict(os.environ),
+    )
+
+    assert second.returncode == 1
+    assert str(node.process.pid) in second.stderr
+    assert "--data-dir" in second.stderr
