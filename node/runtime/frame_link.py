@@ -339,7 +339,7 @@ class FrameLink(asyncio.BufferedProtocol):
         where = "" if self._decoder.between_frames else " in the middle of a frame"
         if exc is None:
             return f"the peer closed the connection{where}"
-        return f"connection lost{where}: {exc}"
+        return f"connection lost{where}: {str(exc) or type(exc).__name__}"
 
 
 class _BodySent(Future[None]):

@@ -44,7 +44,7 @@ class _MemoryTransport(asyncio.Transport):
     def get_write_buffer_size(self) -> int:
         return self._waiting_bytes
 
-    def write(self, data: bytes | bytearray | memoryview[Any]) -> None:
+    def write(self, data: bytes | bytearray | memoryview) -> None:
         if self._closing or not len(data):
             return
         self._waiting.append(memoryview(data))
@@ -54,7 +54,7 @@ class _MemoryTransport(asyncio.Transport):
             self._link.pause_writing()
         self._deliver_soon()
 
-    def writelines(self, list_of_data: Iterable[bytes | bytearray | memoryview[Any]]) -> None:
+    def writelines(self, list_of_data: Iterable[bytes | bytearray | memoryview]) -> None:
         for data in list_of_data:
             self.write(data)
 

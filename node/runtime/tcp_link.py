@@ -1,6 +1,7 @@
 """Dialing and serving links over TCP: with TLS 1.3 in a mesh, plain in benchmarks and tests only."""
 
 import asyncio
+import os
 import socket
 import ssl
 from collections.abc import Callable
@@ -130,8 +131,11 @@ async def serve(
     try:
         listener = await _listen(host, port)
     except OSError as wrong:
+        # getaddrinfo has (negative) numbers and words of its own.
+        code = wrong.errno or 0
+        reason = os.strerror(code) if code > 0 else wrong.strerror
         where = f"{host or 'all interfaces'}, port {port}"
-        raise ConfigError(f"cannot listen on {where}: {wrong.strerror}; choose another") from wrong
+        raise ConfigError(f"cannot listen on {where}: {reason}; choose another") from wrong
     if congestion is not None:
         _set_congestion(listener.fileno(), congestion)
     return LinkServer(listener, security, on_link, on_refused)
