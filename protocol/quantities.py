@@ -57,7 +57,7 @@ def size_text(nbytes: int) -> str:
         if abs(value) < 1024.0:
             return f"{value:.0f} {unit}"
         value /= 1024.0
-    return f"{value:.1f} TiB" if value < 999.5 else f"{value:.0f} TiB"
+    return f"{value:.3g} TiB" if value < 999.5 else f"{value:.0f} TiB"
 
 
 def duration_text(seconds: float) -> str:

@@ -1,3 +1,4 @@
+import random
 
 import numpy as np
 from hypothesis import given
@@ -15,7 +16,7 @@ sides = st.builds(
 
 @given(sides, st.integers(1, 5), st.booleans(), st.randoms(use_true_random=False))
 def test_a_product_through_the_layout_is_the_product(
-    one: Sides, m: int, separate: bool, dice
+    one: Sides, m: int, separate: bool, dice: random.Random
 ) -> None:
     # Ones everywhere: every value of the answer must have counted every input exactly once.
     blocks = list(one.grid.blocks())

@@ -303,7 +303,7 @@ async def test_nonsense_that_the_listener_finds_closes_the_link(pair: Pair) -> N
 
 async def test_the_receiver_may_give_a_body_up(pair: Pair) -> None:
     left, right = pair
-    body, into = memoryview(pattern(8 * MIB)), bytearray(len(pattern(8 * MIB)))
+    body, into = memoryview(pattern(64 * MIB)), bytearray(len(pattern(64 * MIB)))
     right.link.expect_body(7, memoryview(into))
     sent = left.link.send_body(7, body)
     before = right.link.bytes_in
