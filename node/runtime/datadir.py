@@ -135,18 +135,6 @@ class DataDir:
         atomic_write(file, f"{incarnation}\n".encode())
         return incarnation
 
-    def identity(self) -> bytes:
-        """32 random bytes that name this node, made once."""
-        file = self.path / "node.seed"
-        if not file.exists():
-            atomic_write(file, secrets.token_bytes(32))
-        seed = file.read_bytes()
-        if len(seed) != 32:
-            raise ConfigError(
-                f"{file} is damaged ({len(seed)} bytes, not 32); restore or remove it"
-            )
-        return seed
-
     # -- the others --------------------------------------------------------------------------------
 
     def peers(self) -> Peers:

@@ -1,23 +1,42 @@
-"""Content on disk under its own hash, and the manifests that say what it is part of.
+"""Content on disk under its own hash: blocks of weights and their sketches, within a quota.
 
-Everything here blocks and is called from worker threads. A file's name is the BLAKE3 hash of its bytes, so what is
-read back can be trusted or is known to be damaged.
+A file's name is the BLAKE3 hash of its bytes, so what is read back is proven or known to be
+damaged; damaged files are removed, and the content is fetched again from another holder. Everything
+here blocks and is safe to call from several worker threads at once.
 """
 
+import errno
 import os
+import re
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator
+from io import FileIO
 from pathlib import Path
 
-import msgspec
 import numpy as np
 from blake3 import blake3
 
-from compute.partition import Block, BlockGrid, Matrix
-from node.runtime.durable import atomic_write
+from compute.partition import Matrix
+from node.runtime.durable import atomic_write, remove_leftovers
+from node.runtime.manifests import ManifestShelf
 from protocol.errors import ErrorCode, TaskError
 from protocol.ids import ContentId
 from protocol.messages import Manifest
+
+CONTENT_ID = re.compile(r"[0-9a-f]{64}")
+PROOF_BYTES = 512 * 1024
+"""Hashed at once when a file is proven: fast, and no copy of the block in memory."""
+FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+class DamagedContent(TaskError):
+    """The disk gave back other bytes than were written; the file is gone, the content is not here."""
+
+    def __init__(self, content: ContentId) -> None:
+        super().__init__(
+            ErrorCode.NOT_FOUND,
+            f"content {content[:12]} was damaged on disk and has been removed",
+        )
 
 
 def content_id(content: memoryview | bytes) -> ContentId:
@@ -25,108 +44,165 @@ def content_id(content: memoryview | bytes) -> ContentId:
 
 
 class Store:
-    """Blocks, sketches and manifests below one folder, within a quota of bytes."""
+    """Blocks, sketches and manifests below one folder; the quota counts contents only."""
 
     def __init__(self, folder: Path, quota_bytes: int) -> None:
-        self._contents = folder / "blocks"
-        self._manifests = folder / "manifests"
         self.quota_bytes = quota_bytes
-        for place in (self._contents, self._manifests):
-            place.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._contents = folder / "blocks"
+        self._contents.mkdir(parents=True, exist_ok=True, mode=0o700)
+        remove_leftovers(self._contents)
+        self._shelf = ManifestShelf(folder / "manifests")
         self._lock = threading.Lock()
-        self.used_bytes = sum(file.stat().st_size for file in self._contents.iterdir())
+        self._sizes = {
+            ContentId(file.name): file.stat().st_size
+            for file in self._contents.iterdir()
+            if CONTENT_ID.fullmatch(file.name)
+        }
+        self.used_bytes = sum(self._sizes.values())
+        self._proven: set[ContentId] = set()
+        """Written or verified since the start: the digital fallback reads these without hashing,
+        which would take it half as long again. What rots later, the sketches catch."""
+
+    # -- contents ----------------------------------------------------------------------------------
 
     def write(self, content: memoryview) -> ContentId:
-        """Keep these bytes; NO_ROOM past the quota. Writing the same content again costs nothing."""
+        """Keep these bytes; NO_ROOM past the quota or on a full disk. Twice costs nothing."""
         name = content_id(content)
-        path = self._contents / name
-        if path.exists():
-            return name
         with self._lock:
-            if self.used_bytes + content.nbytes > self.quota_bytes:
-                free = max(self.quota_bytes - self.used_bytes, 0)
-                reason = "the disk quota is full; remove weights or raise share.disk"
-                raise TaskError(ErrorCode.NO_ROOM, reason, need=content.nbytes, free=free)
-            self.used_bytes += content.nbytes
+            if self._sizes.get(name) == content.nbytes:
+                return name
+            self._reserve(content.nbytes)
         try:
-            atomic_write(path, content)
-        except OSError as wrong:
+            atomic_write(self._contents / name, content)
+        except BaseException as wrong:
             with self._lock:
                 self.used_bytes -= content.nbytes
-            reason = f"the disk does not take a block: {wrong.strerror}"
-            raise TaskError(ErrorCode.NO_ROOM, reason, need=content.nbytes, free=0) from wrong
+            if isinstance(wrong, OSError):
+                raise self._refusal(wrong, content.nbytes) from wrong
+            raise
+        with self._lock:
+            # Another thread may have written the same content in the meantime, or a file of a wrong
+            # size may have stood there: either is counted already.
+            self.used_bytes -= self._sizes.get(name, 0)
+            self._sizes[name] = content.nbytes
+            self._proven.add(name)
         return name
 
     def read_into(self, content: ContentId, target: memoryview) -> None:
-        """Fill `target` with the content, verified; NOT_FOUND if it is missing or damaged."""
-        path = self._contents / content
-        try:
-            with path.open("rb", buffering=0) as file:
-                got = 0
-                while got < target.nbytes and (n := file.readinto(target[got:])):
-                    got += n
-        except FileNotFoundError as missing:
-            reason = f"content {content[:12]} is not on this node's disk"
-            raise TaskError(ErrorCode.NOT_FOUND, reason) from missing
-        if got != target.nbytes or content_id(target) != content:
-            self.delete(content)
-            reason = f"content {content[:12]} was damaged on disk and has been removed"
-            raise TaskError(ErrorCode.NOT_FOUND, reason)
+        """Fill `target` with the content, verified.
+
+        NOT_FOUND if it is missing or damaged, BAD_REQUEST if it has another size than `target`.
+        """
+        with self._open(content) as file:
+            size = _size(file)
+            if size == target.nbytes:
+                _fill(file, target)
+        if size != target.nbytes:
+            self._prove(content)
+            reason = f"content {content[:12]} has {size} bytes, not {target.nbytes}"
+            raise TaskError(ErrorCode.BAD_REQUEST, reason)
+        self._judge(content, content_id(target))
 
     def panels(
         self, content: ContentId, columns: int, rows_at_once: int
     ) -> Iterator[tuple[int, Matrix]]:
-        """A block's rows from disk, some at a time: (first row, rows)."""
-        with (self._contents / content).open("rb", buffering=0) as file:
-            first = 0
-            while True:
-                rows = np.fromfile(file, np.float32, rows_at_once * columns)
-                if rows.size == 0:
-                    return
-                panel = rows.reshape(-1, columns)
-                yield first, panel
-                first += panel.shape[0]
+        """A float32 block's rows from disk, some at a time: (first row, rows).
 
-    def rows(
-        self,
-        grid: BlockGrid,
-        contents: Mapping[Block, ContentId],
-        row: int,
-        first: int,
-        count: int,
-    ) -> Matrix:
-        """`count` rows of a matrix from the `first` of a block row on, put together from its blocks."""
-        whole: Matrix = np.empty((count, grid.columns), np.float32)
-        for column in range(grid.column_blocks):
-            start, stop = grid.column_span(column)
-            width = stop - start
-            values = np.fromfile(
-                self._contents / contents[Block(row, column)],
-                np.float32,
-                count * width,
-                offset=first * width * 4,
-            )
-            whole[:, start:stop] = values.reshape(count, width)
-        return whole
+        The rows lie in one buffer that the next step overwrites. A file that has not been read
+        since the start is proven before its first row is given; errors are those of `read_into`.
+        """
+        if content not in self._proven:
+            self._prove(content)
+        with self._open(content) as file:
+            if _size(file) % (4 * columns):
+                reason = f"content {content[:12]} does not have rows of {columns} float32 values"
+                raise TaskError(ErrorCode.BAD_REQUEST, reason)
+            rows = np.empty((rows_at_once, columns), np.float32)
+            first = 0
+            while got := _fill(file, rows.data.cast("B")):
+                count = got // (4 * columns)
+                yield first, rows[:count]
+                first += count
 
     def delete(self, content: ContentId) -> None:
-        path = self._contents / content
+        """Forget the content, if it is there."""
         with self._lock:
-            if path.exists():
-                self.used_bytes -= path.stat().st_size
-                path.unlink()
+            self.used_bytes -= self._sizes.pop(content, 0)
+            self._proven.discard(content)
+            (self._contents / content).unlink(missing_ok=True)
+
+    def unreferenced(self, manifests: Iterable[Manifest]) -> list[ContentId]:
+        """Contents that none of these manifests names, as a put that was cut off leaves them.
+
+        Only at a time when no put is on its way: its contents are named by no manifest yet.
+        """
+        named = {
+            content
+            for manifest in manifests
+            for entry in manifest.entries
+            for content in (entry.content, entry.sketch)
+        }
+        with self._lock:
+            return sorted(self._sizes.keys() - named)
+
+    # -- manifests ---------------------------------------------------------------------------------
 
     def keep_manifest(self, manifest: Manifest) -> None:
-        atomic_write(
-            self._manifests / f"{manifest.head.name}.manifest", msgspec.msgpack.encode(manifest)
-        )
+        self._shelf.keep(manifest)
 
     def manifests(self) -> tuple[list[Manifest], list[str]]:
-        """All that can be read, and the names of files that cannot."""
-        read, damaged = [], []
-        for file in sorted(self._manifests.iterdir()):
-            try:
-                read.append(msgspec.msgpack.decode(file.read_bytes(), type=Manifest))
-            except msgspec.DecodeError:
-                damaged.append(os.fspath(file))
-        return read, damaged
+        """All that can be read, and the files that could not and have been set aside."""
+        return self._shelf.read()
+
+    def _reserve(self, nbytes: int) -> None:
+        free = max(self.quota_bytes - self.used_bytes, 0)
+        if nbytes > free:
+            raise TaskError(
+                ErrorCode.NO_ROOM,
+                f"the disk quota of {self.quota_bytes} bytes is full: remove weights, or raise "
+                "share.disk",
+                need=nbytes,
+                free=free,
+            )
+        self.used_bytes += nbytes
+
+    def _refusal(self, wrong: OSError, nbytes: int) -> TaskError:
+        if wrong.errno in FULL_DISK:
+            reason = f"the disk under {self._contents} is full: make room there, or remove weights"
+            return TaskError(ErrorCode.NO_ROOM, reason, need=nbytes, free=0)
+        reason = f"the disk under {self._contents} does not take a block: {wrong.strerror}"
+        return TaskError(ErrorCode.UNAVAILABLE, reason)
+
+    def _open(self, content: ContentId) -> FileIO:
+        try:
+            return (self._contents / content).open("rb", buffering=0)
+        except FileNotFoundError as missing:
+            self.delete(content)
+            reason = f"content {content[:12]} is not on this node's disk"
+            raise TaskError(ErrorCode.NOT_FOUND, reason) from missing
+
+    def _prove(self, content: ContentId) -> None:
+        hashed, piece = blake3(), memoryview(bytearray(PROOF_BYTES))
+        with self._open(content) as file:
+            while got := file.readinto(piece):
+                hashed.update(piece[:got])
+        self._judge(content, ContentId(hashed.hexdigest()))
+
+    def _judge(self, content: ContentId, found: ContentId) -> None:
+        if found != content:
+            self.delete(content)
+            raise DamagedContent(content)
+        with self._lock:
+            self._proven.add(content)
+
+
+def _size(file: FileIO) -> int:
+    return os.fstat(file.fileno()).st_size
+
+
+def _fill(file: FileIO, target: memoryview) -> int:
+    """Read until `target` is full or the file ends; how many bytes it was."""
+    got = 0
+    while got < target.nbytes and (count := file.readinto(target[got:])):
+        got += count
+    return got
