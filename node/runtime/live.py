@@ -5,16 +5,17 @@ It decides nothing. After every input it re-arms one timer for the Node's deadli
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, assert_never
 
 import msgspec
+import numpy as np
 import psutil
 
-from compute.partition import BlockGrid
+from compute.partition import Block, BlockGrid, Matrix
 from node.core import Node
 from node.effects import (
     Allocate,
@@ -58,6 +59,7 @@ from protocol.client import (
     WeightsView,
 )
 from protocol.errors import ErrorCode, ErrorInfo, SedmaError, TaskError
+from protocol.ids import ContentId
 from protocol.npy import require_2d
 
 SAMPLE_S = 1.0
@@ -216,12 +218,11 @@ class Live:
 
         async def chunks() -> AsyncIterator[memoryview]:
             for row in range(grid.row_blocks):
-                start, stop = grid.row_span(row)
-                for first in range(0, stop - start, DOWNLOAD_ROWS):
-                    count = min(DOWNLOAD_ROWS, stop - start - first)
-                    rows = await self._loop.run_in_executor(
-                        self._pool, self._store.rows, grid, contents, row, first, count
-                    )
+                strips = _strips(self._store, grid, contents, row)
+                while True:
+                    rows = await self._loop.run_in_executor(self._pool, next, strips, None)
+                    if rows is None:
+                        break
                     yield rows.data.cast("B")
 
         return MatrixAnswer(shape=(grid.rows, grid.columns), chunks=chunks())
@@ -365,6 +366,18 @@ class Live:
             self._timer = None
         if (deadline := self._node.deadline) is not None and not self.stopping:
             self._timer = self._loop.call_at(deadline, self._tick)
+
+
+def _strips(
+    store: Store, grid: BlockGrid, contents: dict[Block, ContentId], row: int
+) -> Iterator[Matrix]:
+    """One block row of a matrix from disk, some rows at a time, put together from its blocks."""
+    panels = []
+    for column in range(grid.column_blocks):
+        start, stop = grid.column_span(column)
+        panels.append(store.panels(contents[Block(row, column)], stop - start, DOWNLOAD_ROWS))
+    for pieces in zip(*panels, strict=True):
+        yield np.concatenate([rows for _, rows in pieces], axis=1)
 
 
 def _internal(error: Exception) -> ErrorInfo:
