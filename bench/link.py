@@ -56,7 +56,9 @@ def main() -> None:
             "16 MiB plain, one in flight", None, Job("raw", None, 16 * MIB, 24 * scale), rounds
         )
         _throughput("16 MiB TLS", 0.95, Job("raw", folder, 16 * MIB, 8 * scale, 2), rounds)
-        _throughput("64 KiB plain", 0.75, Job("raw", None, MIB // 16, 2000 * scale, 8), rounds)
+        small = Job("raw", None, MIB // 16, 3200 * scale, 32)
+        _throughput("64 KiB plain", 0.75, replace(small, ahead=True), rounds)
+        _throughput("64 KiB plain, each asked for", None, small, rounds)
         for tls in (None, folder):
             _memory(Job("link", tls, 256 * MIB, 1))
         _latency(Job("raw", None, MIB, 1000 * scale, 2), rounds)

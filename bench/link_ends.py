@@ -44,8 +44,8 @@ class Job:
     count: int
     window: int = 1
     ahead: bool = False
-    """Links only: the receiver grants the next bodies before they are announced, so that no message
-    waits for a round trip of its own. Bare sockets never ask."""
+    """Links only: nothing is announced. The receiver grants the body after the next `window` when one
+    has come, which is also its acknowledgement; bare sockets never ask, and acknowledge as often."""
 
 
 # -- certificates ----------------------------------------------------------------------------------
@@ -237,7 +237,8 @@ class _Receiver(_Ear):
             link.send(Frame(FrameType.PONG, TrafficClass.CONTROL, 0, frame.header))
 
     def body_received(self, link: Link, stream: int) -> None:
-        link.send(Frame(FrameType.RES, TrafficClass.RPC, stream, ACKNOWLEDGEMENT))
+        if not self._job.ahead or (stream + 1) % self._job.window == 0:
+            link.send(Frame(FrameType.RES, TrafficClass.RPC, stream, ACKNOWLEDGEMENT))
         if self._job.ahead:
             self._take(link, stream + self._job.window)
 
@@ -252,21 +253,24 @@ class _Sender(_Ear):
         self._job, self._count = job, None if endless else job.count
         self._body = memoryview(bytearray(b"\2" * job.nbytes))
         self._sent = self._answered = 0
+        self._step = job.window if job.ahead else 1
         self.done = asyncio.Event()
 
     def begin(self, link: Link) -> None:
         link.send(Frame(FrameType.HELLO, TrafficClass.CONTROL, 0))
-        for _ in range(self._job.window):
+        for _ in range((3 if self._job.ahead else 1) * self._job.window):
             self._send_next(link)
 
     def frame_received(self, link: Link, frame: Frame) -> None:
-        self._answered += 1
-        if self._sent != self._count:
+        self._answered += self._step
+        for _ in range(self._step):
             self._send_next(link)
         if self._answered == self._count:
             self.done.set()
 
     def _send_next(self, link: Link) -> None:
+        if self._sent == self._count:
+            return
         if not self._job.ahead:
             link.send(Frame(FrameType.REQ, TrafficClass.RPC, self._sent))
         link.send_body(self._sent, self._body)

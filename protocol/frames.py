@@ -114,12 +114,15 @@ def encode_data_prefix(stream: int, body_bytes: int, *, end: bool) -> bytes:
 def _encode(
     kind: int, flags: int, klass: int, stream: int, header: bytes, body_bytes: int, aux: int
 ) -> bytes:
-    assert len(header) <= HEADER_BYTES_MAX, f"header of {len(header)} bytes"
-    checked = _CHECKED.pack(FRAME_VERSION, kind, flags, klass, stream, len(header), body_bytes, aux)
+    header_bytes = len(header)
+    assert header_bytes <= HEADER_BYTES_MAX, f"header of {header_bytes} bytes"
+    checked = _CHECKED.pack(
+        FRAME_VERSION, kind, flags, klass, stream, header_bytes, body_bytes, aux
+    )
     crc = crc32c(checked)
-    if header:
-        crc = crc32c(header, crc)
-    return checked + _CRC.pack(crc) + header
+    if header_bytes:
+        return checked + _CRC.pack(crc32c(header, crc)) + header
+    return checked + _CRC.pack(crc)
 
 
 class FrameDecoder:
@@ -242,10 +245,14 @@ class FrameDecoder:
         if header_bytes:
             raise FrameError(f"DATA with a header of {header_bytes} bytes; it has none")
         target = self._sink(stream, body_bytes)
-        if target is None:
-            return self._place(None, body_bytes, None)
-        assert target.nbytes == body_bytes, f"sink gave {target.nbytes} bytes for {body_bytes}"
-        return self._place(target, body_bytes, BodyPart(stream, body_bytes, end))
+        part = None
+        if target is not None:
+            assert target.nbytes == body_bytes, f"sink gave {target.nbytes} bytes for {body_bytes}"
+            part = BodyPart(stream, body_bytes, end)
+        if self._start == self._end and body_bytes:
+            self._target, self._left, self._part = target, body_bytes, part
+            return None
+        return self._place(target, body_bytes, part)
 
     def _place(
         self, target: memoryview | None, body_bytes: int, part: BodyPart | None

@@ -106,9 +106,6 @@ class IncomingBodies:
     def __bool__(self) -> bool:
         return bool(self._bodies)
 
-    def __contains__(self, stream: int) -> bool:
-        return stream in self._bodies
-
     def expect(self, stream: int, into: memoryview) -> None:
         assert stream not in self._bodies, f"stream {stream} is expected already"
         assert into.nbytes > 0, "a body of no bytes is not sent"
@@ -130,27 +127,27 @@ class IncomingBodies:
         incoming.placed += nbytes
         return incoming.into[start : start + nbytes]
 
-    def arrived(self, part: BodyPart) -> bool:
-        """Whether that ended the body; `finish` says if it ended well."""
+    def arrived(self, part: BodyPart) -> int | None:
+        """None while more is to come; at the end of a body, how many bytes it lacks."""
         incoming = self._bodies.get(part.stream)
         if incoming is None:
-            return False
-        if not part.end and incoming.placed == incoming.into.nbytes:
+            return None
+        missing = incoming.into.nbytes - incoming.placed
+        if part.end:
+            del self._bodies[part.stream]
+            return missing
+        if not missing:
             raise PeerError(
                 f"stream {part.stream}: body goes on after the {incoming.placed} bytes granted"
             )
-        return part.end
+        return None
 
-    def finish(self, stream: int) -> tuple[int, int]:
-        """Forget a body; its size, and how many bytes of it did not come."""
-        incoming = self._bodies.pop(stream)
-        return incoming.into.nbytes, incoming.into.nbytes - incoming.placed
-
-    def give_up(self, stream: int) -> None:
-        """We want it no more, but some of it may be under way."""
-        if stream in self._bodies:
-            _, missing = self.finish(stream)
-            self._stray_bytes_max += missing
+    def give_up(self, stream: int, *, may_come: bool) -> bool:
+        """We want it no more. `may_come`: the peer does not know yet. Whether it was expected."""
+        incoming = self._bodies.pop(stream, None)
+        if incoming is not None and may_come:
+            self._stray_bytes_max += incoming.into.nbytes - incoming.placed
+        return incoming is not None
 
     def clear(self) -> None:
         self._bodies.clear()

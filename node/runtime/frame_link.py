@@ -65,9 +65,9 @@ class FrameLink(asyncio.BufferedProtocol):
         self._on_link = on_link
         self._identify = identify
         self._loop = asyncio.get_running_loop()
-        self._decoder = FrameDecoder(self._target)
         self._outgoing = OutgoingBodies()
         self._incoming = IncomingBodies()
+        self._decoder = FrameDecoder(self._incoming.target)
         self._sending: dict[int, Future[None]] = {}
         self._draining: list[tuple[Future[None], SedmaError | None]] = []
         self._queue: list[bytes] = []
@@ -111,7 +111,7 @@ class FrameLink(asyncio.BufferedProtocol):
         if self.closing:
             return
         self._forget_outgoing(stream, "cancelled here")
-        self._incoming.give_up(stream)
+        self._incoming.give_up(stream, may_come=True)
         self._forget_incoming(stream)
         self._control(FrameType.CANCEL, stream)
 
@@ -199,9 +199,6 @@ class FrameLink(asyncio.BufferedProtocol):
 
     # -- coming in ---------------------------------------------------------------------------------
 
-    def _target(self, stream: int, nbytes: int) -> memoryview | None:
-        return self._incoming.target(stream, nbytes)
-
     def _handle(self, event: Event) -> None:
         if isinstance(event, BodyPart):
             self._part_arrived(event)
@@ -219,20 +216,19 @@ class FrameLink(asyncio.BufferedProtocol):
                 self._listener.frame_received(self, event)
 
     def _part_arrived(self, part: BodyPart) -> None:
-        if not self._incoming.arrived(part):
+        missing = self._incoming.arrived(part)
+        if missing is None:
             return
-        size, missing = self._incoming.finish(part.stream)
         self._decoder.bodies_due = bool(self._incoming)
         if missing:
-            reason = f"the body ended {missing} bytes short of {size}"
+            reason = f"the body ended {missing} bytes short of what was said"
             self._listener.body_failed(self, part.stream, reason)
         else:
             self._listener.body_received(self, part.stream)
 
     def _peer_cancelled(self, stream: int) -> None:
         self._forget_outgoing(stream, "cancelled by the peer")
-        if stream in self._incoming:
-            self._incoming.finish(stream)
+        if self._incoming.give_up(stream, may_come=False):
             self._forget_incoming(stream)
             self._listener.body_failed(self, stream, "cancelled by the peer")
 

@@ -255,7 +255,7 @@ async def test_a_body_shorter_than_expected_fails_alone(pair: Pair) -> None:
     left.link.send(request_frame(1))
     await right.until(lambda: right.frames)
 
-    assert right.failures == [(7, "the body ended 40 bytes short of 100")]
+    assert right.failures == [(7, "the body ended 40 bytes short of what was said")]
 
 
 @pytest.mark.parametrize(
