@@ -13,8 +13,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -41,37 +40,40 @@ CORES = sorted(os.sched_getaffinity(0))[:2]
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="fewer and shorter rounds")
-    parser.add_argument("--end", help=argparse.SUPPRESS)
+    parser.add_argument("--core", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.end:
-        order = json.loads(options.end)
-        _run_end(order["kind"], Job(**order["job"]), order["core"], order["port"])
+    if options.core is not None:
+        _serve_orders(options.core)
         return
     rounds, scale = (5, 1) if options.quick else (9, 4)
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, Ends() as ends:
         write_certificates(Path(folder))
         _tell("machine", cores=CORES, congestion=CONGESTION, load=os.getloadavg())
-        _throughput("16 MiB plain", 0.90, Job("raw", None, 16 * MIB, 24 * scale, 2), rounds)
+        _throughput(ends, "16 MiB plain", 0.90, Job("raw", None, 16 * MIB, 24 * scale, 2), rounds)
         _throughput(
-            "16 MiB plain, one in flight", None, Job("raw", None, 16 * MIB, 24 * scale), rounds
+            ends,
+            "16 MiB plain, one in flight",
+            None,
+            Job("raw", None, 16 * MIB, 24 * scale),
+            rounds,
         )
-        _throughput("16 MiB TLS", 0.95, Job("raw", folder, 16 * MIB, 8 * scale, 2), rounds)
+        _throughput(ends, "16 MiB TLS", 0.95, Job("raw", folder, 16 * MIB, 8 * scale, 2), rounds)
         small = Job("raw", None, MIB // 16, 3200 * scale, 32)
-        _throughput("64 KiB plain", 0.75, replace(small, ahead=True), rounds)
-        _throughput("64 KiB plain, each asked for", None, small, rounds)
+        _throughput(ends, "64 KiB plain", 0.75, replace(small, ahead=True), rounds)
+        _throughput(ends, "64 KiB plain, each asked for", None, small, rounds)
         for tls in (None, folder):
             _memory(Job("link", tls, 256 * MIB, 1))
-        _latency(Job("raw", None, MIB, 1000 * scale, 2), rounds)
+        _latency(ends, Job("raw", None, MIB, 1000 * scale, 2), rounds)
 
 
 # -- figures ---------------------------------------------------------------------------------------
 
 
-def _throughput(name: str, floor: float | None, job: Job, rounds: int) -> None:
+def _throughput(ends: "Ends", name: str, floor: float | None, job: Job, rounds: int) -> None:
     rates: dict[str, list[float]] = {"raw": [], "link": []}
     for _ in range(rounds):
         for side, taken in rates.items():
-            seconds, _ = _measure("throughput", replace(job, side=side))
+            seconds, _ = ends.measure("throughput", replace(job, side=side))
             taken.append(job.nbytes * job.count / seconds / 1e6)
     ratios = [ours / bare for ours, bare in zip(rates["link"], rates["raw"], strict=True)]
     _tell(
@@ -87,7 +89,8 @@ def _throughput(name: str, floor: float | None, job: Job, rounds: int) -> None:
 
 def _memory(job: Job) -> None:
     """Peak of the resident set while one tensor travels, less what stood before: both buffers do."""
-    sender, receiver = _measure("memory", job)
+    with Ends() as fresh:
+        sender, receiver = fresh.measure("memory", job)
     _tell(
         f"extra memory, 256 MiB {'TLS' if job.tls else 'plain'}",
         sender_mib=round(sender / MIB, 2),
@@ -96,12 +99,12 @@ def _memory(job: Job) -> None:
     )
 
 
-def _latency(job: Job, rounds: int) -> None:
+def _latency(ends: "Ends", job: Job, rounds: int) -> None:
     p99: dict[str, list[float]] = {"raw": [], "link": []}
     p50: dict[str, list[float]] = {"raw": [], "link": []}
     for _ in range(rounds):
         for side in p99:
-            trips = sorted(_measure("pings", replace(job, side=side))[0])
+            trips = sorted(ends.measure("pings", replace(job, side=side))[0])
             p99[side].append(trips[len(trips) * 99 // 100] * 1e6)
             p50[side].append(trips[len(trips) // 2] * 1e6)
     ratios = [ours / bare for ours, bare in zip(p99["link"], p99["raw"], strict=True)]
@@ -135,46 +138,67 @@ SENDERS: dict[tuple[str, str], Callable[[Job, int], float | list[float]]] = {
 }
 
 
-def _measure(kind: str, job: Job) -> tuple[Any, Any]:
-    """Run both ends, each in a fresh process on its own core; what the two of them found."""
-    with _end(kind, job, core=-1, port=None) as receiver:
-        with _end(kind, job, core=0, port=_told(receiver)) as sender:
-            found = _told(sender)
-        return found, _told(receiver)
+class End:
+    """A process of its own, on a core of its own, that does one job after the other."""
+
+    def __init__(self, core: int) -> None:
+        command = [sys.executable, __file__, "--core", str(core)]
+        pipe = subprocess.PIPE
+        self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True)
+
+    def order(self, kind: str, job: Job, port: int | None) -> None:
+        assert self._process.stdin is not None
+        print(json.dumps([kind, asdict(job), port]), file=self._process.stdin, flush=True)
+
+    def answer(self) -> Any:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            raise SystemExit("one end died; its error stands above")
+        return json.loads(line)
+
+    def __enter__(self) -> "End":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.communicate()  # closes its input, which ends it
 
 
-@contextmanager
-def _end(kind: str, job: Job, *, core: int, port: int | None) -> Iterator[subprocess.Popen[str]]:
-    order = json.dumps({"kind": kind, "job": asdict(job), "core": CORES[core], "port": port})
-    command = [sys.executable, __file__, "--end", order]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            yield process
-        finally:
-            if sys.exc_info()[0] is not None:
-                process.kill()
+class Ends:
+    """A receiver and a sender."""
+
+    def __init__(self) -> None:
+        self._receiver, self._sender = End(CORES[-1]), End(CORES[0])
+
+    def measure(self, kind: str, job: Job) -> tuple[Any, Any]:
+        """What the sender and the receiver found."""
+        self._receiver.order(kind, job, None)
+        self._sender.order(kind, job, self._receiver.answer())
+        return self._sender.answer(), self._receiver.answer()
+
+    def __enter__(self) -> "Ends":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for end in (self._sender, self._receiver):
+            end.__exit__()
 
 
-def _told(process: subprocess.Popen[str]) -> Any:
-    assert process.stdout is not None
-    line = process.stdout.readline()
-    if not line:
-        raise SystemExit("one end died; its error stands above")
-    return json.loads(line)
-
-
-def _run_end(kind: str, job: Job, core: int, port: int | None) -> None:
-    """In the process of one end: tell the port, if it listens; do the job; tell what it found."""
+def _serve_orders(core: int) -> None:
+    """The life of one end: a port, if it is to listen, then what it found; until no more orders come."""
     os.sched_setaffinity(0, {core})
-    found: object
+    for line in sys.stdin:
+        kind, job, port = json.loads(line)
+        _tell_line(_obey(kind, Job(**job), port))
+
+
+def _obey(kind: str, job: Job, port: int | None) -> object:
     if kind == "memory":
-        found = _peak_growth(job, port)
-    elif port is None:
+        return _peak_growth(job, port)
+    if port is None:
         RECEIVERS[kind, job.side](job, _tell_line)
-        found = None
-    else:
-        found = SENDERS[kind, job.side](job, port)
-    _tell_line(found)
+        return None
+    return SENDERS[kind, job.side](job, port)
 
 
 def _peak_growth(job: Job, port: int | None) -> int:
@@ -184,7 +208,7 @@ def _peak_growth(job: Job, port: int | None) -> int:
     def start() -> None:
         nonlocal before
         Path("/proc/self/clear_refs").write_text("5")
-        before = _status_bytes("VmRSS")
+        before = _status_bytes("VmHWM")
 
     if port is None:
         link_receiver(job, _tell_line, ready=start)

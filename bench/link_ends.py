@@ -98,6 +98,11 @@ def _security(folder: str | None, *, server: bool) -> Security | None:
     return None if context is None else Security(context, lambda _: None)
 
 
+def _targets(job: Job) -> list[memoryview]:
+    """Where the messages of one window come to lie, resident before the clock starts."""
+    return [memoryview(bytearray(b"\1" * job.nbytes)) for _ in range(job.window)]
+
+
 # -- bare sockets ----------------------------------------------------------------------------------
 
 
@@ -126,15 +131,15 @@ def _read(connection: socket.socket, into: memoryview) -> bool:
 
 def raw_receiver(job: Job, report_port: ReportPort) -> None:
     context = _context(job.tls, server=True)
-    target = memoryview(bytearray(b"\1" * job.nbytes))
+    targets = _targets(job)
     with _listener() as listener:
         report_port(listener.getsockname()[1])
         connection = _tuned(listener.accept()[0])
     if context is not None:
         connection = context.wrap_socket(connection, server_side=True)
     with connection:
-        for _ in range(job.count):
-            _read(connection, target)
+        for number in range(job.count):
+            _read(connection, targets[number % job.window])
             connection.sendall(ACKNOWLEDGEMENT)
 
 
@@ -224,7 +229,7 @@ class _Receiver(_Ear):
 
     def __init__(self, job: Job, ready: Ready) -> None:
         self._job, self._ready = job, ready
-        self._slots = [memoryview(bytearray(b"\1" * job.nbytes)) for _ in range(job.window)]
+        self._targets = _targets(job)
 
     def frame_received(self, link: Link, frame: Frame) -> None:
         if frame.type is FrameType.HELLO:
@@ -243,7 +248,7 @@ class _Receiver(_Ear):
             self._take(link, stream + self._job.window)
 
     def _take(self, link: Link, stream: int) -> None:
-        link.expect_body(stream, self._slots[stream % self._job.window])
+        link.expect_body(stream, self._targets[stream % self._job.window])
 
 
 class _Sender(_Ear):
@@ -313,11 +318,12 @@ def link_receiver(
                 if not open_links:
                     gone.set()
 
+        receiver = Receiver(job, ready)  # its memory stands before anybody looks at a clock
         server = await serve(
             HOST,
             0,
             _security(job.tls, server=True),
-            lambda _: Receiver(job, ready),
+            lambda _: receiver,
             _refused,
             congestion=CONGESTION,
         )

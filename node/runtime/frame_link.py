@@ -309,7 +309,7 @@ class FrameLink(asyncio.BufferedProtocol):
         if self._loop.time() - self._written_at < QUICK_S:
             self._slice_bytes = min(2 * self._slice_bytes, self._slice_bytes_max)
         else:
-            self._slice_bytes = SLICE_BYTES
+            self._slice_bytes = max(self._slice_bytes // 2, SLICE_BYTES)
 
     def _release(self, future: Future[None], error: SedmaError | None) -> None:
         """Let a sender go, as soon as the transport holds none of its memory."""
