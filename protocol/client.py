@@ -51,6 +51,38 @@ class CertificateView(msgspec.Struct, frozen=True, kw_only=True):
     analog_fraction: float
 
 
+class WorkView(msgspec.Struct, frozen=True, kw_only=True):
+    """What one node did for one product, over all panels, in every part that it answered."""
+
+    node: str
+    blocks: int
+    """Different ones."""
+    macs: int
+    busy_s: float
+    """Of its workers."""
+    energy_j: float
+    """Of the simulated arrays; digital arithmetic is not counted."""
+    latency_s: float
+    """Of the simulated arrays, one part after the other."""
+    bytes: int
+    """Of X sent there and of partial answers sent back; none where nothing had to travel."""
+    analog_fraction: float
+    """Of its multiplications."""
+
+
+class AccountView(msgspec.Struct, frozen=True, kw_only=True):
+    """What one product took, and who did it. Parts done twice count twice."""
+
+    energy_j: float
+    latency_s: float
+    """Of the simulated arrays: nodes work side by side, panels one after the other."""
+    bytes: int
+    seconds: float
+    """From the request to its end."""
+    work: tuple[WorkView, ...]
+    """In the order of the nodes' ids."""
+
+
 class WeightsView(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     version: str
