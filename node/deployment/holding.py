@@ -4,7 +4,7 @@ A put reserves memory before a byte moves and names itself with each block. When
 becomes a holding for good; when none comes, the promise lapses and what came is dropped.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from compute.backend import backend
 from compute.device import DeviceError
@@ -13,8 +13,10 @@ from node.deployment.ledger import LEASE_S, Lease, Ledger, Purpose
 from node.effects import Effect, note
 from protocol.digests import WeightsVersion
 from protocol.errors import ErrorCode, TaskError
-from protocol.ids import NodeId
+from protocol.ids import ContentId, NodeId
 from protocol.messages import BlockIndex, Manifest, StoreBlock
+
+NOTHING_PROMISED = "nothing, or too little, is reserved for this put; it may have lapsed: put again"
 
 
 def resident_bytes(store: StoreBlock) -> int:
@@ -57,12 +59,24 @@ class _Promise:
     left: int
     """Bytes of the promise that no block has claimed yet."""
     version: WeightsVersion | None = None
+    claimed: set[BlockIndex] = field(default_factory=set)
+    """Blocks that are resident or on their way."""
+    contents: set[ContentId] = field(default_factory=set)
+    """What came for the put and lies on disk."""
+    resident: int = 0
+    """Bytes."""
+    told: int = 0
+    """Of which the ledger has heard."""
+    lasting: bool = False
+    """The manifest has come."""
 
 
 class Holding:
     """Told of puts, blocks and manifests; knows what is resident and what may be dropped."""
 
     def __init__(self, own: NodeId, ledger: Ledger) -> None:
+        self.changes = 0
+        """Grows when what is promised here, or what this node is ready to serve, changes."""
         self._own = own
         self._ledger = ledger
         self._promises: dict[str, _Promise] = {}
@@ -73,55 +87,118 @@ class Holding:
     @property
     def ready(self) -> tuple[WeightsVersion, ...]:
         """Versions of which all our blocks are in memory."""
-        return tuple(
-            version
-            for version, wanted in sorted(self._wanted.items())
-            if wanted <= self._resident.get(version, set())
-        )
+        return tuple(version for version in sorted(self._wanted) if self._is_ready(version))
+
+    @property
+    def unpublished(self) -> set[ContentId]:
+        """Content on disk that no manifest names yet: it came for a put that is under way."""
+        return {
+            content
+            for promise in self._promises.values()
+            if not promise.lasting
+            for content in promise.contents
+        }
 
     def has(self, version: WeightsVersion, blocks: tuple[BlockIndex, ...]) -> bool:
         return set(blocks) <= self._resident.get(version, set())
 
+    def stands(self, put: str, lease: int) -> bool:
+        """Whether the promise that was made to the put under this lease still stands."""
+        promise = self._promises.get(put)
+        return promise is not None and promise.lease.id == lease
+
+    def expects(self, version: WeightsVersion, block: BlockIndex) -> bool:
+        """Whether a promise that stands covers this block, resident or on its way."""
+        promise = self._promises.get(self._owners.get(version, ""))
+        return promise is not None and block in promise.claimed
+
+    # -- promises ------------------------------------------------------------------------------------
+
     def reserve(self, put: str, nbytes: int, now: float) -> None:
-        """Promise memory to a put, or raise NoRoom; asking twice for one put replaces the promise."""
+        """Promise memory to a put, or raise NoRoom.
+
+        Asked again for as much, the promise is renewed with all that came of it; asked for another amount it is
+        replaced, as long as no block has claimed any of it (CONFLICT).
+        """
+        standing = self._promises.get(put)
+        if standing is not None and standing.lease.nbytes == nbytes:
+            self.renew(put, now)
+            return
+        if standing is not None and standing.version is not None:
+            reason = (
+                f"put {put} has a promise of {standing.lease.nbytes} bytes here and blocks have come"
+                f" for it; release it before asking for {nbytes} bytes instead"
+            )
+            raise TaskError(ErrorCode.CONFLICT, reason)
         self.release(put)
         lease = self._ledger.reserve(put, Purpose.WEIGHTS, nbytes, now, expires_s=LEASE_S)
         self._promises[put] = _Promise(lease, nbytes)
+        self.changes += 1
 
-    def claim(self, store: StoreBlock, now: float) -> None:
-        """A block is about to come: it takes its part of the promise."""
+    def claim(self, store: StoreBlock, now: float) -> int:
+        """A block is about to come: it takes its part of the promise. Answers the promise's lease."""
         promise = self._promises.get(store.put)
         need = resident_bytes(store)
+        if promise is not None:
+            self._fitting(promise, store)
         if promise is None or promise.left < need:
             left = 0 if promise is None else promise.left
-            reason = (
-                "nothing, or too little, is reserved for this put; it may have lapsed: put again"
-            )
-            raise TaskError(ErrorCode.NO_ROOM, reason, need=need, free=left)
+            raise TaskError(ErrorCode.NO_ROOM, NOTHING_PROMISED, need=need, free=left)
         promise.left -= need
         promise.version = store.version
+        promise.claimed.add(store.block)
         self._owners[store.version] = store.put
         self.renew(store.put, now)
+        return promise.lease.id
 
-    def renew(self, put: str, now: float) -> None:
-        if (promise := self._promises.get(put)) is not None:
+    def unclaim(self, store: StoreBlock, lease: int) -> None:
+        """The block did not come: its part of the promise is free for another try."""
+        if self.stands(store.put, lease):
+            promise = self._promises[store.put]
+            promise.left += resident_bytes(store)
+            promise.claimed.remove(store.block)
+
+    def renew(self, put: str, now: float) -> bool:
+        """Something was heard of the put; False if nothing is promised to it."""
+        promise = self._promises.get(put)
+        if promise is not None:
             promise.lease = self._ledger.renew(promise.lease.id, now)
+        return promise is not None
 
-    def adopted(self, store: StoreBlock, now: float) -> None:
-        """The block is in memory."""
+    def adopted(self, store: StoreBlock, now: float) -> bool:
+        """The block is in memory; False if nothing is promised for it any more: it is to be discarded."""
         promise = self._promises.get(store.put)
-        if promise is not None and self._ledger.holds(promise.lease.id):
-            self._ledger.touched(promise.lease.id, resident_bytes(store))
+        if promise is None:
+            return False
+        was_ready = self._is_ready(store.version)
+        promise.resident += resident_bytes(store)
+        self._tell_ledger(promise)
         self._resident.setdefault(store.version, set()).add(store.block)
+        self.changes += self._is_ready(store.version) != was_ready
+        return True
+
+    def wrote(self, put: str, *contents: ContentId) -> None:
+        """This came for the put and lies on disk."""
+        if (promise := self._promises.get(put)) is not None:
+            promise.contents.update(contents)
+
+    # -- manifests -----------------------------------------------------------------------------------
 
     def publish(self, manifest: Manifest) -> list[Effect]:
         """A manifest has come: what it names of ours stays."""
         version = manifest.head.version
         mine = set(stores_of(manifest, self._own, ""))
-        if mine:
-            self._wanted[version] = mine
-            return [note("weights.held", name=manifest.head.name, blocks=len(mine))]
-        return []
+        if not mine:
+            return []
+        self._wanted[version] = mine
+        self.changes += 1
+        promise = self._promises.get(self._owners.get(version, ""))
+        if promise is not None:
+            promise.lasting = True
+            promise.resident = promise.lease.nbytes
+            promise.contents.clear()
+            self._tell_ledger(promise)
+        return [note("weights.held", name=manifest.head.name, blocks=len(mine))]
 
     def expect(self, manifest: Manifest, now: float) -> list[StoreBlock]:
         """After a restart: reserve what a manifest gives us to hold; the blocks to load from disk.
@@ -134,33 +211,72 @@ class Holding:
             return []
         need = sum(resident_bytes(store) for store in stores)
         lease = self._ledger.reserve(put, Purpose.WEIGHTS, need, now)
-        self._promises[put] = _Promise(lease, 0, manifest.head.version)
+        blocks = {store.block for store in stores}
+        self._promises[put] = _Promise(
+            lease, 0, manifest.head.version, claimed=blocks, lasting=True
+        )
         self._owners[manifest.head.version] = put
-        self._wanted[manifest.head.version] = {store.block for store in stores}
+        self._wanted[manifest.head.version] = set(blocks)
+        self.changes += 1
         return stores
 
+    # -- ends ----------------------------------------------------------------------------------------
+
     def release(self, put: str) -> tuple[WeightsVersion, tuple[BlockIndex, ...]] | None:
-        """The put has failed or lapsed; the version and blocks that came of it are to be discarded."""
+        """The put has failed; the version and blocks that came of it are to be discarded.
+
+        Nothing is, once its manifest has come: then the mesh counts on the blocks, and only a tombstone or a newer
+        version lets them go.
+        """
+        promise = self._promises.get(put)
+        return None if promise is None or promise.lasting else self._let_go(put)
+
+    def drop(self, version: WeightsVersion) -> tuple[BlockIndex, ...]:
+        """The weights are deleted or replaced; the blocks to discard."""
+        released = self._let_go(self._owners.get(version, ""))
+        return () if released is None else released[1]
+
+    def lapsed(self, lease: Lease) -> tuple[WeightsVersion, tuple[BlockIndex, ...]] | None:
+        """The ledger took a promise back."""
+        return self._let_go(lease.owner) if self.stands(lease.owner, lease.id) else None
+
+    # -- within --------------------------------------------------------------------------------------
+
+    def _is_ready(self, version: WeightsVersion) -> bool:
+        wanted = self._wanted.get(version)
+        return wanted is not None and wanted <= self._resident.get(version, set())
+
+    def _fitting(self, promise: _Promise, store: StoreBlock) -> None:
+        """A put brings each block of one version once."""
+        owner = self._owners.get(store.version, store.put)
+        if promise.version not in (None, store.version) or owner != store.put:
+            reason = (
+                f"put {store.put} cannot bring blocks of version {store.version}: one put brings"
+                " one version, and a version comes by one put"
+            )
+            raise TaskError(ErrorCode.BAD_REQUEST, reason)
+        if store.block in promise.claimed:
+            reason = f"block {store.block} of put {store.put} is here already, or on its way"
+            raise TaskError(ErrorCode.CONFLICT, reason)
+
+    def _tell_ledger(self, promise: _Promise) -> None:
+        """The ledger keeps for good what is wholly resident. A put whose coordinator has died must lapse even if
+        all its blocks have come, so one byte is held back until the manifest is here."""
+        most = promise.lease.nbytes if promise.lasting else promise.lease.nbytes - 1
+        told = min(promise.resident, most)
+        self._ledger.touched(promise.lease.id, told - promise.told)
+        promise.told = told
+
+    def _let_go(self, put: str) -> tuple[WeightsVersion, tuple[BlockIndex, ...]] | None:
         promise = self._promises.pop(put, None)
         if promise is None:
             return None
         if self._ledger.holds(promise.lease.id):
             self._ledger.release(promise.lease.id)
+        self.changes += 1
         if promise.version is None:
             return None
         return promise.version, self._forget(promise.version)
-
-    def drop(self, version: WeightsVersion) -> tuple[BlockIndex, ...]:
-        """The weights are deleted or replaced; the blocks to discard."""
-        put = self._owners.get(version)
-        if put is None:
-            return ()
-        released = self.release(put)
-        return () if released is None else released[1]
-
-    def lapsed(self, lease: Lease) -> tuple[WeightsVersion, tuple[BlockIndex, ...]] | None:
-        """The ledger took a promise back."""
-        return self.release(lease.owner)
 
     def _forget(self, version: WeightsVersion) -> tuple[BlockIndex, ...]:
         self._wanted.pop(version, None)
