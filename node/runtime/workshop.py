@@ -1,5 +1,6 @@
 """What worker threads do with buffers, blocks and disk: one method for each kind of work that the core orders."""
 
+import math
 import threading
 import time
 from collections.abc import Iterator
@@ -30,6 +31,7 @@ from node.effects import (
     Written,
 )
 from node.runtime.arena import Arena
+from node.runtime.pieces import Piece, cut
 from node.runtime.store import Store, content_id
 from protocol.digests import WeightsVersion
 from protocol.errors import ErrorCode, TaskError
@@ -79,7 +81,7 @@ class Workshop:
                 self._pack(work)
                 return None
             case RunShard():
-                return self._run(work)
+                return self.run_whole(work)
             case Project():
                 return self._project(work)
             case Combine():
@@ -131,17 +133,25 @@ class Workshop:
             packed[:, at : at + stop - start] = x[:, start:stop]
             at += stop - start
 
-    def _run(self, work: RunShard) -> ShardDone:
-        began = time.perf_counter()
+    def run_whole(self, work: RunShard) -> ShardDone:
+        """A shard on this thread alone."""
+        (piece,) = self.split(work, 1)
+        return self.run_piece(piece)
+
+    def split(self, work: RunShard, workers: int) -> list[Piece]:
+        """At most `workers` pieces that may run side by side; the error is shared out over the whole shard."""
         x = self._arena.matrix(work.x, work.m, work.x_width)
-        values = work.out.nbytes // 4
-        out = self._arena.matrix(work.out, 1, values)[0]
-        out[:] = 0.0
-        shares = _shares(work, x)
-        products = [
-            self._multiply(work, block, share, x, out)
-            for block, share in zip(work.blocks, shares, strict=True)
-        ]
+        return cut(work, _shares(work, x), workers)
+
+    def run_piece(self, piece: Piece) -> ShardDone:
+        """Multiply by the piece's blocks; its outputs are zeroed first, and no others."""
+        began = time.perf_counter()
+        work = piece.work
+        x = self._arena.matrix(work.x, work.m, work.x_width)
+        out = self._arena.matrix(work.out, 1, work.out.nbytes // 4)[0]
+        for offset, width in {(one.output_offset, one.output_width) for one, _ in piece.blocks}:
+            out[offset : offset + work.m * width] = 0.0
+        products = [self._multiply(work, block, share, x, out) for block, share in piece.blocks]
         regimes = sorted({product.regime for product in products})
         return ShardDone(
             analog_macs=sum(product.analog_macs for product in products),
@@ -186,6 +196,11 @@ class Workshop:
         return Projected(verify.norm_for_shares(x, sketch, xs))
 
     def _combine(self, work: Combine) -> Combined:
+        # A wrong part may hold anything; what is not finite has an infinite bound.
+        with np.errstate(invalid="ignore", over="ignore"):
+            return self._sum(work)
+
+    def _sum(self, work: Combine) -> Combined:
         y = self._arena.matrix(work.y, work.m, work.width)
         y[:] = 0.0
         for part in work.parts:
@@ -197,8 +212,8 @@ class Workshop:
         xs = self._arena.matrix64(work.xs, work.m, verify.SKETCH_WIDTH)
         probe = verify.project(y, work.sketch_seed, "rows" if work.transpose else "columns")
         norm = float(np.linalg.norm(y))
-        round_off = verify.round_off(work.depth, norm)
-        return Combined(norm, verify.residual_bound(probe, xs, round_off))
+        bound = verify.residual_bound(probe, xs, verify.round_off(work.depth, norm))
+        return Combined(norm, bound if math.isfinite(bound) else math.inf)
 
     def _add_sketch(self, work: AddSketch) -> None:
         source = self._arena.bytes(work.source)
