@@ -1,8 +1,9 @@
 """Bodies on their way over one link: whose turn it is, and who may send how much.
 
 Nothing here touches a socket. The sending half hands out slices of those bodies that have credit, one
-each in turn. The receiving half says where the next DATA of a stream shall lie, and notices a body that
-was not granted, is longer than granted, or ends early.
+each in turn; a body may come in pieces, and then waits for its next piece without losing its credit.
+The receiving half says where the next DATA of a stream shall lie, and notices a body that was not
+granted, is longer than granted, or ends early.
 """
 
 from collections import deque
@@ -14,23 +15,35 @@ from protocol.frames import BodyPart
 from protocol.limits import STREAMS_MAX
 
 
+BODIES_MAX = 2 * STREAMS_MAX
+"""Bodies that leave on one link at once: those of our calls, and of our answers to the peer's."""
+
+_NOTHING = memoryview(b"")
+
+
 class Slice(NamedTuple):
     """The bytes of one DATA frame."""
 
     stream: int
     body: memoryview
     end: bool
+    """Of the whole body."""
+    last: bool
+    """Of the piece: nothing of its memory is left to be handed out."""
 
 
 @dataclass(slots=True)
 class _Outgoing:
-    body: memoryview
+    piece: memoryview
+    left: int
+    """Bytes of the whole body that have not been handed out."""
     sent: int = 0
+    """Bytes of the piece that have."""
     credit: int = 0
 
 
 class OutgoingBodies:
-    """What we want to send. A stream stands in `_turns` as long as it has credit and bytes left."""
+    """What we want to send. A stream stands in `_turns` while it has credit and bytes at hand."""
 
     def __init__(self) -> None:
         self._bodies: dict[int, _Outgoing] = {}
@@ -44,21 +57,34 @@ class OutgoingBodies:
         """A body has credit."""
         return bool(self._turns)
 
-    def add(self, stream: int, body: memoryview) -> None:
+    def add(self, stream: int, piece: memoryview, total: int | None = None) -> None:
+        """A body of `total` bytes that begins with this piece, or is this piece alone."""
         assert stream not in self._bodies, f"stream {stream} has a body already"
-        assert len(self._bodies) < STREAMS_MAX, f"more than {STREAMS_MAX} bodies on a link"
-        assert body.nbytes > 0, "a body of no bytes is not sent"
-        self._bodies[stream] = _Outgoing(body)
+        assert len(self._bodies) < BODIES_MAX, f"more than {BODIES_MAX} bodies on a link"
+        left = piece.nbytes if total is None else total
+        assert left > 0, "a body of no bytes is not sent"
+        assert piece.nbytes <= left, f"a piece of {piece.nbytes} bytes in a body of {left}"
+        self._bodies[stream] = _Outgoing(piece, left)
+
+    def go_on(self, stream: int, piece: memoryview) -> None:
+        """The next piece of a body whose former piece has left."""
+        outgoing = self._bodies[stream]
+        assert not outgoing.piece.nbytes, f"stream {stream}: the former piece has not left yet"
+        assert 0 < piece.nbytes <= outgoing.left, (
+            f"a piece of {piece.nbytes} bytes where {outgoing.left} of the body are to come"
+        )
+        outgoing.piece, outgoing.sent = piece, 0
+        if outgoing.credit:
+            self._turns.append(stream)
 
     def grant(self, stream: int, nbytes: int) -> None:
         """The peer takes `nbytes` more. Credit for a stream that was cancelled here comes too late."""
         outgoing = self._bodies.get(stream)
         if outgoing is None or nbytes == 0:
             return
-        left = outgoing.body.nbytes - outgoing.sent
-        if outgoing.credit + nbytes > left:
-            raise PeerError(f"stream {stream}: credit for more than the {left} bytes to come")
-        if outgoing.credit == 0:
+        if outgoing.credit + nbytes > outgoing.left:
+            raise PeerError(f"stream {stream}: credit for more than the {outgoing.left} bytes to come")
+        if outgoing.credit == 0 and outgoing.piece.nbytes:
             self._turns.append(stream)
         outgoing.credit += nbytes
 
@@ -68,19 +94,23 @@ class OutgoingBodies:
             return None
         stream = self._turns.popleft()
         outgoing = self._bodies[stream]
-        start, nbytes = outgoing.sent, min(nbytes_max, outgoing.credit)
+        piece, start = outgoing.piece, outgoing.sent
+        nbytes = min(nbytes_max, outgoing.credit, piece.nbytes - start)
         outgoing.sent += nbytes
+        outgoing.left -= nbytes
         outgoing.credit -= nbytes
-        end = outgoing.sent == outgoing.body.nbytes
+        end, last = outgoing.left == 0, outgoing.sent == piece.nbytes
         if end:
             del self._bodies[stream]
+        elif last:
+            outgoing.piece = _NOTHING
         elif outgoing.credit:
             self._turns.append(stream)
-        return Slice(stream, outgoing.body[start : start + nbytes], end)
+        return Slice(stream, piece[start : start + nbytes], end, last)
 
     def remove(self, stream: int) -> None:
         outgoing = self._bodies.pop(stream, None)
-        if outgoing is not None and outgoing.credit:
+        if outgoing is not None and outgoing.credit and outgoing.piece.nbytes:
             self._turns.remove(stream)
 
     def clear(self) -> None:

@@ -88,14 +88,27 @@ class FrameLink(asyncio.BufferedProtocol):
             self._queue.append(encode_frame(frame))
             self._flush_soon()
 
-    def send_body(self, stream: int, body: memoryview) -> "Future[None]":
+    def send_body(
+        self, stream: int, body: memoryview, total: int | None = None
+    ) -> "Future[None]":
         future = _BodySent(self, stream)
         if self.closing:
             _settle(future, LinkClosed(self._reason or "the link is closing"))
             return future
-        self._outgoing.add(stream, _as_bytes(body))
-        self._sending[stream] = future
+        piece = _as_bytes(body)
+        if stream in self._outgoing:
+            self._outgoing.go_on(stream, piece)
+            self._flush_soon()
+        else:
+            self._outgoing.add(stream, piece, total)
+        if piece.nbytes:
+            self._sending[stream] = future
+        else:
+            _settle(future, None)
         return future
+
+    def is_sending(self, stream: int) -> bool:
+        return stream in self._outgoing
 
     def expect_body(self, stream: int, into: memoryview) -> None:
         if self.closing:
@@ -123,6 +136,11 @@ class FrameLink(asyncio.BufferedProtocol):
         self._write(b"".join(self._queue))
         self._stop(reason)
 
+    def abort(self) -> None:
+        self._reason = self._reason or "the connection was cut here"
+        self.closing = True
+        self._transport.abort()
+
     async def closed(self) -> None:
         await self._gone.wait()
 
@@ -141,8 +159,13 @@ class FrameLink(asyncio.BufferedProtocol):
             # Encrypting costs far more than framing, and what is encrypted lies in memory.
             self._slice_bytes_max = SLICE_BYTES
         if ssl_object is not None and self._identify is not None:
-            self.peer = self._identify(ssl_object)
+            try:
+                self.peer = self._identify(ssl_object)
+            except PeerError as wrong:
+                self.fault = wrong
         self._listener = self._on_link(self)
+        if self.fault is not None:
+            self.close(str(self.fault))
 
     def get_buffer(self, sizehint: int) -> memoryview:
         if self.closing:
@@ -292,7 +315,7 @@ class FrameLink(asyncio.BufferedProtocol):
             pieces += (encode_data_prefix(piece.stream, nbytes, end=piece.end), piece.body)
             self.bytes_out += PREFIX_BYTES + nbytes
             total += nbytes
-            if piece.end:
+            if piece.last:
                 finished.append(self._sending.pop(piece.stream))
         if not pieces:
             return False
@@ -321,7 +344,9 @@ class FrameLink(asyncio.BufferedProtocol):
     def _forget_outgoing(self, stream: int, reason: str) -> None:
         if stream in self._outgoing:
             self._outgoing.remove(stream)
-            self._release(self._sending.pop(stream), StreamCancelled(reason))
+            # Between two pieces of a body nobody waits.
+            if (future := self._sending.pop(stream, None)) is not None:
+                self._release(future, StreamCancelled(reason))
 
     # -- the end -----------------------------------------------------------------------------------
 

@@ -95,8 +95,13 @@ class Link(Protocol):
     def send(self, frame: Frame) -> None:
         """Send a frame without a body. On a closing link it is dropped: link_lost tells of the loss."""
 
-    def send_body(self, stream: int, body: memoryview) -> "Future[None]":
-        """Send these bytes (at least one, C-contiguous) as credit for them comes.
+    def send_body(
+        self, stream: int, body: memoryview, total: int | None = None
+    ) -> "Future[None]":
+        """Send these bytes (C-contiguous, at least one) as credit for them comes.
+
+        With `total` they are the first of so many bytes, and may be none yet: call again for the
+        next piece once the former one's future is done, as long as `is_sending` says so.
 
         Call it in the same turn of the loop as the `send` that announces the body, or its credit
         finds nobody. The memory must neither change nor be used again until the future is done:
@@ -104,6 +109,9 @@ class Link(Protocol):
         StreamCancelled if not all was sent. Cancelling the future cancels the stream at once, and
         then nothing says when the memory is free: prefer `cancel(stream)`.
         """
+
+    def is_sending(self, stream: int) -> bool:
+        """A body was announced by `send_body` and has neither left whole nor been given up."""
 
     def expect_body(self, stream: int, into: memoryview) -> None:
         """Grant the peer as many bytes on this stream as `into` has (at least one), to lie there."""
@@ -113,6 +121,9 @@ class Link(Protocol):
 
     def close(self, reason: str) -> None:
         """Tell the peer why, then close. Bodies that are not sent yet are given up."""
+
+    def abort(self) -> None:
+        """Cut the connection without a word; what waits to be sent is lost."""
 
     async def closed(self) -> None:
         """Return when the link is gone."""
