@@ -6,7 +6,8 @@
     ca.key      the CA's key, on the founder's disk alone: whoever has it is the mesh
 
 `leaf.crt` is written last, so a node belongs to a mesh once it is there. Reading takes no
-`cryptography`; whatever signs or checks a signature imports it on its way.
+`cryptography`; whatever signs or checks a signature imports it on its way and runs in the process
+of `registry.py`.
 """
 
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from node.runtime import der
-from node.runtime.datadir import DataDir
+from node.runtime.datadir import Paths
 from node.runtime.durable import atomic_write
 from node.runtime.identity import Identity
 from protocol.errors import ConfigError, ErrorCode, TaskError
@@ -67,9 +68,9 @@ class Membership:
         return self.is_founder or self.invite_file.exists()
 
 
-def load(data_dir: DataDir, identity: Identity) -> Membership | None:
+def load(paths: Paths, identity: Identity) -> Membership | None:
     """The mesh this node belongs to, or None; ConfigError when its files are damaged."""
-    folder = data_dir.mesh
+    folder = paths.mesh
     if not (folder / "leaf.crt").exists():
         return None
     ca = _read_certificates(folder / "ca.crt")[0]
@@ -86,21 +87,21 @@ def load(data_dir: DataDir, identity: Identity) -> Membership | None:
     )
 
 
-def found(data_dir: DataDir, identity: Identity, now_wall: float) -> Membership:
+def found(paths: Paths, identity: Identity, now_wall: float) -> Membership:
     """Begin a mesh of which this node holds the CA."""
     from node.runtime import certificates
 
-    assert load(data_dir, identity) is None
+    assert load(paths, identity) is None
     ca = certificates.make_ca(now_wall)
     leaf = certificates.make_leaf(ca, identity.public_key(), now_wall)
-    atomic_write(data_dir.mesh / "ca.key", certificates.key_to_pem(ca.key))
-    _write(data_dir.mesh / "ca.crt", certificates.to_pem(ca.certificate))
-    _write(data_dir.mesh / "leaf.crt", certificates.to_pem(leaf))
-    return _loaded(data_dir, identity)
+    atomic_write(paths.mesh / "ca.key", certificates.key_to_pem(ca.key))
+    _write(paths.mesh / "ca.crt", certificates.to_pem(ca.certificate))
+    _write(paths.mesh / "leaf.crt", certificates.to_pem(leaf))
+    return _loaded(paths, identity)
 
 
 def adopt(
-    data_dir: DataDir, identity: Identity, mesh: MeshId, joined: Joined, now_wall: float
+    paths: Paths, identity: Identity, mesh: MeshId, joined: Joined, now_wall: float
 ) -> Membership:
     """Keep what a JOIN brought, once it is proven to be of the ticket's mesh and for our key.
 
@@ -108,20 +109,20 @@ def adopt(
     """
     from node.runtime import certificates
 
-    check_free_for(data_dir, identity, mesh)
+    check_free_for(paths, identity, mesh)
     certificates.check_joined(
         joined.ca, joined.chain, joined.invite, mesh, identity.public_key(), now_wall
     )
-    _write(data_dir.mesh / "ca.crt", joined.ca)
+    _write(paths.mesh / "ca.crt", joined.ca)
     if joined.invite is not None:
-        _write(data_dir.mesh / "invite.crt", joined.invite)
-    _write(data_dir.mesh / "leaf.crt", joined.chain)
-    return _loaded(data_dir, identity)
+        _write(paths.mesh / "invite.crt", joined.invite)
+    _write(paths.mesh / "leaf.crt", joined.chain)
+    return _loaded(paths, identity)
 
 
-def check_free_for(data_dir: DataDir, identity: Identity, mesh: MeshId) -> None:
+def check_free_for(paths: Paths, identity: Identity, mesh: MeshId) -> None:
     """ConfigError if this node already belongs to another mesh than this one."""
-    membership = load(data_dir, identity)
+    membership = load(paths, identity)
     if membership is None or membership.mesh == mesh:
         return
     lost = (
@@ -135,18 +136,31 @@ def check_free_for(data_dir: DataDir, identity: Identity, mesh: MeshId) -> None:
     )
 
 
-def renew(
-    data_dir: DataDir, identity: Identity, membership: Membership, now_wall: float
-) -> Membership:
+def renewal_due(membership: Membership, now_wall: float) -> bool:
+    """Whether this node may sign its own leaf, and the leaf is in its last quarter."""
+    return membership.can_invite and membership.expires_at - now_wall <= RENEW_BEFORE_S
+
+
+def renew(paths: Paths, identity: Identity, membership: Membership, now_wall: float) -> Membership:
     """Sign our own leaf anew when it is due, where we can; the same membership otherwise."""
-    if not membership.can_invite or membership.expires_at - now_wall > RENEW_BEFORE_S:
+    if not renewal_due(membership, now_wall):
         return membership
     from node.runtime import certificates
 
     signer = issuer(membership, identity, now_wall)
     leaf = certificates.make_leaf(signer, identity.public_key(), now_wall)
     _write(membership.chain_file, certificates.to_pem(leaf, *signer.chain))
-    return _loaded(data_dir, identity)
+    return _loaded(paths, identity)
+
+
+def check_may_invite(membership: Membership) -> None:
+    """TaskError FORBIDDEN for a node that was merely let in."""
+    if not membership.can_invite:
+        raise TaskError(
+            ErrorCode.FORBIDDEN,
+            "this node may not invite others: ask at the node that founded the mesh, or join with "
+            "a ticket minted there with --may-invite",
+        )
 
 
 def issuer(membership: Membership, identity: Identity, now_wall: float) -> "Issuer":
@@ -160,12 +174,7 @@ def issuer(membership: Membership, identity: Identity, now_wall: float) -> "Issu
         certificate = x509.load_der_x509_certificate(membership.ca)
         seed = _read_seed(membership.ca_key)
         return Issuer(certificate, Ed25519PrivateKey.from_private_bytes(seed), is_ca=True)
-    if not membership.can_invite:
-        raise TaskError(
-            ErrorCode.FORBIDDEN,
-            "this node may not invite others: ask at the node that founded the mesh, or join with "
-            "a ticket minted there with --may-invite",
-        )
+    check_may_invite(membership)
     data = _read_certificates(membership.invite_file)[0]
     if _facts(membership.invite_file, data).not_after <= now_wall:
         raise TaskError(
@@ -176,8 +185,8 @@ def issuer(membership: Membership, identity: Identity, now_wall: float) -> "Issu
     return Issuer(x509.load_der_x509_certificate(data), identity.private_key(), is_ca=False)
 
 
-def _loaded(data_dir: DataDir, identity: Identity) -> Membership:
-    membership = load(data_dir, identity)
+def _loaded(paths: Paths, identity: Identity) -> Membership:
+    membership = load(paths, identity)
     assert membership is not None
     return membership
 

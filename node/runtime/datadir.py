@@ -50,11 +50,42 @@ def default_path(environment: Mapping[str, str] = os.environ) -> Path:
     return Path.home() / ".local" / "state" / "sedma"
 
 
-class DataDir:
-    """An open, locked data directory. ConfigError when it cannot be had, with what to do instead."""
+class Paths:
+    """Where things stand in a data directory: all that the daemon's own child may know of it."""
 
     def __init__(self, path: Path) -> None:
         self.path = path.expanduser().absolute()
+
+    @property
+    def key(self) -> Path:
+        return self.path / "node.key"
+
+    @property
+    def id(self) -> Path:
+        return self.path / "node.id"
+
+    @property
+    def mesh(self) -> Path:
+        return self.path / "mesh"
+
+    @property
+    def tickets(self) -> Path:
+        return self.path / "tickets.json"
+
+    @property
+    def blocks(self) -> Path:
+        return self.path / "blocks"
+
+    @property
+    def manifests(self) -> Path:
+        return self.path / "manifests"
+
+
+class DataDir(Paths):
+    """An open, locked data directory. ConfigError when it cannot be had, with what to do instead."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
         _create(self.path)
         self._lock: int | None = _lock(self.path)
         try:
@@ -92,32 +123,6 @@ class DataDir:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
-
-    # -- where things stand ------------------------------------------------------------------------
-
-    @property
-    def key(self) -> Path:
-        return self.path / "node.key"
-
-    @property
-    def id(self) -> Path:
-        return self.path / "node.id"
-
-    @property
-    def mesh(self) -> Path:
-        return self.path / "mesh"
-
-    @property
-    def tickets(self) -> Path:
-        return self.path / "tickets.json"
-
-    @property
-    def blocks(self) -> Path:
-        return self.path / "blocks"
-
-    @property
-    def manifests(self) -> Path:
-        return self.path / "manifests"
 
     # -- this node -------------------------------------------------------------------
 

@@ -2,7 +2,7 @@
 
 The id is a hash of the public key and stands in `node.id` beside the key, so that a plain start
 needs no cryptography: the TLS library reads the key file by itself. Only founding, joining and
-inviting sign something, and only then is the `cryptography` package loaded.
+inviting sign something: `registry.py` does that, in a process that loads the `cryptography` package.
 """
 
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from node.runtime import der
-from node.runtime.datadir import DataDir
+from node.runtime.datadir import Paths
 from node.runtime.durable import atomic_write
 from protocol.errors import ConfigError
 from protocol.ids import NODE_ID_LENGTH, NodeId, node_id, short
@@ -46,17 +46,28 @@ class Identity:
         return self.private_key().sign(data)
 
 
-def load_or_create(data_dir: DataDir) -> Identity:
-    """The identity kept in the data directory, drawn now if there is none yet."""
-    if not data_dir.key.exists():
-        if data_dir.id.exists():
+def load(paths: Paths) -> Identity | None:
+    """The identity kept in the data directory; None if the key or the id is still to be made."""
+    if not paths.key.exists():
+        if paths.id.exists():
             raise ConfigError(
-                f"{data_dir.key} is gone although {data_dir.id.name} beside it names a node: "
+                f"{paths.key} is gone although {paths.id.name} beside it names a node: "
                 "restore the key, or remove node.id and mesh to become a new node"
             )
-        _create_key(data_dir.key)
-    _read_seed(data_dir.key)
-    return Identity(id=_read_id(data_dir), key=data_dir.key)
+        return None
+    _read_seed(paths.key)
+    kept = _read_id(paths)
+    return None if kept is None else Identity(id=kept, key=paths.key)
+
+
+def load_or_create(paths: Paths) -> Identity:
+    """The identity kept in the data directory, drawn now if there is none yet."""
+    if (kept := load(paths)) is not None:
+        return kept
+    # A key without its id: the node died between writing the two.
+    if not paths.key.exists():
+        _create_key(paths.key)
+    return Identity(id=_write_id(paths), key=paths.key)
 
 
 def _create_key(file: Path) -> None:
@@ -83,23 +94,22 @@ def _read_seed(file: Path) -> bytes:
         raise ConfigError(f"{file} cannot be read: {wrong.strerror}") from wrong
 
 
-def _read_id(data_dir: DataDir) -> NodeId:
-    """From node.id; from the key itself if the daemon died between writing the two."""
+def _read_id(paths: Paths) -> NodeId | None:
     try:
-        text = data_dir.id.read_text(errors="replace").strip()
+        text = paths.id.read_text(errors="replace").strip()
     except FileNotFoundError:
-        return _write_id(data_dir)
+        return None
     if len(text) != NODE_ID_LENGTH:
         raise ConfigError(
-            f"{data_dir.id} is damaged: remove it, it is made again from {data_dir.key.name}"
+            f"{paths.id} is damaged: remove it, it is made again from {paths.key.name}"
         )
     return NodeId(text)
 
 
-def _write_id(data_dir: DataDir) -> NodeId:
+def _write_id(paths: Paths) -> NodeId:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-    key = Ed25519PrivateKey.from_private_bytes(_read_seed(data_dir.key))
+    key = Ed25519PrivateKey.from_private_bytes(_read_seed(paths.key))
     identity = node_id(key.public_key().public_bytes_raw())
-    atomic_write(data_dir.id, f"{identity}\n".encode())
+    atomic_write(paths.id, f"{identity}\n".encode())
     return identity

@@ -2,19 +2,19 @@
 
 Only the minter redeems a token, for only it can count. A node that has used a token already may use
 it again (its first answer may have been lost) and is not counted twice. The count is on disk before
-the certificate leaves. Everything here blocks, and signs: call it from a worker thread.
+the certificate leaves. Everything here blocks, and signs: it runs in the process of `registry.py`,
+one request after the other, so that two joiners are never counted at once.
 """
 
 import math
 import secrets
-import threading
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from node.runtime import credentials
 from node.runtime.credentials import Membership
-from node.runtime.datadir import DataDir
+from node.runtime.datadir import Paths
 from node.runtime.durable import atomic_write
 from node.runtime.identity import Identity
 from protocol.errors import ConfigError, ErrorCode, TaskError
@@ -51,13 +51,12 @@ def join_request(identity: Identity, ticket: Ticket) -> Join:
 
 
 class TicketOffice:
-    """Of one node, as long as its daemon lives."""
+    """Of one node."""
 
-    def __init__(self, data_dir: DataDir, identity: Identity, membership: Membership) -> None:
+    def __init__(self, paths: Paths, identity: Identity, membership: Membership) -> None:
         self._identity = identity
         self._membership = membership
-        self._file = data_dir.tickets
-        self._lock = threading.Lock()
+        self._file = paths.tickets
 
     def mint(
         self,
@@ -128,20 +127,19 @@ class TicketOffice:
         )
 
     def _count(self, claims: TokenClaims, node: NodeId, now_wall: float) -> None:
-        with self._lock:
-            counted = self._read()
-            nodes = counted[claims.id].nodes if claims.id in counted else ()
-            if node in nodes:
-                return
-            if len(nodes) >= claims.uses:
-                raise TaskError(
-                    ErrorCode.TICKET_USED_UP,
-                    f"the ticket was for {claims.uses} nodes and as many have joined with it: mint "
-                    "a new one with `sedma-node ticket --uses N`",
-                )
-            live = {name: uses for name, uses in counted.items() if uses.expires_at > now_wall}
-            live[claims.id] = Uses(claims.expires_at, (*nodes, node))
-            atomic_write(self._file, msgspec.json.encode(live))
+        counted = self._read()
+        nodes = counted[claims.id].nodes if claims.id in counted else ()
+        if node in nodes:
+            return
+        if len(nodes) >= claims.uses:
+            raise TaskError(
+                ErrorCode.TICKET_USED_UP,
+                f"the ticket was for {claims.uses} nodes and as many have joined with it: mint "
+                "a new one with `sedma-node ticket --uses N`",
+            )
+        live = {name: uses for name, uses in counted.items() if uses.expires_at > now_wall}
+        live[claims.id] = Uses(claims.expires_at, (*nodes, node))
+        atomic_write(self._file, msgspec.json.encode(live))
 
     def _read(self) -> dict[str, Uses]:
         try:

@@ -1,7 +1,6 @@
 """Who gets in with a ticket, how often, and what the others are told."""
 
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import msgspec
@@ -85,21 +84,6 @@ def test_the_count_survives_a_restart(anna: Member, tmp_path: Path) -> None:
     code, _ = refusal(again, join_request(stranger(tmp_path / "carl")[1], ticket))
 
     assert code is ErrorCode.TICKET_USED_UP
-
-
-def test_nodes_that_come_at_once_are_counted_one_by_one(anna: Member, tmp_path: Path) -> None:
-    ticket, office = anna.ticket(now=NOW, uses=3), anna.office
-    joins = [join_request(stranger(tmp_path / f"{number}")[1], ticket) for number in range(8)]
-
-    def let_in(join: Join) -> bool:
-        try:
-            office.redeem(join, NOW)
-        except TaskError as refused:
-            return refused.code is not ErrorCode.TICKET_USED_UP
-        return True
-
-    with ThreadPoolExecutor(8) as pool:
-        assert sum(pool.map(let_in, joins)) == 3
 
 
 def test_expired_tokens_are_forgotten(anna: Member, tmp_path: Path) -> None:
