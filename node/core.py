@@ -1,7 +1,8 @@
 """Node: the whole daemon without a socket, a clock or a byte.
 
-It is told what clients ask, what became of calls and work, and what time it is; it answers with effects. Everything
-that it knows is in the machines that it wires: the ledger, what it holds, the list of weights, the tasks in flight.
+It is told what clients and peers ask, what became of calls and work, and what time it is; it answers with effects.
+Everything that it knows is in the machines that it wires: the exchange with its neighbours, the ledger, what it
+holds, the list of weights, the tasks in flight.
 """
 
 import random
@@ -9,72 +10,115 @@ from dataclasses import dataclass
 
 import msgspec
 
-from compute.backend import backend
-from compute.device import DeviceError
 from compute.partition import BlockGrid
 from node.communication.desk import Desk
+from node.communication.exchange import Exchange
+from node.communication.outstanding import Outstanding
 from node.communication.scoring import Candidate, HedgeBudget
 from node.deployment.catalogue import Catalogue
 from node.deployment.holding import Holding
-from node.deployment.ledger import Lease, Ledger, Purpose
-from node.deployment.placement import Capacity, place
-from node.effects import Discard, Effect, LoadBlock, Outcome, Work, note
+from node.deployment.ledger import Lease, Ledger
+from node.deployment.placement import Capacity
+from node.effects import (
+    Discard,
+    Effect,
+    LoadBlock,
+    Outcome,
+    Refuse,
+    Reply,
+    Work,
+    note,
+)
+from node.execution.announce import Removal
+from node.execution.fetch import Fetch
+from node.execution.fleet import Fleet
 from node.execution.matmul import Matmul
-from node.execution.put import Put, fit, units
+from node.execution.put import Put
 from node.execution.room import Room
+from node.execution.serving import Serving
 from node.execution.sketches import SketchCache
+from node.execution.views import peer_views, plan_view, weights_view
 from node.memory.short_term import ShortTerm
 from protocol.client import (
     MatmulRequest,
+    PeerView,
     PlanRequest,
-    PlanShare,
     PlanView,
     PutRequest,
     WeightsView,
 )
-from protocol.digests import WeightsVersion
+from protocol.digests import LoadDigest, NodeRecord, WeightsVersion
 from protocol.errors import ErrorCode, ErrorInfo, TaskError
-from protocol.ids import NodeId, TaskId
-from protocol.messages import Manifest, ManifestHead, StoreBlock
+from protocol.ids import MeshId, NodeId, TaskId
+from protocol.messages import (
+    Exchange as ExchangeRequest,
+)
+from protocol.messages import (
+    FetchCatalogue,
+    FetchManifest,
+    Manifest,
+    ManifestHead,
+    ManifestPart,
+    Probe,
+    Probed,
+    RequestHeader,
+    Response,
+    StoreBlock,
+    Taken,
+)
 
-Task = Put | Matmul
+Task = Put | Matmul | Removal | Fetch
+
+FREE_CHANGE_BYTES = 1024 * 1024
+"""Neighbours are told of our memory when it has changed by this much, or when what we hold has changed."""
 
 
 @dataclass(frozen=True, slots=True)
-class Defaults:
-    """What a request gets that does not say."""
+class Policy:
+    """What the settings decide."""
 
     backend: str
+    """Of weights whose put does not say."""
     device: str
+    workers: int
+    """Products at work at once."""
+    hedge_share: float
+    interval_s: float
+    """Between two tellings of news to one neighbour."""
+    redial_s: float
+    """The longest pause between two tries at a lost peer."""
 
 
 class Node:
     """One node of the mesh, as a machine: inputs end in `now`, each returns effects, `deadline` says when to tick."""
 
     def __init__(
-        self,
-        own: NodeId,
-        labels: tuple[str, ...],
-        ledger: Ledger,
-        defaults: Defaults,
-        dice: random.Random,
+        self, record: NodeRecord, ledger: Ledger, policy: Policy, dice: random.Random
     ) -> None:
-        self.own = own
+        self.own = record.id
         self.ledger = ledger
         self.desk = Desk()
         self.room = Room(ledger)
         self.memory = ShortTerm()
-        self.hedges = HedgeBudget()
-        self.holding = Holding(own, ledger)
+        self.outstanding = Outstanding()
+        self.hedges = HedgeBudget(policy.hedge_share)
+        self.holding = Holding(self.own, ledger)
         self.catalogue = Catalogue(self.desk)
-        self.sketches = SketchCache(own, ledger, self.desk, self._reachable)
+        self.exchange = Exchange(
+            record, self.desk, dice, interval_s=policy.interval_s, redial_s=policy.redial_s
+        )
+        self.fleet = Fleet(
+            self.exchange, self.memory, self.outstanding, ledger, self.holding, self.catalogue
+        )
+        self.sketches = SketchCache(self.own, ledger, self.desk, self.fleet.reachable)
+        self.serving = Serving(self, policy.workers)
         self.done = 0
         self.failed = 0
-        self._labels = labels
-        self._defaults = defaults
+        self._policy = policy
         self._dice = dice
         self._tasks: dict[str, Task] = {}
         self._loading: dict[int, StoreBlock] = {}
+        self._told_changes = -1
 
     # -- clients -------------------------------------------------------------------------------------
 
@@ -86,8 +130,8 @@ class Node:
         _match(request.name, standing, request.if_match)
         full = msgspec.structs.replace(
             request,
-            backend=request.backend or self._defaults.backend,
-            device=request.device if request.device is not None else self._defaults.device,
+            backend=request.backend or self._policy.backend,
+            device=request.device if request.device is not None else self._policy.device,
         )
         if full.backend == "digital":
             full = msgspec.structs.replace(full, device="")
@@ -101,7 +145,7 @@ class Node:
         self, request: MatmulRequest, rows: int, width: int, now: float
     ) -> tuple[TaskId, int, list[Effect]]:
         """Begin a product with X (rows, width); the answer's width, or TaskError."""
-        manifest = self._find(request.name)
+        manifest = self.manifest(request.name)
         head = manifest.head
         need, gives = (head.rows, head.columns)
         if request.transpose:
@@ -117,50 +161,134 @@ class Node:
         matmul = Matmul(task, request, rows, manifest, self, now, self._counted)
         return task, gives, self._begin(matmul, now)
 
-    def remove(self, name: str, if_match: str | None, wall_ms: int, now: float) -> list[Effect]:
-        """Delete weights everywhere: a tombstone takes the manifest's place."""
-        standing = self._find(name)
+    def remove(
+        self, name: str, if_match: str | None, wall_ms: int, now: float
+    ) -> tuple[TaskId, list[Effect]]:
+        """Delete weights everywhere."""
+        standing = self.manifest(name)
         _match(name, standing, if_match)
         version = self.catalogue.next_version(wall_ms, self.own)
         tombstone = Manifest(ManifestHead(name=name, version=version, deleted=True))
-        return [*self.catalogue.adopt(tombstone), *self._act_on_news()]
+        task = self._new_task()
+        return task, self._begin(Removal(task, tombstone, self), now)
+
+    def fetch(self, manifest: Manifest, index: int, now: float) -> tuple[TaskId, list[Effect]]:
+        """Begin to bring one block of these weights into the spool."""
+        head, entry = manifest.head, manifest.entries[index]
+        grid = BlockGrid(head.rows, head.columns)
+        nbytes = grid.payload_bytes(list(grid.blocks())[index])
+        holders = tuple(head.holders[h] for h in entry.holders)
+        task = self._new_task()
+        return task, self._begin(Fetch(task, entry.content, nbytes, holders, self), now)
 
     def cancel(self, task: str, now: float) -> list[Effect]:
         """The client has gone."""
         running = self._tasks.get(task)
         if running is None:
             return []
-        return self._settle(running.cancel("the client closed the connection", now))
+        return self._settle(running.cancel("the client closed the connection", now), now)
 
-    def manifest(self, name: str) -> Manifest:
-        return self._find(name)
+    # -- peers ---------------------------------------------------------------------------------------
 
-    # -- what happens --------------------------------------------------------------------------------
+    def introduce(self, mesh: MeshId, addresses: tuple[str, ...], now: float) -> list[Effect]:
+        """This node belongs to a mesh now, and is reached at these addresses."""
+        return self.exchange.introduce(mesh, addresses, now)
+
+    def seek(self, addresses: tuple[str, ...], peer: NodeId | None, now: float) -> list[Effect]:
+        """Link up with whoever answers there, however long that takes."""
+        return [*self.exchange.seek(addresses, peer, now), *self.exchange.tick(now)]
+
+    def link_up(self, peer: NodeId, now: float) -> list[Effect]:
+        self.fleet.link_up(peer, now)
+        return self.exchange.link_up(peer, now)
+
+    def reached(self, addresses: tuple[str, ...]) -> list[Effect]:
+        """The address we were told to join at has answered."""
+        self.exchange.reached(addresses)
+        return []
+
+    def link_down(self, peer: NodeId, reason: str, now: float) -> list[Effect]:
+        self.fleet.link_down(peer)
+        return self.exchange.link_down(peer, reason, now)
+
+    def dial_failed(
+        self, addresses: tuple[str, ...], peer: NodeId | None, reason: str, now: float
+    ) -> list[Effect]:
+        return self.exchange.dial_failed(addresses, peer, reason, now)
+
+    def asked(self, request: int, peer: NodeId, header: RequestHeader, now: float) -> list[Effect]:
+        """A peer asks; every request ends in one Reply or Refuse, unless it is gone before."""
+        match header.request:
+            case ExchangeRequest() as told:
+                answer, effects = self.exchange.asked(peer, told, now)
+                effects = [Reply(request, answer), *effects, *self._compare(peer)]
+            case Probe():
+                effects = [Reply(request, Probed())]
+            case ManifestPart() as part:
+                effects = [*self.catalogue.take_part(part), Reply(request, Taken())]
+            case FetchCatalogue(after=after):
+                effects = [Reply(request, self.catalogue.tell_names(after))]
+            case FetchManifest(name=name, first=first):
+                effects = [self._tell_part(request, name, first)]
+            case _:
+                effects = self.serving.asked(request, peer, header, now)
+        return self._settle(effects, now)
+
+    def body_received(self, request: int, now: float) -> list[Effect]:
+        return self._settle(self.serving.body_received(request, now), now)
+
+    def request_gone(self, request: int, now: float) -> list[Effect]:
+        return self._settle(self.serving.request_gone(request, now), now)
+
+    def replied(self, request: int, now: float) -> list[Effect]:
+        return self._settle(self.serving.replied(request, now), now)
+
+    def answered(
+        self, call: int, peer: NodeId, response: Response, load: LoadDigest, now: float
+    ) -> list[Effect]:
+        self.exchange.load_seen(peer, load, now)
+        waiter = self.desk.settle(call)
+        if waiter is None:
+            return []
+        effects = waiter.answered(call, peer, response, load, now)
+        return self._settle([*effects, *self._compare(peer)], now)
+
+    def call_failed(self, call: int, error: ErrorInfo, now: float) -> list[Effect]:
+        waiter = self.desk.settle(call)
+        return [] if waiter is None else self._settle(waiter.call_failed(call, error, now), now)
+
+    def load(self, now: float) -> LoadDigest:
+        """What rides on every answer."""
+        return self.serving.load(now)
+
+    # -- what happens here ---------------------------------------------------------------------------
 
     def restore(self, manifests: list[Manifest], now: float) -> list[Effect]:
         """After a start: take up what the disk remembers and load the blocks that are ours."""
         effects: list[Effect] = []
-        for manifest in sorted(manifests, key=lambda one: one.head.version):
-            self.catalogue.manifests[manifest.head.name] = manifest
+        self.catalogue.restore(manifests)
         for manifest in self.catalogue.living():
             effects += self._load(manifest, now)
-        return effects
+        return self._settle(effects, now)
 
     def job_done(self, job: int, outcome: Outcome, now: float) -> list[Effect]:
         if (store := self._loading.pop(job, None)) is not None:
             self.holding.adopted(store, now)
-            return []
+            return self._settle([], now)
         waiter = self.desk.settle(job)
-        return [] if waiter is None else self._settle(waiter.job_done(job, outcome, now))
+        return [] if waiter is None else self._settle(waiter.job_done(job, outcome, now), now)
 
     def job_failed(self, job: int, error: ErrorInfo, now: float) -> list[Effect]:
         if (store := self._loading.pop(job, None)) is not None:
             return [note("block.lost", name=store.name, block=store.block, reason=error.reason)]
         waiter = self.desk.settle(job)
-        return [] if waiter is None else self._settle(waiter.job_failed(job, error, now))
+        return [] if waiter is None else self._settle(waiter.job_failed(job, error, now), now)
 
     def memory_measured(self, rss_bytes: int, now: float) -> list[Effect]:
         self.ledger.memory_measured(rss_bytes, now)
+        told = self.exchange.own.memory.free
+        if abs(self.ledger.digest().free - told) >= FREE_CHANGE_BYTES:
+            return self._describe(now)
         return []
 
     def tick(self, now: float) -> list[Effect]:
@@ -170,12 +298,15 @@ class Node:
         for task in list(self._tasks.values()):
             if task.deadline is not None and task.deadline <= now:
                 effects += task.tick(now)
-        return self._settle(effects)
+        effects += self.serving.tick(now)
+        effects += self.exchange.tick(now)
+        return self._settle(effects, now)
 
     @property
     def deadline(self) -> float | None:
         moments = [task.deadline for task in self._tasks.values()]
-        return min((m for m in [*moments, self.ledger.deadline] if m is not None), default=None)
+        moments += [self.ledger.deadline, self.serving.deadline, self.exchange.deadline]
+        return min((moment for moment in moments if moment is not None), default=None)
 
     @property
     def loading(self) -> int:
@@ -189,101 +320,40 @@ class Node:
     # -- what tasks ask ------------------------------------------------------------------------------
 
     def candidates(self, version: WeightsVersion, now: float) -> list[Candidate]:
-        """Live nodes that have all their blocks of this version in memory."""
-        if version not in self.holding.ready:
-            return []
-        speed = self.memory.forecast_speed_macs_s(self.own, now) or 0.0
-        reliability = self.memory.forecast_reliability(self.own, now)
-        return [Candidate(self.own, 0.0, float("inf"), 0.0, 0.0, speed, reliability)]
+        return self.fleet.candidates(version, now)
 
     def capacities(self, only: tuple[str, ...], avoid: tuple[str, ...]) -> list[Capacity]:
-        """Nodes that may hold new weights, with what they can take."""
-        if not set(only) <= set(self._labels) or set(avoid) & set(self._labels):
-            return []
-        return [Capacity(self.own, self.ledger.free_for(Purpose.WEIGHTS))]
+        return self.fleet.capacities(only, avoid)
 
     def linked(self) -> list[NodeId]:
-        return []
+        return self.fleet.linked()
 
     # -- views ---------------------------------------------------------------------------------------
 
-    def weights(self) -> list[WeightsView]:
-        return [self.view(manifest) for manifest in self.catalogue.living()]
+    def manifest(self, name: str) -> Manifest:
+        """The weights under this name; TaskError NOT_FOUND names what there is."""
+        manifest = self.catalogue.get(name)
+        if manifest is None:
+            names = ", ".join(m.head.name for m in self.catalogue.living()[:10]) or "none yet"
+            raise TaskError(
+                ErrorCode.NOT_FOUND, f"there are no weights named {name}; there are: {names}"
+            )
+        return manifest
 
-    def view(self, manifest: Manifest) -> WeightsView:
-        head = manifest.head
-        holders: dict[str, int] = {}
-        for entry in manifest.entries:
-            for index in entry.holders:
-                holders[head.holders[index]] = holders.get(head.holders[index], 0) + 1
-        ready = head.version in self.holding.ready
-        missing = sum(
-            1
-            for entry in manifest.entries
-            if not (ready and self.own in (head.holders[h] for h in entry.holders))
-        )
-        return WeightsView(
-            name=head.name,
-            version=str(head.version),
-            shape=(head.rows, head.columns),
-            dtype="float32",
-            backend=head.backend,
-            device=head.device,
-            seed=head.seed,
-            replicas=head.replicas,
-            blocks=head.blocks,
-            nbytes=4 * head.rows * head.columns,
-            holders=holders,
-            missing=missing,
-        )
+    def weights(self, now: float) -> list[WeightsView]:
+        return [self.view(manifest, now) for manifest in self.catalogue.living()]
+
+    def view(self, manifest: Manifest, now: float) -> WeightsView:
+        return weights_view(manifest, self.fleet, now)
+
+    def peers(self, now: float) -> list[PeerView]:
+        return peer_views(self.exchange, self.fleet, now)
 
     def plan(self, request: PlanRequest) -> PlanView:
         """Where a matrix would lie, or why it would not fit."""
-        if request.name is not None:
-            head = self._find(request.name).head
-            rows, columns = head.rows, head.columns
-        elif request.rows is not None and request.columns is not None:
-            rows, columns = request.rows, request.columns
-        else:
-            raise TaskError(ErrorCode.BAD_REQUEST, "say which: name, or rows and columns")
-        kind = request.backend or self._defaults.backend
-        device = "" if kind == "digital" else self._defaults.device
-        try:
-            backend(kind, device or None, 0)
-        except (DeviceError, ValueError) as wrong:
-            raise TaskError(ErrorCode.BAD_REQUEST, str(wrong)) from wrong
-        grid = BlockGrid(rows, columns)
-        blocks = units(grid, kind, device, 0)
-        capacities = self.capacities(request.only, request.avoid)
-        need = sum(unit.resident_bytes for unit in blocks) * request.replicas
-        free = sum(capacity.free_bytes for capacity in capacities)
-        fits, reason, shares = True, "", []
-        try:
-            placement = place(blocks, capacities, request.replicas)
-            costs = {unit.block: unit.resident_bytes for unit in blocks}
-            for capacity in capacities:
-                held = [b for b, nodes in placement.holders.items() if capacity.node in nodes]
-                shares.append(
-                    PlanShare(
-                        node=capacity.node,
-                        name=capacity.node,
-                        blocks=len(held),
-                        nbytes=sum(costs[block] for block in held),
-                        free_bytes=capacity.free_bytes,
-                    )
-                )
-        except TaskError as refused:
-            fits, reason = False, refused.info.reason
-        return PlanView(
-            fits=fits,
-            reason=reason,
-            shape=(rows, columns),
-            replicas=request.replicas,
-            need=need,
-            free=free,
-            nearest_fit=fit(grid, blocks, capacities, request.replicas),
-            shares=tuple(shares),
-        )
+        standing = None if request.name is None else self.manifest(request.name)
+        full = msgspec.structs.replace(request, backend=request.backend or self._policy.backend)
+        return plan_view(full, standing, self.exchange, self.fleet, self._policy.device)
 
     # -- within --------------------------------------------------------------------------------------
 
@@ -292,19 +362,45 @@ class Node:
 
     def _begin(self, task: Task, now: float) -> list[Effect]:
         self._tasks[task.task] = task
-        return self._settle(task.start(now))
+        return self._settle(task.start(now), now)
 
-    def _settle(self, effects: list[Effect]) -> list[Effect]:
-        """After anything happened: forget ended tasks, act on new manifests."""
+    def _settle(self, effects: list[Effect], now: float) -> list[Effect]:
+        """After anything happened: forget ended tasks, act on new manifests, tell what changed."""
         for name in [name for name, task in self._tasks.items() if task.over]:
             del self._tasks[name]
-        return effects + self._act_on_news()
+        effects = effects + self._act_on_news(now)
+        effects += self.exchange.catalogue_is(self.catalogue.digest, now)
+        if self.holding.changes != self._told_changes:
+            effects += self._describe(now)
+        return effects
 
-    def _act_on_news(self) -> list[Effect]:
+    def _describe(self, now: float) -> list[Effect]:
+        self._told_changes = self.holding.changes
+        record = msgspec.structs.replace(
+            self.exchange.own,
+            memory=self.ledger.digest(),
+            load=self.serving.load(now),
+            ready=self.holding.ready,
+        )
+        return self.exchange.describe(record, now)
+
+    def _compare(self, peer: NodeId) -> list[Effect]:
+        digest = self.exchange.other_catalogues().get(peer, "")
+        return self.catalogue.compare(peer, digest)
+
+    def _tell_part(self, request: int, name: str, first: int) -> Effect:
+        part = self.catalogue.tell_part(name, first)
+        if part is not None:
+            return Reply(request, part)
+        reason = f"there are no weights named {name} here"
+        return Refuse(request, ErrorInfo(code=ErrorCode.NOT_FOUND, reason=reason))
+
+    def _act_on_news(self, now: float) -> list[Effect]:
         effects: list[Effect] = []
         news, self.catalogue.news = self.catalogue.news, []
         for before, manifest in news:
             if not manifest.head.deleted:
+                self.fleet.learnt(manifest.head.version, now)
                 effects += self.holding.publish(manifest)
             if before is not None:
                 effects += self._drop(before)
@@ -313,12 +409,7 @@ class Node:
     def _drop(self, manifest: Manifest) -> list[Effect]:
         version = manifest.head.version
         blocks = self.holding.drop(version)
-        kept = {
-            content
-            for other in self.catalogue.living()
-            for entry in other.entries
-            for content in (entry.content, entry.sketch)
-        }
+        kept = self.catalogue.contents() | self.holding.unpublished
         contents = tuple(
             content
             for entry in manifest.entries
@@ -360,18 +451,6 @@ class Node:
             self.done += 1
         else:
             self.failed += 1
-
-    def _find(self, name: str) -> Manifest:
-        manifest = self.catalogue.get(name)
-        if manifest is None:
-            names = ", ".join(m.head.name for m in self.catalogue.living()[:10]) or "none yet"
-            raise TaskError(
-                ErrorCode.NOT_FOUND, f"there are no weights named {name}; there are: {names}"
-            )
-        return manifest
-
-    def _reachable(self, node: NodeId) -> bool:
-        return node == self.own
 
 
 def _match(name: str, standing: Manifest | None, if_match: str | None) -> None:

@@ -256,6 +256,14 @@ class ReadContent:
 
 
 @dataclass(frozen=True, slots=True)
+class SpoolContent:
+    """Keep fetched content for a download, if it is what was asked for. Answer: None, or failed NOT_FOUND."""
+
+    buffer: BufferRef
+    content: ContentId
+
+
+@dataclass(frozen=True, slots=True)
 class Discard:
     """Forget resident blocks of a version and delete contents from disk. Answer: None."""
 
@@ -340,6 +348,7 @@ Job = (
     | LoadBlock
     | WriteContent
     | ReadContent
+    | SpoolContent
     | Discard
     | KeepManifest
     | Relay

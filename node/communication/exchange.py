@@ -15,7 +15,7 @@ from node.communication.desk import Desk
 from node.effects import Call, Dial, Effect, Hang, KeepPeers, Outcome, note
 from protocol.digests import LoadDigest, NodeRecord
 from protocol.errors import ErrorCode, ErrorInfo
-from protocol.ids import NodeId, short
+from protocol.ids import MeshId, NodeId, short
 from protocol.limits import PEERS_MAX
 from protocol.messages import Exchange as ExchangeRequest
 from protocol.messages import Exchanged, Response
@@ -79,7 +79,7 @@ class Exchange:
         self._interval_s = interval_s
         self._redial_s = redial_s
         self._neighbours: dict[NodeId, _Neighbour] = {}
-        self._loads: dict[NodeId, LoadDigest] = {}
+        self._loads: dict[NodeId, tuple[LoadDigest, float]] = {}
         self._pursuits: dict[str, _Pursuit] = {}
 
     # -- what others ask of it -----------------------------------------------------------------------
@@ -118,6 +118,17 @@ class Exchange:
         assert record.id == self.own.id
         stamped = msgspec.structs.replace(record, version=self.own.version + 1)
         self.own = stamped
+        return self._tell_soon(now)
+
+    def introduce(self, mesh: MeshId, addresses: tuple[str, ...], now: float) -> list[Effect]:
+        """Now we belong to a mesh and are reached at these addresses."""
+        return self.describe(msgspec.structs.replace(self.own, mesh=mesh, addresses=addresses), now)
+
+    def catalogue_is(self, digest: str, now: float) -> list[Effect]:
+        """The weights we know, as one digest: neighbours compare it with theirs."""
+        if digest == self.catalogue:
+            return []
+        self.catalogue = digest
         return self._tell_soon(now)
 
     def link_up(self, peer: NodeId, now: float) -> list[Effect]:
@@ -203,13 +214,17 @@ class Exchange:
     def job_failed(self, job: int, error: ErrorInfo, now: float) -> list[Effect]:
         raise AssertionError("the exchange orders no work")
 
-    def load_seen(self, peer: NodeId, load: LoadDigest) -> None:
+    def load_seen(self, peer: NodeId, load: LoadDigest, now: float) -> None:
         """The load that rode on an answer: fresher than the record, and for us alone."""
-        self._loads[peer] = load
+        self._loads[peer] = (load, now)
 
     def load(self, peer: NodeId) -> LoadDigest:
         """The freshest that is known: from the last answer, or from the record if that came later."""
-        return self._loads.get(peer, LoadDigest())
+        return self._loads[peer][0] if peer in self._loads else LoadDigest()
+
+    def load_age_s(self, peer: NodeId, now: float) -> float:
+        """How long ago that was told."""
+        return now - self._loads[peer][1] if peer in self._loads else 0.0
 
     def tick(self, now: float) -> list[Effect]:
         effects: list[Effect] = []
@@ -264,9 +279,8 @@ class Exchange:
             elif self._is_news(record):
                 fresh = fresh or record.id not in self.records
                 self.records[record.id] = record
-                self._loads[record.id] = msgspec.structs.replace(
-                    record.load, free=record.memory.free
-                )
+                load = msgspec.structs.replace(record.load, free=record.memory.free)
+                self._loads[record.id] = (load, now)
                 self.changed_at[record.id] = now
                 self._pursue(record.id, now)
         if (neighbour := self._neighbours.get(teller)) is not None:

@@ -162,15 +162,16 @@ def hedge_after_s(ratio_p95: float | None, estimate: Estimate) -> float:
 
 
 class HedgeBudget:
-    """Lets one request in twenty be asked twice, so that hedges cannot feed the load that makes
-    them needed."""
+    """Lets a small share of requests be asked twice, so that hedges cannot feed the load that makes
+    them needed; a share of 0 means never."""
 
-    def __init__(self) -> None:
-        self._saved = 1.0
+    def __init__(self, share: float = HEDGE_SHARE) -> None:
+        self._share = share
+        self._saved = 1.0 if share else 0.0
 
     def requested(self) -> None:
         """A request goes out and earns its share of a hedge."""
-        self._saved = min(self._saved + HEDGE_SHARE, HEDGES_SAVED_MAX)
+        self._saved = min(self._saved + self._share, HEDGES_SAVED_MAX)
 
     def take(self) -> bool:
         """Whether one more hedge may go out; if so, it is paid for."""

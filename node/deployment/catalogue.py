@@ -11,7 +11,7 @@ from node.communication.desk import Desk
 from node.effects import Call, Effect, KeepManifest, Outcome, Work, note
 from protocol.digests import LoadDigest, WeightsVersion
 from protocol.errors import ErrorInfo
-from protocol.ids import NodeId, short
+from protocol.ids import ContentId, NodeId, short
 from protocol.limits import MANIFEST_BLOCKS_PER_MESSAGE, WEIGHTS_MAX
 from protocol.messages import (
     BlockEntry,
@@ -71,6 +71,12 @@ class Catalogue:
         self._asking: set[NodeId] = set()
         self._digest: str | None = None
 
+    def restore(self, manifests: list[Manifest]) -> None:
+        """After a start: what the disk remembers is no news."""
+        for manifest in sorted(manifests, key=lambda one: one.head.version):
+            self.manifests[manifest.head.name] = manifest
+        self._digest = None
+
     def get(self, name: str) -> Manifest | None:
         """Weights under this name; None if there are none or they were deleted."""
         manifest = self.manifests.get(name)
@@ -78,6 +84,15 @@ class Catalogue:
 
     def living(self) -> list[Manifest]:
         return [m for _, m in sorted(self.manifests.items()) if not m.head.deleted]
+
+    def contents(self) -> set[ContentId]:
+        """All content that living weights are made of."""
+        return {
+            content
+            for manifest in self.living()
+            for entry in manifest.entries
+            for content in (entry.content, entry.sketch)
+        }
 
     def next_version(self, wall_ms: int, writer: NodeId) -> WeightsVersion:
         """Hybrid clock: never less than any version seen, though clocks may differ."""

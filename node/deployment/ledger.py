@@ -86,22 +86,28 @@ class NoRoom(TaskError):
 
 class Ledger:
     """Grants leases within a budget in bytes; ConfigError if a node cannot run in that budget at
-    all."""
+    all. `activation_reserve`: bytes kept from weights; None takes a share of the budget."""
 
-    def __init__(self, budget_bytes: int) -> None:
-        minimum = OVERHEAD_BYTES + ACTIVATION_RESERVE_MIN
+    def __init__(self, budget_bytes: int, activation_reserve: int | None = None) -> None:
+        reserve = activation_reserve
+        if reserve is None:
+            share = budget_bytes // ACTIVATION_RESERVE_SHARE
+            reserve = min(max(ACTIVATION_RESERVE_MIN, share), ACTIVATION_RESERVE_MAX)
+        if reserve < ACTIVATION_RESERVE_MIN:
+            raise ConfigError(
+                f"memory.activations of {reserve} bytes is too little: other nodes count on"
+                f' "{ACTIVATION_RESERVE_MIN // MIB}MiB" at least'
+            )
+        minimum = OVERHEAD_BYTES + reserve
         if budget_bytes < minimum:
             raise ConfigError(
                 f"share.memory of {budget_bytes} bytes is too little: a node takes about"
                 f" {OVERHEAD_BYTES // MIB} MiB for itself and keeps"
-                f" {ACTIVATION_RESERVE_MIN // MIB} MiB for requests in flight;"
+                f" {reserve // MIB} MiB for requests in flight;"
                 f' the minimum budget is "{minimum // MIB}MiB"'
             )
         self.budget_bytes = budget_bytes
-        self.activation_reserve = min(
-            max(ACTIVATION_RESERVE_MIN, budget_bytes // ACTIVATION_RESERVE_SHARE),
-            ACTIVATION_RESERVE_MAX,
-        )
+        self.activation_reserve = reserve
         """In bytes."""
         self.rss_bytes = 0
         """The last sample."""

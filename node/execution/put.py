@@ -13,9 +13,9 @@ import msgspec
 
 from compute.partition import Block, BlockGrid
 from node.communication.desk import Desk
-from node.deployment.catalogue import Catalogue, parts
+from node.deployment.catalogue import Catalogue
 from node.deployment.holding import Holding, resident_bytes
-from node.deployment.ledger import LEASE_S
+from node.deployment.ledger import LEASE_S, Lease, Purpose
 from node.deployment.placement import BlockUnit, Capacity, Placement, nearest_fit, place
 from node.effects import (
     Call,
@@ -32,10 +32,12 @@ from node.effects import (
     Work,
     note,
 )
+from node.execution.announce import Announcement
+from node.execution.room import Room
 from protocol.client import PutRequest
 from protocol.digests import LoadDigest, WeightsVersion
 from protocol.errors import ErrorCode, ErrorInfo, TaskError
-from protocol.ids import ContentId, NodeId, TaskId, short
+from protocol.ids import ContentId, NodeId, TaskId
 from protocol.messages import (
     BlockEntry,
     Manifest,
@@ -47,7 +49,10 @@ from protocol.messages import (
 )
 
 RESERVE_S = 5.0
-PUBLISH_S = 5.0
+STRIP_BYTES = 1024 * 1024
+"""Rows of the client's matrix that are in memory at once, outside of the blocks that stay here."""
+SKETCHING_BYTES = 512 * 1024
+"""For each block of a row on its way: its two probes and its two sketches."""
 PLACINGS_MAX = 3
 """Digests may be stale: a holder that refuses says what it has, and the matrix is placed anew."""
 
@@ -57,6 +62,7 @@ class Surroundings(Protocol):
 
     own: NodeId
     desk: Desk
+    room: Room
     holding: Holding
     catalogue: Catalogue
 
@@ -125,12 +131,16 @@ class Put:
         self._placings = 0
         self._free: dict[str, int] = {}
         self._asked: dict[int, NodeId] = {}
+        self._need: dict[NodeId, int] = {}
+        self._renewals: set[int] = set()
         self._reserved: list[NodeId] = []
         self._row = 0
         self._job = 0
         self._entries: dict[Block, tuple[ContentId, ContentId]] = {}
         self._renew_at = now + LEASE_S / 3
-        self._publishing = False
+        self._announcement: Announcement | None = None
+        self._stream: Lease | None = None
+        """For the strips and sketches on their way through this node."""
 
     def start(self, now: float) -> list[Effect]:
         return self._guard(lambda: self._place(now), now)
@@ -148,7 +158,7 @@ class Put:
 
     def _reserve(self, now: float) -> list[Effect]:
         assert self._placement is not None
-        need: dict[NodeId, int] = {}
+        self._need = need = dict[NodeId, int]()
         costs = {unit.block: unit.resident_bytes for unit in self._units}
         for block, nodes in self._placement.holders.items():
             for node in nodes:
@@ -163,7 +173,16 @@ class Put:
             self._asked[call] = node
             request = Reserve(put=self.task, nbytes=need[node])
             effects.append(Call(call, node, request, RESERVE_S, trace=self.task))
-        return effects if self._asked else effects + self._relay(now)
+        return effects if self._asked else effects + self._ask_room(now)
+
+    def _ask_room(self, now: float) -> list[Effect]:
+        nbytes = 2 * STRIP_BYTES + self._grid.column_blocks * SKETCHING_BYTES
+
+        def granted(lease: Lease, at: float) -> list[Effect]:
+            self._stream = lease
+            return self._guard(lambda: self._relay(at), at)
+
+        return self._around.room.ask(self.task, Purpose.ACTIVATIONS, nbytes, now, granted)
 
     # -- relay ---------------------------------------------------------------------------------------
 
@@ -216,6 +235,7 @@ class Put:
             self._entries[block] = (content, sketch)
             route = self._route(block)
             if route.here:
+                self._around.holding.wrote(self.task, content, sketch)
                 self._around.holding.adopted(route.store, now)
         self._row += 1
         return self._relay(now)
@@ -223,15 +243,10 @@ class Put:
     # -- publish -------------------------------------------------------------------------------------
 
     def _publish(self, now: float) -> list[Effect]:
-        self._publishing = True
         self.manifest = self._made()
-        effects = self._around.catalogue.adopt(self.manifest)
-        for peer in self._around.linked():
-            for part in parts(self.manifest):
-                call = self._around.desk.number(self)
-                self._asked[call] = peer
-                effects.append(Call(call, peer, part, PUBLISH_S, trace=self.task))
-        return effects if self._asked else effects + self._done()
+        kept = self._around.catalogue.adopt(self.manifest)
+        self._announcement = Announcement(self.manifest, self.task, self._around.desk, self._done)
+        return kept + self._announcement.start(self._around.linked(), now)
 
     def _made(self) -> Manifest:
         assert self._placement is not None
@@ -259,27 +274,27 @@ class Put:
         )
         return Manifest(head, entries)
 
-    def _done(self) -> list[Effect]:
-        self._end(ok=True)
-        return [Done(self.task)]
+    def _done(self, now: float) -> list[Effect]:
+        return [*self._end(now, ok=True), Done(self.task)]
 
     # -- what happens --------------------------------------------------------------------------------
 
     def answered(
         self, call: int, peer: NodeId, response: Response, load: LoadDigest, now: float
     ) -> list[Effect]:
+        if call in self._renewals:
+            self._renewals.remove(call)
+            return []
         del self._asked[call]
-        if self._publishing:
-            return [] if self._asked else self._done()
         self._reserved.append(peer)
-        return [] if self._asked else self._guard(lambda: self._relay(now), now)
+        return [] if self._asked else self._guard(lambda: self._ask_room(now), now)
 
     def call_failed(self, call: int, error: ErrorInfo, now: float) -> list[Effect]:
+        if call in self._renewals:
+            # What matters is whether its blocks arrive, and the relay will tell.
+            self._renewals.remove(call)
+            return [note("put.not_renewed", task=self.task, reason=error.reason)]
         peer = self._asked.pop(call)
-        if self._publishing:
-            # It will hear of the weights when it next compares catalogues with a neighbour.
-            told = note("weights.not_announced", peer=short(peer), reason=error.reason)
-            return [told] if self._asked else [told, *self._done()]
         if error.code is ErrorCode.NO_ROOM and self._placings < PLACINGS_MAX:
             self._free[peer] = error.free or 0
             return [*self._let_go(), *self._guard(lambda: self._place(now), now)]
@@ -298,12 +313,24 @@ class Put:
         if now >= self._ends_at:
             reason = f"the put took longer than its {self._request.deadline_s:g} s"
             return self._fail(TaskError(ErrorCode.DEADLINE, reason), now)
+        effects: list[Effect] = []
         if now >= self._renew_at:
-            # A slow client may need longer for one block row than a promise lasts.
-            self._around.holding.renew(self.task, now)
+            effects = self._renew(now)
             self._renew_at = now + LEASE_S / 3
         self.deadline = min(self._ends_at, self._renew_at)
-        return []
+        return effects
+
+    def _renew(self, now: float) -> list[Effect]:
+        """A slow client may need longer than a promise lasts before a holder's first block comes."""
+        self._around.holding.renew(self.task, now)
+        effects: list[Effect] = []
+        for node in self._reserved:
+            if node != self._around.own:
+                call = self._around.desk.number(self)
+                self._renewals.add(call)
+                request = Reserve(put=self.task, nbytes=self._need[node])
+                effects.append(Call(call, node, request, RESERVE_S, trace=self.task))
+        return effects
 
     def cancel(self, reason: str, now: float) -> list[Effect]:
         return self._fail(TaskError(ErrorCode.CANCELLED, reason), now)
@@ -319,20 +346,24 @@ class Put:
     def _fail(self, error: TaskError, now: float) -> list[Effect]:
         if self.over:
             return []
+        if self._announcement is not None:
+            # The manifest stands: who has not been told yet will hear of it from a neighbour.
+            return [*self._announcement.cancel(), *self._done(now)]
         effects: list[Effect] = [*self._let_go()]
         if self._job:
             self._around.desk.forget(self._job)
             effects.append(CancelWork(self._job))
-        self._end(ok=False)
+        effects += self._end(now, ok=False)
         info = msgspec.structs.replace(error.info, trace=self.task)
         return [*effects, Failed(self.task, info)]
 
     def _let_go(self) -> list[Effect]:
         """Give back what was promised; a holder that does not hear of it lets the promise lapse."""
         effects: list[Effect] = []
-        for call in self._asked:
+        for call in (*self._asked, *self._renewals):
             self._around.desk.forget(call)
             effects.append(CancelCall(call))
+        self._renewals.clear()
         for node in {*self._reserved, *self._asked.values()}:
             if node == self._around.own:
                 released = self._around.holding.release(self.task)
@@ -347,7 +378,12 @@ class Put:
         self._reserved.clear()
         return effects
 
-    def _end(self, *, ok: bool) -> None:
+    def _end(self, now: float, *, ok: bool) -> list[Effect]:
         self.over = True
         self.deadline = None
         self._finished(ok)
+        self._around.room.withdraw(self.task)
+        for call in self._renewals:
+            self._around.desk.forget(call)
+        lease, self._stream = self._stream, None
+        return [] if lease is None else self._around.room.give_back(lease, now)

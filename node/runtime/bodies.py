@@ -14,7 +14,6 @@ from protocol.errors import PeerError
 from protocol.frames import BodyPart
 from protocol.limits import STREAMS_MAX
 
-
 BODIES_MAX = 2 * STREAMS_MAX
 """Bodies that leave on one link at once: those of our calls, and of our answers to the peer's."""
 
@@ -83,7 +82,9 @@ class OutgoingBodies:
         if outgoing is None or nbytes == 0:
             return
         if outgoing.credit + nbytes > outgoing.left:
-            raise PeerError(f"stream {stream}: credit for more than the {outgoing.left} bytes to come")
+            raise PeerError(
+                f"stream {stream}: credit for more than the {outgoing.left} bytes to come"
+            )
         if outgoing.credit == 0 and outgoing.piece.nbytes:
             self._turns.append(stream)
         outgoing.credit += nbytes

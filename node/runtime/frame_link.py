@@ -88,9 +88,7 @@ class FrameLink(asyncio.BufferedProtocol):
             self._queue.append(encode_frame(frame))
             self._flush_soon()
 
-    def send_body(
-        self, stream: int, body: memoryview, total: int | None = None
-    ) -> "Future[None]":
+    def send_body(self, stream: int, body: memoryview, total: int | None = None) -> "Future[None]":
         future = _BodySent(self, stream)
         if self.closing:
             _settle(future, LinkClosed(self._reason or "the link is closing"))

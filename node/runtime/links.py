@@ -95,9 +95,7 @@ class Link(Protocol):
     def send(self, frame: Frame) -> None:
         """Send a frame without a body. On a closing link it is dropped: link_lost tells of the loss."""
 
-    def send_body(
-        self, stream: int, body: memoryview, total: int | None = None
-    ) -> "Future[None]":
+    def send_body(self, stream: int, body: memoryview, total: int | None = None) -> "Future[None]":
         """Send these bytes (C-contiguous, at least one) as credit for them comes.
 
         With `total` they are the first of so many bytes, and may be none yet: call again for the

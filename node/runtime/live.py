@@ -1,21 +1,17 @@
-"""The live driver: carries out the Node's effects on threads and disk, and tells it what became of them.
+"""The live driver: carries out the Node's effects on sockets, threads and disk, and tells it what became of them.
 
 It decides nothing. After every input it re-arms one timer for the Node's deadline.
 """
 
 import asyncio
-import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections import Counter
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, assert_never
 
-import msgspec
-import numpy as np
 import psutil
 
-from compute.partition import Block, BlockGrid, Matrix
 from node.core import Node
 from node.effects import (
     Allocate,
@@ -37,6 +33,8 @@ from node.effects import (
     Relay,
     Reply,
     RowsTaken,
+    RunShard,
+    SpoolContent,
     TakeRows,
     Work,
 )
@@ -44,30 +42,21 @@ from node.runtime.arena import Arena
 from node.runtime.intake import Intake
 from node.runtime.relay import relay
 from node.runtime.sessions import Session
+from node.runtime.shard_run import run_shard
 from node.runtime.store import Store, content_id
+from node.runtime.switchboard import OutgoingCall, Switchboard
 from node.runtime.workshop import Blocking, Workshop
-from node.service import MatrixAnswer, MatrixBody
-from protocol.client import (
-    MatmulRequest,
-    PeerView,
-    PlanRequest,
-    PlanView,
-    PutRequest,
-    StatusView,
-    TicketRequest,
-    TicketView,
-    WeightsView,
-)
+from node.service import MatrixBody
+from protocol.digests import LoadDigest
 from protocol.errors import ErrorCode, ErrorInfo, SedmaError, TaskError
-from protocol.ids import ContentId
-from protocol.npy import require_2d
+from protocol.ids import ContentId, NodeId
+from protocol.messages import Join, Joined, RequestHeader, Response
 
 SAMPLE_S = 1.0
 """How often the process's resident memory is measured."""
-DOWNLOAD_ROWS = 64
-
 
 T = TypeVar("T")
+Peers = tuple[tuple[NodeId, tuple[str, ...]], ...]
 
 
 class Log(Protocol):
@@ -78,158 +67,160 @@ class Log(Protocol):
     def exception(self, event: str, /, **fields: Any) -> object: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Face:
-    """What `status` tells that the Node does not know."""
+class Ending(Protocol):
+    """Who is told how a client's task ended."""
 
-    name: str
-    version: str
-    data_dir: Path
-    listen: tuple[str, ...] = ()
+    def finish(self) -> None: ...
+
+    def fail(self, error: TaskError) -> None: ...
 
 
 class Live:
-    """The Service behind the HTTP side, and the hands of the Node."""
+    """The hands of the Node, and its ears: the switchboard calls the methods named in `Heard`."""
 
     def __init__(
         self,
         node: Node,
         store: Store,
-        face: Face,
         workers: int,
         spool: Path,
         log: Log,
+        keep_peers: Callable[[Peers], None],
+        redeem: Callable[[Join], Coroutine[object, object, Joined]],
     ) -> None:
-        self.api_url = ""
+        self.node = node
+        self.store = store
+        self.pool = ThreadPoolExecutor(workers, "worker")
+        self.spooled = Store(spool / "fetched", store.quota_bytes)
+        """Blocks of others, for as long as a client downloads them."""
         self.stopping = False
-        self._node = node
-        self._store = store
-        self._face = face
+        self._spool_users: Counter[ContentId] = Counter()
         self._spool = spool
+        self._workers = workers
         self._log = log
+        self._keep_peers = keep_peers
+        self._redeem = redeem
         self._loop = asyncio.get_running_loop()
         self._arena = Arena()
         self._workshop = Workshop(self._arena, store)
-        self._pool = ThreadPoolExecutor(workers, "worker")
+        self._switchboard: Switchboard | None = None
         self._sessions: dict[str, Session] = {}
+        self._endings: dict[str, Ending] = {}
         self._jobs: dict[int, asyncio.Task[None]] = {}
+        self._calls: dict[int, OutgoingCall] = {}
+        self._peers_to_keep: Peers | None = None
+        self._keeping: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._process = psutil.Process()
-        self._began_at = self._loop.time()
         self._sampler = self._loop.call_soon(self._sample)
 
     # -- start and stop ------------------------------------------------------------------------------
 
     def restore(self) -> None:
         """Take up what the disk remembers."""
-        manifests, damaged = self._store.manifests()
+        manifests, damaged = self.store.manifests()
         for file in damaged:
             self._log.info("manifest.damaged", file=file)
-        self.feed(self._node.restore(manifests, self._now))
+        self.feed(self.node.restore(manifests, self.now))
+
+    def connect(self, switchboard: Switchboard) -> None:
+        """From now on there is a way to peers."""
+        self._switchboard = switchboard
 
     async def close(self) -> None:
         self.stopping = True
         self._sampler.cancel()
+        for task in list(self._endings):
+            self.feed(self.node.cancel(task, self.now))
+        if self._switchboard is not None:
+            await self._switchboard.close("the node is stopping")
         if self._timer is not None:
             self._timer.cancel()
-        for task in list(self._sessions):
-            self.feed(self._node.cancel(task, self._now))
         for job in list(self._jobs.values()):
             job.cancel()
         await asyncio.gather(*self._jobs.values(), return_exceptions=True)
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        if self._keeping is not None:
+            await self._keeping
+        self.pool.shutdown(wait=False, cancel_futures=True)
 
-    # -- the Service ---------------------------------------------------------------------------------
+    # -- clients -------------------------------------------------------------------------------------
 
     @property
-    def ready(self) -> bool:
-        return not self.stopping and self._node.loading == 0
+    def now(self) -> float:
+        return self._loop.time()
 
-    def status(self) -> StatusView:
-        node, ledger = self._node, self._node.ledger
-        digest = ledger.digest()
-        state = "stopping" if self.stopping else "ready" if self.ready else "starting"
-        return StatusView(
-            id=node.own,
-            name=self._face.name,
-            version=self._face.version,
-            mesh="",
-            state=state,
-            budget_bytes=digest.budget,
-            rss_bytes=self._process.memory_info().rss,
-            free_bytes=digest.free,
-            pinned_bytes=digest.pinned,
-            leased_bytes=ledger.accounted_bytes - ledger.overhead_bytes,
-            disk_budget_bytes=self._store.quota_bytes,
-            disk_used_bytes=self._store.used_bytes,
-            peers=0,
-            weights=len(node.catalogue.living()),
-            tasks_in_flight=node.tasks,
-            tasks_done=node.done,
-            tasks_failed=node.failed,
-            listen=self._face.listen,
-            api=self.api_url,
-            data_dir=str(self._face.data_dir),
-            can_invite=False,
-            uptime_s=self._now - self._began_at,
+    @property
+    def rss_bytes(self) -> int:
+        return self._process.memory_info().rss
+
+    def enter_spool(self, content: ContentId) -> None:
+        """A download needs this in the spool, until it leaves."""
+        self._spool_users[content] += 1
+
+    def leave_spool(self, contents: list[ContentId]) -> None:
+        for content in contents:
+            self._spool_users[content] -= 1
+            if not self._spool_users[content]:
+                del self._spool_users[content]
+                self.spooled.delete(content)
+
+    def session(self, body: MatrixBody) -> Session:
+        return Session(
+            Intake(body.header, body.chunks, self.pool, self._spool), self.pool, self._spool
         )
 
-    def peers(self) -> list[PeerView]:
-        return []
+    async def run(
+        self, task: str, ending: Ending, effects: list[Effect], awaited: "asyncio.Future[T]"
+    ) -> T:
+        """Carry out a client's task that has begun, until what it waits for is there."""
+        self._endings[task] = ending
+        if isinstance(ending, Session):
+            self._sessions[task] = ending
+        self.feed(effects)
+        try:
+            return await awaited
+        except asyncio.CancelledError:
+            self.feed(self.node.cancel(task, self.now))
+            raise
 
-    def weights(self) -> list[WeightsView]:
-        return self._node.weights()
+    # -- what the switchboard tells ------------------------------------------------------------------
 
-    def plan(self, request: PlanRequest) -> PlanView:
-        return self._node.plan(request)
+    def link_up(self, peer: NodeId) -> None:
+        self.feed(self.node.link_up(peer, self.now))
 
-    async def put(self, request: PutRequest, body: MatrixBody) -> WeightsView:
-        shape = require_2d(body.header, "weights")
-        session = self._session(body)
-        task, effects = self._node.put(request, shape, time.time_ns() // 1_000_000, self._now)
-        await self._run(task, session, effects, session.ended)
-        view = self._node.view(self._node.manifest(request.name))
-        return msgspec.structs.replace(view, converted=body.header.converted)
+    def reached(self, addresses: tuple[str, ...]) -> None:
+        self.feed(self.node.reached(addresses))
 
-    async def matmul(self, request: MatmulRequest, body: MatrixBody) -> MatrixAnswer:
-        session = self._session(body)
-        rows, width = session.intake.rows, session.intake.columns
-        task, gives, effects = self._node.matmul(request, rows, width, self._now)
-        certificate = await self._run(task, session, effects, session.answer)
-        return MatrixAnswer(
-            shape=(gives,) if len(body.header.shape) == 1 else (rows, gives),
-            chunks=session.chunks(),
-            task=task,
-            certificate=certificate,
-            converted=body.header.converted,
-        )
+    def link_down(self, peer: NodeId, reason: str) -> None:
+        self.feed(self.node.link_down(peer, reason, self.now))
 
-    async def remove(self, name: str, if_match: str | None) -> None:
-        wall_ms = time.time_ns() // 1_000_000
-        self.feed(self._node.remove(name, if_match, wall_ms, self._now))
+    def dial_failed(self, addresses: tuple[str, ...], peer: NodeId | None, reason: str) -> None:
+        self.feed(self.node.dial_failed(addresses, peer, reason, self.now))
 
-    async def download(self, name: str) -> MatrixAnswer:
-        manifest = self._node.manifest(name)
-        grid = BlockGrid(manifest.head.rows, manifest.head.columns)
-        contents = {
-            block: entry.content
-            for block, entry in zip(grid.blocks(), manifest.entries, strict=True)
-        }
+    def asked(self, request: int, peer: NodeId, header: RequestHeader) -> None:
+        self.feed(self.node.asked(request, peer, header, self.now))
 
-        async def chunks() -> AsyncIterator[memoryview]:
-            for row in range(grid.row_blocks):
-                strips = _strips(self._store, grid, contents, row)
-                while True:
-                    rows = await self._loop.run_in_executor(self._pool, next, strips, None)
-                    if rows is None:
-                        break
-                    yield rows.data.cast("B")
+    def body_received(self, request: int) -> None:
+        self.feed(self.node.body_received(request, self.now))
 
-        return MatrixAnswer(shape=(grid.rows, grid.columns), chunks=chunks())
+    def request_gone(self, request: int, reason: str) -> None:
+        self.feed(self.node.request_gone(request, self.now))
 
-    async def ticket(self, request: TicketRequest) -> TicketView:
-        reason = "this version runs on its own: it cannot invite other nodes yet"
-        raise TaskError(ErrorCode.UNAVAILABLE, reason)
+    def replied(self, request: int) -> None:
+        self.feed(self.node.replied(request, self.now))
+
+    def note(self, event: str, **fields: object) -> None:
+        self._log.info(event, **fields)
+
+    def load(self) -> LoadDigest:
+        return self.node.load(self.now)
+
+    def addresses_of(self, peer: NodeId) -> tuple[str, ...]:
+        record = self.node.exchange.records.get(peer)
+        return () if record is None else record.addresses
+
+    async def redeem(self, join: Join) -> Joined:
+        return await self._redeem(join)
 
     # -- effects -------------------------------------------------------------------------------------
 
@@ -237,6 +228,8 @@ class Live:
         """Carry out what the Node asks for."""
         for effect in effects:
             match effect:
+                case Dial() | Hang() | Call() | CancelCall() | Grant() | Reply() | Refuse():
+                    self._speak(effect)
                 case Allocate():
                     self._arena.allocate(effect.buffer)
                 case Free():
@@ -247,25 +240,63 @@ class Live:
                     if (job := self._jobs.pop(effect.job, None)) is not None:
                         job.cancel()
                 case Done():
-                    self._sessions.pop(effect.task).finish()
+                    self._sessions.pop(effect.task, None)
+                    self._endings.pop(effect.task).finish()
                 case Failed():
-                    self._sessions.pop(effect.task).fail(TaskError.of(effect.error))
+                    self._sessions.pop(effect.task, None)
+                    self._endings.pop(effect.task).fail(TaskError.of(effect.error))
+                case KeepPeers():
+                    self._keep(effect.peers)
                 case Note():
                     self._log.info(effect.event, **effect.fields)
-                case (
-                    Dial()
-                    | Hang()
-                    | Call()
-                    | CancelCall()
-                    | Grant()
-                    | Reply()
-                    | Refuse()
-                    | KeepPeers()
-                ):
-                    raise AssertionError(f"a node on its own has no peers: {effect}")
                 case _:
                     assert_never(effect)
         self._rearm()
+
+    def _speak(self, effect: Dial | Hang | Call | CancelCall | Grant | Reply | Refuse) -> None:
+        switchboard = self._switchboard
+        assert switchboard is not None, f"there is no way to peers yet: {effect}"
+        match effect:
+            case Dial():
+                switchboard.dial(effect.addresses, effect.peer)
+            case Hang():
+                switchboard.hang(effect.peer, effect.reason)
+            case Call():
+                self._call(switchboard, effect)
+            case CancelCall():
+                if (call := self._calls.pop(effect.call, None)) is not None:
+                    call.cancel()
+            case Grant():
+                switchboard.grant(effect.request, self._arena.bytes(effect.into))
+            case Reply(body=None):
+                switchboard.reply(effect.request, effect.response, None)
+            case Reply(body=body):
+                assert body is not None
+                switchboard.reply(effect.request, effect.response, self._arena.bytes(body))
+            case Refuse():
+                switchboard.refuse(effect.request, effect.error)
+
+    def _call(self, switchboard: Switchboard, effect: Call) -> None:
+        number, peer = effect.call, effect.peer
+
+        def answered(response: Response, load: LoadDigest) -> None:
+            if self._calls.pop(number, None) is not None:
+                self.feed(self.node.answered(number, peer, response, load, self.now))
+
+        def failed(error: ErrorInfo) -> None:
+            if self._calls.pop(number, None) is not None:
+                self.feed(self.node.call_failed(number, error, self.now))
+
+        self._calls[number] = switchboard.call(
+            peer,
+            effect.request,
+            effect.deadline_s,
+            answered=answered,
+            failed=failed,
+            body=None if effect.body is None else self._arena.bytes(effect.body),
+            into=None if effect.into is None else self._arena.bytes(effect.into),
+            trace=effect.trace,
+        )
 
     def _start(self, work: Work) -> None:
         what = work.what
@@ -276,8 +307,11 @@ class Live:
                 self._give(work.job, what)
                 return
             case Relay():
-                intake = self._sessions[what.task].intake
-                doing = relay(what, intake, self._workshop, self._store, self._pool)
+                doing = self._relay(what)
+            case RunShard():
+                doing = run_shard(what, self._workshop, self.pool, self._workers)
+            case SpoolContent():
+                doing = self._spool_content(what)
             case _:
                 doing = self._blocking(what)
         self._jobs[work.job] = self._loop.create_task(self._follow(work.job, doing))
@@ -288,28 +322,41 @@ class Live:
             outcome = await doing
         except SedmaError as error:
             info = error.info if isinstance(error, TaskError) else _internal(error)
-            self._ended(job, lambda: self._node.job_failed(job, info, self._now))
+            self._ended(job, lambda: self.node.job_failed(job, info, self.now))
         except Exception as error:  # noqa: BLE001
             # The outermost loop of this work: the task fails, the node goes on.
             self._log.exception("work.broke", job=job)
             info = _internal(error)
-            self._ended(job, lambda: self._node.job_failed(job, info, self._now))
+            self._ended(job, lambda: self.node.job_failed(job, info, self.now))
         else:
-            self._ended(job, lambda: self._node.job_done(job, outcome, self._now))
+            self._ended(job, lambda: self.node.job_done(job, outcome, self.now))
 
     def _ended(self, job: int, tell: Callable[[], list[Effect]]) -> None:
         if self._jobs.pop(job, None) is not None:
             self.feed(tell())
 
     async def _blocking(self, what: Blocking) -> Outcome:
-        return await self._loop.run_in_executor(self._pool, self._workshop.do, what)
+        return await self._loop.run_in_executor(self.pool, self._workshop.do, what)
+
+    async def _spool_content(self, what: SpoolContent) -> Outcome:
+        data = self._arena.bytes(what.buffer)
+        found = await self._loop.run_in_executor(self.pool, self.spooled.write, data)
+        if found == what.content:
+            return None
+        await self._loop.run_in_executor(self.pool, self.spooled.delete, found)
+        raise TaskError(ErrorCode.NOT_FOUND, f"content {what.content[:12]} came damaged")
+
+    async def _relay(self, work: Relay) -> Outcome:
+        assert self._switchboard is not None
+        intake = self._sessions[work.task].intake
+        return await relay(work, intake, self._workshop, self.store, self.pool, self._switchboard)
 
     async def _take(self, work: TakeRows) -> Outcome:
         intake = self._sessions[work.task].intake
         rows = self._arena.matrix(work.into, work.m, intake.columns)
         await intake.take(rows)
         content = await self._loop.run_in_executor(
-            self._pool, content_id, self._arena.bytes(work.into)
+            self.pool, content_id, self._arena.bytes(work.into)
         )
         return RowsTaken(int(content[:16], 16))
 
@@ -319,7 +366,7 @@ class Live:
         if work.last and not session.spooling:
 
             def sent() -> None:
-                self.feed(self._node.job_done(job, None, self._now))
+                self.feed(self.node.job_done(job, None, self.now))
 
             session.give(rows, work.certificate, sent)
             return
@@ -332,52 +379,35 @@ class Live:
 
     # -- within --------------------------------------------------------------------------------------
 
-    @property
-    def _now(self) -> float:
-        return self._loop.time()
+    def _keep(self, peers: Peers) -> None:
+        """One write at a time; of several that come meanwhile only the last matters."""
+        self._peers_to_keep = peers
+        if self._keeping is None:
+            self._keeping = self._loop.create_task(self._keep_latest())
 
-    def _session(self, body: MatrixBody) -> Session:
-        intake = Intake(body.header, body.chunks, self._pool, self._spool)
-        return Session(intake, self._pool, self._spool)
-
-    async def _run(
-        self, task: str, session: Session, effects: list[Effect], awaited: "asyncio.Future[T]"
-    ) -> T:
-        self._sessions[task] = session
-        self.feed(effects)
-        try:
-            return await awaited
-        except asyncio.CancelledError:
-            self.feed(self._node.cancel(task, self._now))
-            raise
+    async def _keep_latest(self) -> None:
+        while (peers := self._peers_to_keep) is not None:
+            self._peers_to_keep = None
+            try:
+                await self._loop.run_in_executor(self.pool, self._keep_peers, peers)
+            except OSError as error:
+                self._log.info("peers.not_kept", reason=str(error))
+        self._keeping = None
 
     def _sample(self) -> None:
-        rss = self._process.memory_info().rss
-        self.feed(self._node.memory_measured(rss, self._now))
+        self.feed(self.node.memory_measured(self.rss_bytes, self.now))
         self._sampler = self._loop.call_later(SAMPLE_S, self._sample)
 
     def _tick(self) -> None:
         self._timer = None
-        self.feed(self._node.tick(self._now))
+        self.feed(self.node.tick(self.now))
 
     def _rearm(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if (deadline := self._node.deadline) is not None and not self.stopping:
+        if (deadline := self.node.deadline) is not None and not self.stopping:
             self._timer = self._loop.call_at(deadline, self._tick)
-
-
-def _strips(
-    store: Store, grid: BlockGrid, contents: dict[Block, ContentId], row: int
-) -> Iterator[Matrix]:
-    """One block row of a matrix from disk, some rows at a time, put together from its blocks."""
-    panels = []
-    for column in range(grid.column_blocks):
-        start, stop = grid.column_span(column)
-        panels.append(store.panels(contents[Block(row, column)], stop - start, DOWNLOAD_ROWS))
-    for pieces in zip(*panels, strict=True):
-        yield np.concatenate([rows for _, rows in pieces], axis=1)
 
 
 def _internal(error: Exception) -> ErrorInfo:

@@ -124,6 +124,17 @@ class Store:
                 yield first, rows[:count]
                 first += count
 
+    def has(self, content: ContentId) -> bool:
+        """Whether it is here and undamaged."""
+        try:
+            if content not in self._proven:
+                self._prove(content)
+        except TaskError as refused:
+            if refused.code is not ErrorCode.NOT_FOUND:
+                raise
+            return False
+        return True
+
     def delete(self, content: ContentId) -> None:
         """Forget the content, if it is there."""
         with self._lock:

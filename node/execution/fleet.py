@@ -1,0 +1,123 @@
+"""The mesh as tasks see it: who may hold new weights, who can multiply by those that are there.
+
+What neighbours tell (`Exchange`), what was measured (`ShortTerm`) and what we have sent them ourselves come together
+here; the choice is made by `scoring` and `placement`.
+"""
+
+from node.communication.exchange import Exchange
+from node.communication.outstanding import Outstanding
+from node.communication.scoring import SPEED_UNKNOWN_MACS_S, Candidate
+from node.deployment.catalogue import Catalogue
+from node.deployment.holding import Holding
+from node.deployment.ledger import Ledger, Purpose
+from node.deployment.placement import Capacity
+from node.memory.short_term import ShortTerm
+from protocol.digests import NodeRecord, WeightsVersion
+from protocol.ids import NodeId
+
+FRESH_S = 5.0
+"""A manifest is published when all holders have all their blocks, but their records say so a moment later: for this
+time a holder that was linked before counts as ready."""
+
+
+class Fleet:
+    """This node and its linked peers."""
+
+    def __init__(
+        self,
+        exchange: Exchange,
+        memory: ShortTerm,
+        outstanding: Outstanding,
+        ledger: Ledger,
+        holding: Holding,
+        catalogue: Catalogue,
+    ) -> None:
+        self._exchange = exchange
+        self._memory = memory
+        self._outstanding = outstanding
+        self._ledger = ledger
+        self._holding = holding
+        self._catalogue = catalogue
+        self._linked_at: dict[NodeId, float] = {}
+        self._learnt_at: dict[WeightsVersion, float] = {}
+
+    def link_up(self, peer: NodeId, now: float) -> None:
+        self._linked_at[peer] = now
+
+    def link_down(self, peer: NodeId) -> None:
+        self._linked_at.pop(peer, None)
+
+    def learnt(self, version: WeightsVersion, now: float) -> None:
+        """A manifest has come."""
+        self._learnt_at = {v: at for v, at in self._learnt_at.items() if now - at < FRESH_S}
+        self._learnt_at[version] = now
+
+    # -- what tasks ask ------------------------------------------------------------------------------
+
+    @property
+    def own(self) -> NodeId:
+        return self._exchange.own.id
+
+    def linked(self) -> list[NodeId]:
+        return self._exchange.linked
+
+    def reachable(self, node: NodeId) -> bool:
+        return node == self.own or self._exchange.is_linked(node)
+
+    def ready(self, node: NodeId, version: WeightsVersion, now: float) -> bool:
+        """Whether the node can be asked now to multiply by its blocks of this version."""
+        if node == self.own:
+            return version in self._holding.ready
+        if not self._exchange.is_linked(node):
+            return False
+        record = self._exchange.records.get(node)
+        if record is not None and version in record.ready:
+            return True
+        learnt_at = self._learnt_at.get(version)
+        fresh = learnt_at is not None and now - learnt_at < FRESH_S
+        return fresh and learnt_at is not None and self._linked_at[node] <= learnt_at
+
+    def candidates(self, version: WeightsVersion, now: float) -> list[Candidate]:
+        """Live nodes that have all their blocks of this version in memory."""
+        nodes = [self.own, *self._exchange.linked]
+        return [self._candidate(node, now) for node in nodes if self.ready(node, version, now)]
+
+    def capacities(self, only: tuple[str, ...], avoid: tuple[str, ...]) -> list[Capacity]:
+        """Nodes that may hold new weights, with what they can take."""
+        records = [self._exchange.own]
+        records += [
+            self._exchange.records[peer]
+            for peer in self._exchange.linked
+            if peer in self._exchange.records
+        ]
+        return [
+            Capacity(record.id, self.free_bytes(record))
+            for record in records
+            if set(only) <= set(record.labels) and not set(avoid) & set(record.labels)
+        ]
+
+    def free_bytes(self, record: NodeRecord) -> int:
+        if record.id == self.own:
+            return self._ledger.free_for(Purpose.WEIGHTS)
+        return self._exchange.load(record.id).free
+
+    # -- within --------------------------------------------------------------------------------------
+
+    def _candidate(self, node: NodeId, now: float) -> Candidate:
+        reliability = self._memory.forecast_reliability(node, now)
+        speed = self._memory.forecast_speed_macs_s(node, now) or 0.0
+        ours_s = self._outstanding.macs(node) / (speed or SPEED_UNKNOWN_MACS_S)
+        if node == self.own:
+            return Candidate(node, 0.0, float("inf"), ours_s, 0.0, speed, reliability)
+        load, age_s = self._exchange.load(node), self._exchange.load_age_s(node, now)
+        # What we sent may or may not be in the peer's report already: the larger of the two holds.
+        queue_s = max(load.queue_s - age_s, ours_s)
+        return Candidate(
+            node,
+            self._exchange.rtt_s.get(node, 0.0),
+            self._memory.forecast_bandwidth_bytes_s(node, now) or 0.0,
+            queue_s,
+            0.0,
+            speed or load.speed_macs_s,
+            reliability,
+        )

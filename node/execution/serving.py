@@ -1,0 +1,286 @@
+"""The holder's side: leads what other nodes ask of this one from the first word to the last byte.
+
+Every request ends in exactly one answer or refusal, unless its peer is gone before. Memory is taken before a body may
+come and given back as soon as it is not needed; workers are shared out in the order in which bodies are whole. The
+stages of each kind of request stand in `errands`. It never calls a peer, so it waits for nobody for ever.
+"""
+
+import heapq
+from collections import deque
+from collections.abc import Callable
+
+import msgspec
+
+from node.communication.scoring import SPEED_UNKNOWN_MACS_S
+from node.deployment.ledger import Lease, Purpose
+from node.effects import (
+    Allocate,
+    Discard,
+    Effect,
+    Free,
+    Grant,
+    Outcome,
+    Refuse,
+    Reply,
+    Work,
+)
+from node.execution.errands import WAITING, Errand, Stage, Surroundings, errand
+from protocol.digests import LoadDigest
+from protocol.errors import ErrorCode, ErrorInfo, TaskError
+from protocol.ids import NodeId
+from protocol.limits import STREAMS_MAX
+from protocol.messages import Release, RequestHeader, Reserve, Reserved, Response, Taken
+
+OPEN_PER_PEER_MAX = STREAMS_MAX
+"""Requests of one peer under way here; it is told to come back with further ones."""
+RETRY_AFTER_S = 1.0
+
+
+class Serving:
+    """Told of peers' requests and of what became of the work; `deadline` says when to tick."""
+
+    def __init__(self, around: Surroundings, workers: int) -> None:
+        assert workers >= 1
+        self._around = around
+        self._workers = workers
+        self._open: dict[int, Errand] = {}
+        self._open_of: dict[NodeId, int] = {}
+        self._jobs: dict[int, Errand] = {}
+        self._queue: deque[Errand] = deque()
+        self._running: set[Errand] = set()
+        """Of those that need a worker's slot."""
+        self._macs_ahead = 0
+        """Of products that have been let in and have not begun."""
+        self._ends: list[tuple[float, int]] = []
+
+    def load(self, now: float) -> LoadDigest:
+        """How busy this node is with others' products."""
+        measured = self._around.memory.forecast_speed_macs_s(self._around.own, now)
+        speed = measured or SPEED_UNKNOWN_MACS_S
+        running = sum(max(one.macs - speed * (now - one.began_at), 0.0) for one in self._running)
+        return LoadDigest(
+            queue_s=(self._macs_ahead + running) / speed / self._workers,
+            in_flight=len(self._open),
+            speed_macs_s=measured or 0.0,
+            free=self._around.ledger.free_for(Purpose.WEIGHTS),
+        )
+
+    @property
+    def deadline(self) -> float | None:
+        """When the next request that still waits for something runs out of time."""
+        while self._ends and not self._waits_until(*self._ends[0]):
+            heapq.heappop(self._ends)
+        return self._ends[0][0] if self._ends else None
+
+    # -- requests ------------------------------------------------------------------------------------
+
+    def asked(self, request: int, peer: NodeId, header: RequestHeader, now: float) -> list[Effect]:
+        assert request not in self._open
+        try:
+            match header.request:
+                case Reserve():
+                    return [self._reserve(request, header.request, header.body_bytes, now)]
+                case Release():
+                    return [*self._release(header.request), Reply(request, Taken())]
+                case _:
+                    self._admit(peer, header)
+                    return self._begin(errand(self._around, request, peer, header, now), now)
+        except TaskError as error:
+            return [self._refusal(request, header.trace, error.info)]
+
+    def body_received(self, request: int, now: float) -> list[Effect]:
+        one = self._open.get(request)
+        if one is None:
+            return []
+        assert one.stage is Stage.BODY
+        one.body_at = now
+        return self._guard(one, lambda: self._next(one, now), now)
+
+    def request_gone(self, request: int, now: float) -> list[Effect]:
+        """The peer has cancelled, or its link is lost: nothing is answered."""
+        one = self._open.get(request)
+        if one is None:
+            return []
+        if one.stage in WAITING:
+            return [*one.dropped(), *self._close(one, now)]
+        # Work that has begun cannot be stopped: its buffers stay until it ends.
+        one.gone = True
+        return []
+
+    def replied(self, request: int, now: float) -> list[Effect]:
+        """The answer's body has left, or never will."""
+        one = self._open[request]
+        assert one.stage is Stage.REPLY
+        return self._close(one, now)
+
+    # -- what happens --------------------------------------------------------------------------------
+
+    def job_done(self, job: int, outcome: Outcome, now: float) -> list[Effect]:
+        one = self._ended(job)
+        effects = self._guard(one, lambda: self._answer(one, one.worked(outcome, now), now), now)
+        return effects + self._fill(now)
+
+    def job_failed(self, job: int, error: ErrorInfo, now: float) -> list[Effect]:
+        one = self._ended(job)
+        return self._refuse(one, error, now) + self._fill(now)
+
+    def answered(
+        self, call: int, peer: NodeId, response: Response, load: LoadDigest, now: float
+    ) -> list[Effect]:
+        raise AssertionError("serving calls nobody")
+
+    def call_failed(self, call: int, error: ErrorInfo, now: float) -> list[Effect]:
+        raise AssertionError("serving calls nobody")
+
+    def tick(self, now: float) -> list[Effect]:
+        effects: list[Effect] = []
+        while (deadline := self.deadline) is not None and deadline <= now:
+            one = self._open[heapq.heappop(self._ends)[1]]
+            reason = f"its time was up while it waited for {one.stage.value}; allow it more"
+            late = ErrorInfo(code=ErrorCode.DEADLINE, reason=reason)
+            effects += self._refuse(one, late, now)
+        return effects
+
+    # -- at once -------------------------------------------------------------------------------------
+
+    def _reserve(self, request: int, asked: Reserve, body_bytes: int, now: float) -> Effect:
+        if asked.nbytes < 1 or body_bytes:
+            reason = (
+                f"a reservation is for at least 1 byte and has no body; this one is for"
+                f" {asked.nbytes} bytes, with a body of {body_bytes}"
+            )
+            raise TaskError(ErrorCode.BAD_REQUEST, reason)
+        self._around.holding.reserve(asked.put, asked.nbytes, now)
+        return Reply(request, Reserved())
+
+    def _release(self, asked: Release) -> list[Effect]:
+        released = self._around.holding.release(asked.put)
+        if released is None or not released[1]:
+            return []
+        number = self._around.desk.number(self._around.catalogue)
+        return [Work(number, Discard(*released, contents=()))]
+
+    # -- from stage to stage -------------------------------------------------------------------------
+
+    def _admit(self, peer: NodeId, header: RequestHeader) -> None:
+        if header.deadline_ms == 0:
+            reason = "no time is left for this request; allow it more"
+            raise TaskError(ErrorCode.DEADLINE, reason)
+        if self._open_of.get(peer, 0) >= OPEN_PER_PEER_MAX:
+            reason = (
+                f"{OPEN_PER_PEER_MAX} requests of this peer are under way here; come back later"
+            )
+            raise TaskError(ErrorCode.OVERLOADED, reason, retry_after_s=RETRY_AFTER_S)
+
+    def _begin(self, one: Errand, now: float) -> list[Effect]:
+        self._open[one.number] = one
+        self._open_of[one.peer] = self._open_of.get(one.peer, 0) + 1
+        self._macs_ahead += one.macs
+        heapq.heappush(self._ends, (one.ends_at, one.number))
+        return self._guard(one, lambda: self._enter(one, now), now)
+
+    def _next(self, one: Errand, now: float) -> list[Effect]:
+        one.stage = one.stages[one.stages.index(one.stage) + 1]
+        return self._enter(one, now)
+
+    def _enter(self, one: Errand, now: float) -> list[Effect]:
+        match one.stage:
+            case Stage.ROOM:
+                return self._ask_for_room(one, now)
+            case Stage.BODY:
+                assert one.incoming is not None
+                return [*self._allocate(one), Grant(one.number, one.incoming)]
+            case Stage.SLOT:
+                self._queue.append(one)
+                return self._fill(now)
+            case Stage.WORK:
+                return [*self._allocate(one), self._work(one, now)]
+            case Stage.REPLY:
+                return []
+
+    def _ask_for_room(self, one: Errand, now: float) -> list[Effect]:
+        def granted(lease: Lease, at: float) -> list[Effect]:
+            one.lease = lease
+            return self._guard(one, lambda: self._next(one, at), at)
+
+        need = sum(buffer.nbytes for buffer in one.buffers())
+        return self._around.room.ask(one.owner, Purpose.STREAM, need, now, granted)
+
+    def _allocate(self, one: Errand) -> list[Effect]:
+        """All its buffers, when the first of them is needed."""
+        if one.held:
+            return []
+        one.held = one.buffers()
+        return [Allocate(buffer) for buffer in one.held]
+
+    def _fill(self, now: float) -> list[Effect]:
+        """Give free workers to who has waited longest."""
+        effects: list[Effect] = []
+        while self._queue and len(self._running) < self._workers:
+            one = self._queue.popleft()
+            self._running.add(one)
+            effects += self._next(one, now)
+        return effects
+
+    def _work(self, one: Errand, now: float) -> Work:
+        work = Work(self._around.desk.number(self), one.job())
+        self._jobs[work.job] = one
+        self._macs_ahead -= one.macs
+        one.began_at = now
+        return work
+
+    def _ended(self, job: int) -> Errand:
+        one = self._jobs.pop(job)
+        self._running.discard(one)
+        return one
+
+    # -- ends ----------------------------------------------------------------------------------------
+
+    def _answer(self, one: Errand, response: Response, now: float) -> list[Effect]:
+        if one.gone:
+            return self._close(one, now)
+        reply = Reply(one.number, response, one.outgoing)
+        if one.outgoing is None:
+            return [reply, *self._close(one, now)]
+        spent = [buffer for buffer in one.held if buffer != one.outgoing]
+        one.held = [one.outgoing]
+        return [reply, *map(Free, spent), *self._next(one, now)]
+
+    def _guard(self, one: Errand, step: Callable[[], list[Effect]], now: float) -> list[Effect]:
+        """A step that finds the errand impossible ends it with the reason."""
+        try:
+            return step()
+        except TaskError as error:
+            return self._refuse(one, error.info, now)
+
+    def _refuse(self, one: Errand, error: ErrorInfo, now: float) -> list[Effect]:
+        told = [] if one.gone else [self._refusal(one.number, one.trace, error)]
+        return [*told, *one.dropped(), *self._close(one, now)]
+
+    def _refusal(self, request: int, trace: str, error: ErrorInfo) -> Refuse:
+        node = error.node or self._around.own
+        info = msgspec.structs.replace(error, node=node, trace=error.trace or trace or None)
+        return Refuse(request, info)
+
+    def _close(self, one: Errand, now: float) -> list[Effect]:
+        """Give back all that it has."""
+        del self._open[one.number]
+        self._open_of[one.peer] -= 1
+        if self._open_of[one.peer] == 0:
+            del self._open_of[one.peer]
+        if one.stage in WAITING:
+            self._macs_ahead -= one.macs
+        if one.stage is Stage.ROOM:
+            self._around.room.withdraw(one.owner)
+        if one.stage is Stage.SLOT:
+            self._queue.remove(one)
+        effects: list[Effect] = [Free(buffer) for buffer in one.held]
+        one.held = []
+        if one.lease is not None:
+            effects += self._around.room.give_back(one.lease, now)
+        return effects
+
+    def _waits_until(self, ends_at: float, number: int) -> bool:
+        """Whether this entry is of a request that can still run out of time."""
+        one = self._open.get(number)
+        return one is not None and one.ends_at == ends_at and one.stage in WAITING

@@ -1,0 +1,186 @@
+"""How a node comes into its mesh: it founds one, joins one by a ticket, or returns to its own.
+
+Whoever cannot be reached is tried for ever; a ticket that the minter refuses for good ends the daemon with the
+reason. Later the same object mints tickets and redeems those of others.
+"""
+
+import asyncio
+import random
+import time
+from typing import Protocol
+
+from node.config import MeshConfig, host_port
+from node.runtime import credentials, tls
+from node.runtime.addresses import own_addresses
+from node.runtime.credentials import Membership
+from node.runtime.datadir import DataDir
+from node.runtime.identity import Identity
+from node.runtime.joining import ask_to_join
+from node.runtime.registrar import Registrar
+from node.runtime.switchboard import Heard, Switchboard
+from node.runtime.tcp_link import Security
+from protocol.client import TicketRequest, TicketView
+from protocol.errors import ConfigError, ErrorCode, PeerError, TaskError
+from protocol.ids import short
+from protocol.limits import ADDRESSES_MAX
+from protocol.messages import Join, Joined
+from protocol.ticket import Ticket, decode, read_token
+
+RETRY_FIRST_S = 0.1
+
+FINAL = frozenset(
+    {
+        ErrorCode.TICKET_EXPIRED,
+        ErrorCode.TICKET_INVALID,
+        ErrorCode.TICKET_USED_UP,
+        ErrorCode.WRONG_MESH,
+        ErrorCode.VERSION_MISMATCH,
+        ErrorCode.FORBIDDEN,
+        ErrorCode.BAD_REQUEST,
+    }
+)
+"""Refusals that waiting does not change."""
+
+
+class Log(Protocol):
+    def info(self, event: str, /, **fields: object) -> object: ...
+
+    def warning(self, event: str, /, **fields: object) -> object: ...
+
+
+class Entry:
+    """Of one daemon: first `enter`, then `open`; until then `obstacle` says what stands in the way."""
+
+    def __init__(
+        self,
+        data: DataDir,
+        registrar: Registrar,
+        identity: Identity,
+        settings: MeshConfig,
+        redial_s: float,
+        software: str,
+        log: Log,
+        dice: random.Random,
+    ) -> None:
+        self.entered = False
+        self.obstacle = ""
+        self.listens: tuple[str, ...] = ()
+        """host:port, as others are told."""
+        self._data = data
+        self._registrar = registrar
+        self._identity = identity
+        self._settings = settings
+        self._redial_s = redial_s
+        self._software = software
+        self._log = log
+        self._dice = dice
+        self._membership: Membership | None = None
+        self._warning = ""
+
+    @property
+    def can_invite(self) -> bool:
+        return self._membership is not None and self._membership.can_invite
+
+    async def enter(self, join: str | None) -> Membership:
+        """Belong to a mesh. ConfigError when the ticket is refused for good or does not fit this node."""
+        ticket = None if join is None else decode(join)
+        if ticket is not None:
+            credentials.check_free_for(self._data, self._identity, ticket.mesh)
+        kept = credentials.load(self._data, self._identity)
+        now_wall = time.time()
+        if kept is not None:
+            kept = await self._registrar.renew(kept, now_wall)
+        if kept is not None and kept.expires_at > now_wall:
+            self._remember(ticket)
+            self._membership = kept
+        elif ticket is not None:
+            self._membership = await self._join(ticket)
+            self._remember(ticket)
+        elif kept is not None:
+            raise ConfigError(
+                "this node's certificate has expired: join again with a fresh ticket"
+                " (`sedma-node up --join TICKET`)"
+            )
+        else:
+            self._membership = await self._registrar.found(now_wall)
+            self._log.info("mesh.founded", mesh=short(self._membership.mesh))
+        return self._membership
+
+    async def open(self, membership: Membership, heard: Heard) -> Switchboard:
+        """Listen for the other members, and be able to dial them."""
+        client = Security(tls.client_context(membership), tls.peer_id)
+        server = Security(tls.server_context(membership), tls.peer_id)
+        switchboard = Switchboard(self._identity.id, membership.mesh, self._software, heard, client)
+        host, port = host_port(self._settings.listen)
+        _, real_port = await switchboard.listen(host, port, server)
+        self.listens, self._warning = own_addresses(host, real_port, self._settings.advertise)
+        if self._warning:
+            self._log.warning("listen.loopback_only", reason=self._warning)
+        self.entered = True
+        return switchboard
+
+    async def mint(self, request: TicketRequest) -> TicketView:
+        assert self._membership is not None
+        ticket, expires_at = await self._registrar.mint(
+            self._membership,
+            self.listens,
+            request.ttl_s,
+            request.uses,
+            request.may_invite,
+            time.time(),
+        )
+        return TicketView(
+            ticket=ticket,
+            expires_at=expires_at,
+            uses=request.uses,
+            addresses=self.listens,
+            warning=self._warning,
+        )
+
+    async def redeem(self, join: Join) -> Joined:
+        """A stranger shows a token; TaskError with what it is told."""
+        try:
+            joined = await self._registrar.redeem(join, time.time())
+        except TaskError as refused:
+            self._log.info("ticket.refused", reason=refused.info.reason)
+            raise
+        except ConfigError as damaged:
+            # Our own files: their state is nothing to tell a stranger.
+            self._log.warning("ticket.not_redeemed", reason=str(damaged))
+            reason = "this node cannot let anybody in at the moment; its log says why"
+            raise TaskError(ErrorCode.INTERNAL, reason) from damaged
+        self._log.info("ticket.redeemed")
+        return joined
+
+    # -- within --------------------------------------------------------------------------------------
+
+    async def _join(self, ticket: Ticket) -> Membership:
+        join = await self._registrar.ask_join(ticket)
+        pause_s = RETRY_FIRST_S
+        while True:
+            try:
+                joined = await ask_to_join(ticket, join, self._identity.id, self._software)
+                self.obstacle = ""
+                return await self._registrar.adopt(ticket.mesh, joined, time.time())
+            except TaskError as refused:
+                if refused.code in FINAL:
+                    raise ConfigError(f"cannot join: {refused.info.reason}") from refused
+                self._wait_for(refused.info.reason)
+            except PeerError as wrong:
+                self._wait_for(str(wrong))
+            await asyncio.sleep(pause_s * self._dice.uniform(0.5, 1.0))
+            pause_s = min(2 * pause_s, self._redial_s)
+
+    def _wait_for(self, reason: str) -> None:
+        if reason != self.obstacle:
+            self._log.warning("join.waiting", reason=reason)
+        self.obstacle = reason
+
+    def _remember(self, ticket: Ticket | None) -> None:
+        """Where the minter is, for this start and the next."""
+        if ticket is None:
+            return
+        minter = read_token(ticket.token).claims.minter
+        others = [(node, at) for node, at in self._data.peers() if node != minter]
+        if minter != self._identity.id:
+            self._data.keep_peers(((minter, ticket.addresses[:ADDRESSES_MAX]), *others))

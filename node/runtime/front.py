@@ -1,0 +1,154 @@
+"""What stands behind the HTTP side: each call becomes a task of the Node, its bodies become sessions."""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from node.runtime.awaited import Awaited
+from node.runtime.download import download
+from node.runtime.entry import Entry
+from node.runtime.live import Live
+from node.service import MatrixAnswer, MatrixBody
+from protocol.client import (
+    MatmulRequest,
+    PeerView,
+    PlanRequest,
+    PlanView,
+    PutRequest,
+    StatusView,
+    TicketRequest,
+    TicketView,
+    WeightsView,
+)
+from protocol.errors import ErrorCode, TaskError
+from protocol.npy import require_2d
+
+
+@dataclass(frozen=True, slots=True)
+class Face:
+    """What `status` tells that the Node does not know."""
+
+    name: str
+    version: str
+    data_dir: Path
+
+
+class Front:
+    """The Service of one daemon."""
+
+    def __init__(self, live: Live, entry: Entry, face: Face) -> None:
+        self.api_url = ""
+        self._live = live
+        self._node = live.node
+        self._entry = entry
+        self._face = face
+        self._began_at = live.now
+
+    @property
+    def ready(self) -> bool:
+        return self._state == "ready"
+
+    def status(self) -> StatusView:
+        node, ledger = self._node, self._node.ledger
+        digest = ledger.digest()
+        return StatusView(
+            id=node.own,
+            name=self._face.name,
+            version=self._face.version,
+            mesh=node.exchange.own.mesh,
+            state=self._state,
+            budget_bytes=digest.budget,
+            rss_bytes=self._live.rss_bytes,
+            free_bytes=digest.free,
+            pinned_bytes=digest.pinned,
+            leased_bytes=ledger.accounted_bytes - ledger.overhead_bytes,
+            disk_budget_bytes=self._live.store.quota_bytes,
+            disk_used_bytes=self._live.store.used_bytes,
+            peers=len(node.linked()),
+            weights=len(node.catalogue.living()),
+            tasks_in_flight=node.tasks,
+            tasks_done=node.done,
+            tasks_failed=node.failed,
+            listen=self._entry.listens,
+            api=self.api_url,
+            data_dir=str(self._face.data_dir),
+            can_invite=self._entry.can_invite,
+            uptime_s=self._live.now - self._began_at,
+            joining=self._joining,
+        )
+
+    def peers(self) -> list[PeerView]:
+        return self._node.peers(self._live.now)
+
+    def weights(self) -> list[WeightsView]:
+        return self._node.weights(self._live.now)
+
+    def plan(self, request: PlanRequest) -> PlanView:
+        return self._node.plan(request)
+
+    async def put(self, request: PutRequest, body: MatrixBody) -> WeightsView:
+        self._require_mesh()
+        shape = require_2d(body.header, "weights")
+        session = self._live.session(body)
+        task, effects = self._node.put(request, shape, _wall_ms(), self._live.now)
+        await self._live.run(task, session, effects, session.ended)
+        view = self._node.view(self._node.manifest(request.name), self._live.now)
+        return msgspec.structs.replace(view, converted=body.header.converted)
+
+    async def matmul(self, request: MatmulRequest, body: MatrixBody) -> MatrixAnswer:
+        session = self._live.session(body)
+        rows, width = session.intake.rows, session.intake.columns
+        task, gives, effects = self._node.matmul(request, rows, width, self._live.now)
+        certificate = await self._live.run(task, session, effects, session.answer)
+        return MatrixAnswer(
+            shape=(gives,) if len(body.header.shape) == 1 else (rows, gives),
+            chunks=session.chunks(),
+            task=task,
+            certificate=certificate,
+            converted=body.header.converted,
+        )
+
+    async def remove(self, name: str, if_match: str | None) -> None:
+        self._require_mesh()
+        removal = Awaited()
+        task, effects = self._node.remove(name, if_match, _wall_ms(), self._live.now)
+        await self._live.run(task, removal, effects, removal.ended)
+
+    async def download(self, name: str) -> MatrixAnswer:
+        manifest = self._node.manifest(name)
+        return MatrixAnswer(
+            shape=(manifest.head.rows, manifest.head.columns),
+            chunks=download(manifest, self._live),
+        )
+
+    async def ticket(self, request: TicketRequest) -> TicketView:
+        self._require_mesh()
+        return await self._entry.mint(request)
+
+    # -- within --------------------------------------------------------------------------------------
+
+    @property
+    def _state(self) -> str:
+        if self._live.stopping:
+            return "stopping"
+        if not self._entry.entered:
+            return "joining"
+        return "ready" if self._node.loading == 0 else "starting"
+
+    @property
+    def _joining(self) -> str:
+        """What stands in the way: of entering the mesh, or of finding anybody of it."""
+        if self._entry.obstacle:
+            return self._entry.obstacle
+        return "; ".join(self._node.exchange.obstacles())
+
+    def _require_mesh(self) -> None:
+        if not self._entry.entered:
+            why = self._entry.obstacle or "it has only just started"
+            raise TaskError(ErrorCode.UNAVAILABLE, f"this node has not joined its mesh yet: {why}")
+
+
+def _wall_ms() -> int:
+    return time.time_ns() // 1_000_000
