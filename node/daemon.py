@@ -24,11 +24,12 @@ from node.api.server import RunningApi, start_api
 from node.config import Resolved, Settings, host_port, resolved_from_env
 from node.core import Node, Policy
 from node.deployment.ledger import Ledger
+from node.log import Log
 from node.runtime.datadir import DataDir
 from node.runtime.entry import Entry
 from node.runtime.front import Face, Front
 from node.runtime.identity import Identity
-from node.runtime.live import Live, Log
+from node.runtime.live import Live
 from node.runtime.registrar import Registrar
 from node.runtime.store import Store
 from protocol.digests import NodeRecord

@@ -1,26 +1,16 @@
-"""What the HTTP side says of itself, and how aiohttp's own complaints get into the same log."""
+"""How aiohttp's own complaints get into the log of the daemon."""
 
 import logging
-from typing import Protocol
 
 from aiohttp.http_exceptions import HttpProcessingError
 
-
-class EventLog(Protocol):
-    """An event's name and its fields; a structlog logger fits."""
-
-    def debug(self, event: str, /, **fields: object) -> object: ...
-
-    def warning(self, event: str, /, **fields: object) -> object: ...
-
-    def exception(self, event: str, /, **fields: object) -> object:
-        """Called while an exception is handled; adds its traceback."""
+from node.log import Log
 
 
 class _Forward(logging.Handler):
     """Bytes that are not HTTP are the sender's mistake and worth a line in debug; the rest is ours."""
 
-    def __init__(self, log: EventLog) -> None:
+    def __init__(self, log: Log) -> None:
         super().__init__()
         self._log = log
 
@@ -34,7 +24,7 @@ class _Forward(logging.Handler):
             )
 
 
-def forwarding_logger(log: EventLog) -> logging.Logger:
+def forwarding_logger(log: Log) -> logging.Logger:
     """For aiohttp's server: one of our own, since a named one is shared by all of the process."""
     logger = logging.Logger("sedma.api")  # noqa: LOG001
     logger.addHandler(_Forward(log))

@@ -14,8 +14,9 @@ from aiohttp import web
 
 from node.api.errors import INTERNAL, refusal, told, told_of_route
 from node.api.guard import Guard
-from node.api.log import EventLog, forwarding_logger
+from node.api.log import forwarding_logger
 from node.api.routes import OPEN_ON_LOOPBACK, Defaults, Routes
+from node.log import Log
 from node.service import Service
 from protocol.errors import ConfigError, ErrorCode, ErrorInfo, SedmaError
 
@@ -59,7 +60,7 @@ async def start_api(
     host: str,
     port: int,
     token: str,
-    log: EventLog,
+    log: Log,
     *,
     names: tuple[str, ...] = (),
     defaults: Defaults | None = None,
@@ -89,7 +90,7 @@ async def start_api(
 class _Gate:
     """What every request passes on its way in and out."""
 
-    def __init__(self, guard: Guard, log: EventLog) -> None:
+    def __init__(self, guard: Guard, log: Log) -> None:
         self._guard = guard
         self._log = log
         self._in_flight: set[asyncio.Task[object]] = set()

@@ -7,9 +7,9 @@ reason. Later the same object mints tickets and redeems those of others.
 import asyncio
 import random
 import time
-from typing import Protocol
 
 from node.config import MeshConfig, host_port
+from node.log import Log
 from node.runtime import credentials, tls
 from node.runtime.addresses import own_addresses
 from node.runtime.credentials import Membership
@@ -40,12 +40,6 @@ FINAL = frozenset(
     }
 )
 """Refusals that waiting does not change."""
-
-
-class Log(Protocol):
-    def info(self, event: str, /, **fields: object) -> object: ...
-
-    def warning(self, event: str, /, **fields: object) -> object: ...
 
 
 class Entry:

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Protocol, TypeVar, assert_never
+from typing import Protocol, TypeVar, assert_never
 
 import psutil
 
@@ -38,6 +38,7 @@ from node.effects import (
     TakeRows,
     Work,
 )
+from node.log import Log
 from node.runtime.arena import Arena
 from node.runtime.intake import Intake
 from node.runtime.relay import relay
@@ -57,14 +58,6 @@ SAMPLE_S = 1.0
 
 T = TypeVar("T")
 Peers = tuple[tuple[NodeId, tuple[str, ...]], ...]
-
-
-class Log(Protocol):
-    """Where notes go."""
-
-    def info(self, event: str, /, **fields: Any) -> object: ...
-
-    def exception(self, event: str, /, **fields: Any) -> object: ...
 
 
 class Ending(Protocol):
