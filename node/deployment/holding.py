@@ -4,6 +4,7 @@ A put reserves memory before a byte moves and names itself with each block. When
 becomes a holding for good; when none comes, the promise lapses and what came is dropped.
 """
 
+from collections import deque
 from dataclasses import dataclass, field
 
 from compute.backend import backend
@@ -17,6 +18,8 @@ from protocol.ids import ContentId, NodeId
 from protocol.messages import BlockIndex, Manifest, StoreBlock
 
 NOTHING_PROMISED = "nothing, or too little, is reserved for this put; it may have lapsed: put again"
+ENDED_MAX = 1024
+"""Puts remembered that have lost blocks here."""
 
 
 def resident_bytes(store: StoreBlock) -> int:
@@ -83,6 +86,7 @@ class Holding:
         self._resident: dict[WeightsVersion, set[BlockIndex]] = {}
         self._wanted: dict[WeightsVersion, set[BlockIndex]] = {}
         self._owners: dict[WeightsVersion, str] = {}
+        self._ended: deque[str] = deque(maxlen=ENDED_MAX)
 
     @property
     def ready(self) -> tuple[WeightsVersion, ...]:
@@ -109,7 +113,7 @@ class Holding:
 
     def expects(self, version: WeightsVersion, block: BlockIndex) -> bool:
         """Whether a promise that stands covers this block, resident or on its way."""
-        promise = self._promises.get(self._owners.get(version, ""))
+        promise = self._promise_of(version)
         return promise is not None and block in promise.claimed
 
     # -- promises ------------------------------------------------------------------------------------
@@ -118,8 +122,14 @@ class Holding:
         """Promise memory to a put, or raise NoRoom.
 
         Asked again for as much, the promise is renewed with all that came of it; asked for another amount it is
-        replaced, as long as no block has claimed any of it (CONFLICT).
+        replaced, as long as no block has claimed any of it (CONFLICT). A put that has lost blocks here cannot go
+        on, or its manifest would name what is not here any more (CONFLICT).
         """
+        if put in self._ended:
+            reason = (
+                f"the promise to put {put} lapsed or was released here, with its blocks; put again"
+            )
+            raise TaskError(ErrorCode.CONFLICT, reason)
         standing = self._promises.get(put)
         if standing is not None and standing.lease.nbytes == nbytes:
             self.renew(put, now)
@@ -192,7 +202,7 @@ class Holding:
             return []
         self._wanted[version] = mine
         self.changes += 1
-        promise = self._promises.get(self._owners.get(version, ""))
+        promise = self._promise_of(version)
         if promise is not None:
             promise.lasting = True
             promise.resident = promise.lease.nbytes
@@ -233,14 +243,19 @@ class Holding:
 
     def drop(self, version: WeightsVersion) -> tuple[BlockIndex, ...]:
         """The weights are deleted or replaced; the blocks to discard."""
-        released = self._let_go(self._owners.get(version, ""))
-        return () if released is None else released[1]
+        owner = self._owners.get(version)
+        released = None if owner is None else self._let_go(owner)
+        return self._forget(version) if released is None else released[1]
 
     def lapsed(self, lease: Lease) -> tuple[WeightsVersion, tuple[BlockIndex, ...]] | None:
         """The ledger took a promise back."""
         return self._let_go(lease.owner) if self.stands(lease.owner, lease.id) else None
 
     # -- within --------------------------------------------------------------------------------------
+
+    def _promise_of(self, version: WeightsVersion) -> _Promise | None:
+        owner = self._owners.get(version)
+        return None if owner is None else self._promises.get(owner)
 
     def _is_ready(self, version: WeightsVersion) -> bool:
         wanted = self._wanted.get(version)
@@ -276,6 +291,7 @@ class Holding:
         self.changes += 1
         if promise.version is None:
             return None
+        self._ended.append(put)
         return promise.version, self._forget(promise.version)
 
     def _forget(self, version: WeightsVersion) -> tuple[BlockIndex, ...]:

@@ -8,6 +8,8 @@
 An errand knows what it needs and what it answers; `Serving` leads it from stage to stage.
 """
 
+import re
+from collections import Counter
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import ClassVar, Protocol
@@ -56,6 +58,7 @@ SKETCH_BYTES_MAX = 2 * BLOCK_SIDE * SKETCH_WIDTH * sketches.VALUE_BYTES
 """Of a full block."""
 FETCH_BYTES_MAX = BLOCK_SIDE * BLOCK_SIDE * VALUE_BYTES
 """A full block, the largest content there is."""
+CONTENT_ID = re.compile(r"[0-9a-f]{64}")
 BLOCKS_NAMED_MAX = 3
 
 
@@ -215,6 +218,10 @@ class Fetching(Errand):
     _request: FetchBlock
 
     def prepare(self, request: FetchBlock) -> None:
+        # It names a file: nothing else may become part of a path.
+        if not CONTENT_ID.fullmatch(request.content):
+            reason = f"a content id has 64 hexadecimal digits, unlike {request.content[:80]!r}"
+            raise TaskError(ErrorCode.BAD_REQUEST, reason)
         _within("content", request.nbytes, FETCH_BYTES_MAX)
         self._request = request
         self.outgoing = self.around.desk.buffer(request.nbytes)
@@ -347,8 +354,8 @@ def _placed(grid: BlockGrid, request: Multiply) -> tuple[Block, ...]:
             f" there is no {_named(tuple(outside))}"
         )
         raise TaskError(ErrorCode.BAD_REQUEST, reason)
-    if len(set(blocks)) != len(blocks):
-        twice = sorted({block for block in blocks if blocks.count(block) > 1})
+    twice = sorted(block for block, count in Counter(blocks).items() if count > 1)
+    if twice:
         reason = f"a block can be asked for once only: {_named(tuple(twice))} stands there twice"
         raise TaskError(ErrorCode.BAD_REQUEST, reason)
     return blocks

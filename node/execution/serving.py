@@ -94,7 +94,7 @@ class Serving:
             return []
         assert one.stage is Stage.BODY
         one.body_at = now
-        return self._guard(one, lambda: self._next(one, now), now)
+        return self._advance(one, now)
 
     def request_gone(self, request: int, now: float) -> list[Effect]:
         """The peer has cancelled, or its link is lost: nothing is answered."""
@@ -179,6 +179,9 @@ class Serving:
         heapq.heappush(self._ends, (one.ends_at, one.number))
         return self._guard(one, lambda: self._enter(one, now), now)
 
+    def _advance(self, one: Errand, now: float) -> list[Effect]:
+        return self._guard(one, lambda: self._next(one, now), now)
+
     def _next(self, one: Errand, now: float) -> list[Effect]:
         one.stage = one.stages[one.stages.index(one.stage) + 1]
         return self._enter(one, now)
@@ -201,7 +204,7 @@ class Serving:
     def _ask_for_room(self, one: Errand, now: float) -> list[Effect]:
         def granted(lease: Lease, at: float) -> list[Effect]:
             one.lease = lease
-            return self._guard(one, lambda: self._next(one, at), at)
+            return self._advance(one, at)
 
         need = sum(buffer.nbytes for buffer in one.buffers())
         return self._around.room.ask(one.owner, Purpose.STREAM, need, now, granted)
@@ -219,14 +222,16 @@ class Serving:
         while self._queue and len(self._running) < self._workers:
             one = self._queue.popleft()
             self._running.add(one)
-            effects += self._next(one, now)
+            effects += self._advance(one, now)
         return effects
 
     def _work(self, one: Errand, now: float) -> Work:
-        work = Work(self._around.desk.number(self), one.job())
-        self._jobs[work.job] = one
         self._macs_ahead -= one.macs
         one.began_at = now
+        # The number is drawn last: one for work that is never ordered would be waited for for ever.
+        what = one.job()
+        work = Work(self._around.desk.number(self), what)
+        self._jobs[work.job] = one
         return work
 
     def _ended(self, job: int) -> Errand:
@@ -274,6 +279,7 @@ class Serving:
             self._around.room.withdraw(one.owner)
         if one.stage is Stage.SLOT:
             self._queue.remove(one)
+        self._running.discard(one)
         effects: list[Effect] = [Free(buffer) for buffer in one.held]
         one.held = []
         if one.lease is not None:
