@@ -276,6 +276,22 @@ Response = (
     | Multiplied
 )
 
+ANSWERS: dict[type[Request], type[Response]] = {
+    Join: Joined,
+    Exchange: Exchanged,
+    Probe: Probed,
+    ManifestPart: Taken,
+    FetchCatalogue: Catalogue,
+    FetchManifest: ManifestPart,
+    Reserve: Reserved,
+    Release: Taken,
+    StoreBlock: Stored,
+    StoreSketch: Stored,
+    FetchBlock: Fetched,
+    Multiply: Multiplied,
+}
+"""Which kind of answer each kind of request has."""
+
 
 class RequestHeader(msgspec.Struct, frozen=True, kw_only=True):
     """Header of a REQ frame."""

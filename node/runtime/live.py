@@ -40,12 +40,13 @@ from node.effects import (
 )
 from node.log import Log
 from node.runtime.arena import Arena
+from node.runtime.connection import OutgoingCall
 from node.runtime.intake import Intake
 from node.runtime.relay import relay
 from node.runtime.sessions import Session
 from node.runtime.shard_run import run_shard
 from node.runtime.store import Store, content_id
-from node.runtime.switchboard import OutgoingCall, Switchboard
+from node.runtime.switchboard import Switchboard
 from node.runtime.workshop import Blocking, Workshop
 from node.service import MatrixBody
 from protocol.digests import LoadDigest
@@ -144,7 +145,7 @@ class Live:
 
     @property
     def rss_bytes(self) -> int:
-        return self._process.memory_info().rss
+        return int(self._process.memory_info().rss)
 
     def enter_spool(self, content: ContentId) -> None:
         """A download needs this in the spool, until it leaves."""

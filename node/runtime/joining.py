@@ -1,0 +1,89 @@
+"""The joiner's side of a ticket: dial the minter as a stranger, show the token, take home the certificates."""
+
+import asyncio
+
+from node.runtime import tls
+from node.runtime.connection import Connection, IncomingRequest, OutgoingCall
+from node.runtime.greeting import Terms
+from node.runtime.links import Link
+from node.runtime.reaching import reach
+from node.runtime.tcp_link import Security
+from protocol.digests import LoadDigest
+from protocol.errors import ErrorCode, ErrorInfo, TaskError
+from protocol.ids import NodeId
+from protocol.messages import Join, Joined, RequestHeader, Response
+from protocol.ticket import Ticket
+
+ANSWER_S = 15.0
+"""Signing takes milliseconds, but the minter may have to start the process that signs."""
+
+
+async def ask_to_join(ticket: Ticket, join: Join, own: NodeId, software: str) -> Joined:
+    """TaskError with the minter's code and reason if it refuses, UNAVAILABLE if nobody answers."""
+    joiner = _Joiner(Terms(own, None, software))
+    security = Security(tls.joining_context(ticket), tls.peer_id)
+    connection = await reach(ticket.addresses, security, joiner.connect)
+    answer: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
+
+    def failed(error: ErrorInfo) -> None:
+        if not answer.done():
+            answer.set_exception(TaskError.of(error))
+
+    def answered(response: Response, load: LoadDigest) -> None:
+        if not answer.done():
+            answer.set_result(response)
+
+    call = OutgoingCall(connection.peer, join, ANSWER_S, answered=answered, failed=failed)
+    connection.start(call)
+    try:
+        joined = await answer
+    finally:
+        call.cancel()
+        connection.close("the joiner has its answer")
+    assert isinstance(joined, Joined)
+    return joined
+
+
+class _Joiner:
+    """Owns the one connection of a joiner, who answers no question."""
+
+    def __init__(self, terms: Terms) -> None:
+        self._terms = terms
+
+    def connect(self, link: Link, address: str) -> Connection:
+        return Connection(link, self, self._terms, address=address)
+
+    def greeted(self, connection: Connection) -> None:
+        pass
+
+    def unfit(self, connection: Connection, reason: str) -> None:
+        """`reach` raises it."""
+
+    def nonsense(self, connection: Connection, reason: str) -> None:
+        pass
+
+    def lost(self, connection: Connection, reason: str) -> None:
+        """Its call fails with the reason."""
+
+    def joining(self, request: IncomingRequest, join: Join) -> None:
+        self._refuse(request)
+
+    def asked(self, request: IncomingRequest, header: RequestHeader) -> None:
+        self._refuse(request)
+
+    def body_received(self, request: IncomingRequest) -> None:
+        pass
+
+    def request_gone(self, request: IncomingRequest, reason: str) -> None:
+        pass
+
+    def replied(self, request: IncomingRequest) -> None:
+        pass
+
+    def load(self) -> LoadDigest:
+        return LoadDigest()
+
+    def _refuse(self, request: IncomingRequest) -> None:
+        reason = "this node is not in the mesh yet"
+        error = ErrorInfo(code=ErrorCode.UNAVAILABLE, reason=reason)
+        request.connection.refuse(request, error)

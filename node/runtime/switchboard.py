@@ -1,0 +1,424 @@
+"""All connections to other nodes: whom we can reach, over which connection a call goes, which of two stays.
+
+Between two nodes there are up to two connections: control, and bulk for what is large, dialed when it is first needed.
+Where both sides dial at once, both keep the one that the node with the smaller id dialed; whoever dialed the other
+closes it once nothing is under way on it. Nothing is decided here about peers or tasks: `Heard` is told.
+"""
+
+import asyncio
+import itertools
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from node.runtime.connection import Answered, Connection, IncomingRequest, OutgoingCall, Refused
+from node.runtime.greeting import Terms
+from node.runtime.links import Link
+from node.runtime.reaching import reach
+from node.runtime.tcp_link import LinkServer, Security, serve
+from node.runtime.tls import explain
+from protocol.digests import LoadDigest
+from protocol.errors import ErrorCode, ErrorInfo, TaskError
+from protocol.ids import MeshId, NodeId, short
+from protocol.messages import Join, Joined, Request, RequestHeader, Response
+
+BULK_BYTES_MIN = 64 * 1024
+"""A call whose body or answer is larger goes over the bulk connection."""
+
+BULK_WAIT_S = 2.0
+"""How long a call waits for that connection to come up before it goes over the other one."""
+
+BULK_RETRY_S = 30.0
+"""How long nobody tries again after that."""
+
+RETIRE_S = 1.0
+"""How often a doubled connection is looked at, whether it can be closed."""
+
+CLOSE_S = 1.0
+
+REDEMPTIONS_MAX = 16
+"""Tickets redeemed at once; further strangers are told to come back."""
+
+STRANGERS_MAX = 64
+"""Connections whose other side is not known as a member; further ones are closed."""
+
+
+class Heard(Protocol):
+    """Who is told what comes in. All on the loop; nothing is told from within a call of the switchboard."""
+
+    def link_up(self, peer: NodeId) -> None: ...
+
+    def reached(self, addresses: tuple[str, ...]) -> None:
+        """Where nobody in particular was sought, a member was found."""
+
+    def link_down(self, peer: NodeId, reason: str) -> None: ...
+
+    def dial_failed(self, addresses: tuple[str, ...], peer: NodeId | None, reason: str) -> None: ...
+
+    def asked(self, request: int, peer: NodeId, header: RequestHeader) -> None: ...
+
+    def body_received(self, request: int) -> None: ...
+
+    def request_gone(self, request: int, reason: str) -> None:
+        """The peer gave it up, or is gone. Not told of a request that has been answered."""
+
+    def replied(self, request: int) -> None:
+        """The body of an answer has left, or never will. Told once for each answer with a body."""
+
+    def note(self, event: str, **fields: object) -> None: ...
+
+    def load(self) -> LoadDigest:
+        """Rides on every answer."""
+
+    def addresses_of(self, peer: NodeId) -> tuple[str, ...]: ...
+
+    async def redeem(self, join: Join) -> Joined:
+        """Raises TaskError with what the stranger is told."""
+
+
+@dataclass(slots=True)
+class _Pair:
+    """The connections to one peer; the first of each kind takes the calls."""
+
+    control: list[Connection] = field(default_factory=list)
+    bulk: list[Connection] = field(default_factory=list)
+    waiting: list[OutgoingCall] = field(default_factory=list)
+    """For a bulk connection that is being dialed."""
+    dialing: bool = False
+    no_bulk_until: float = 0.0
+
+    def lane(self, connection: Connection) -> list[Connection]:
+        return self.bulk if connection.bulk else self.control
+
+
+class Switchboard:
+    """Has every connection of this node. `client` None: without TLS, in tests and benchmarks only."""
+
+    def __init__(
+        self, own: NodeId, mesh: MeshId, software: str, heard: Heard, client: Security | None
+    ) -> None:
+        self._own = own
+        self._terms = Terms(own, mesh, software, plain=client is None)
+        self._heard = heard
+        self._client = client
+        self._loop = asyncio.get_running_loop()
+        self._server: LinkServer | None = None
+        self._pairs: dict[NodeId, _Pair] = {}
+        self._unknown: set[Connection] = set()
+        """Not greeted yet, or with a stranger on the other side."""
+        self._requests: dict[int, IncomingRequest] = {}
+        self._numbers = itertools.count(1)
+        self._redeeming = 0
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._closing = False
+
+    # -- what the driver asks for --------------------------------------------------------------------
+
+    async def listen(self, host: str, port: int, server: Security | None) -> tuple[str, int]:
+        """Let others dial us; where we really listen. ConfigError when the address cannot be had."""
+        self._server = await serve(host, port, server, self.on_link, self._refused)
+        return self._server.address
+
+    def dial(self, addresses: tuple[str, ...], peer: NodeId | None) -> None:
+        """Try the addresses in order; `link_up`, `reached` or `dial_failed` tells how it ended."""
+        if not self._closing:
+            self._own_task(self._dial(addresses, peer))
+
+    def hang(self, peer: NodeId, reason: str) -> None:
+        """Close every connection to this peer."""
+        if (pair := self._pairs.get(peer)) is not None:
+            for connection in (*pair.control, *pair.bulk):
+                connection.close(reason)
+
+    def call(
+        self,
+        peer: NodeId,
+        request: Request,
+        deadline_s: float,
+        *,
+        answered: Answered,
+        failed: Refused,
+        body: memoryview | None = None,
+        body_bytes: int = 0,
+        into: memoryview | None = None,
+        trace: str = "",
+    ) -> OutgoingCall:
+        """Ask; exactly one of `answered` and `failed` is called, later, unless the call is cancelled.
+
+        A body goes whole (`body`), or by pieces (`body_bytes` says how many bytes `send` will bring).
+        `into` is where the answer's body shall lie; without it the answer has none. Memory is used
+        until the end of the call.
+        """
+        call = OutgoingCall(
+            peer,
+            request,
+            deadline_s,
+            answered=answered,
+            failed=failed,
+            body=body,
+            body_bytes=body_bytes,
+            into=into,
+            trace=trace,
+        )
+        pair = self._pairs.get(peer)
+        if pair is None or (control := _open(pair.control)) is None:
+            reason = f"there is no connection to node {short(peer)}"
+            error = ErrorInfo(code=ErrorCode.UNAVAILABLE, reason=reason, node=peer)
+            self._loop.call_soon(call.fail, error)
+        elif max(call.body_bytes, 0 if into is None else into.nbytes) <= BULK_BYTES_MIN:
+            control.start(call)
+        else:
+            self._start_large(call, pair, control)
+        return call
+
+    def grant(self, request: int, into: memoryview) -> None:
+        """Let the body of a request come, into memory of just its size."""
+        one = self._requests[request]
+        one.connection.grant(one, into)
+
+    def reply(self, request: int, response: Response, body: memoryview | None) -> None:
+        """Answer; a body's memory is used until `replied`."""
+        one = self._requests.pop(request)
+        one.connection.reply(one, response, body)
+
+    def refuse(self, request: int, error: ErrorInfo) -> None:
+        one = self._requests.pop(request)
+        one.connection.refuse(one, error)
+
+    async def close(self, reason: str) -> None:
+        """Tell every peer, and return when all connections are gone."""
+        self._closing = True
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+        if self._server is not None:
+            await self._server.close()
+        links = [connection.link for connection in self._connections()]
+        for link in links:
+            link.close(reason)
+        try:
+            async with asyncio.timeout(CLOSE_S):
+                await asyncio.gather(*(link.closed() for link in links))
+        except TimeoutError:
+            for link in links:
+                link.abort()
+
+    # -- what connections tell -----------------------------------------------------------------------
+
+    def on_link(self, link: Link) -> Connection:
+        """Hear a link that somebody else opened."""
+        connection = Connection(link, self, self._terms)
+        self._unknown.add(connection)
+        if len(self._unknown) > STRANGERS_MAX:
+            connection.close(f"{STRANGERS_MAX} strangers are connected already; try again later")
+        return connection
+
+    def greeted(self, connection: Connection) -> None:
+        if connection.stranger:
+            return
+        self._unknown.discard(connection)
+        peer = connection.peer
+        pair = self._pairs.setdefault(peer, _Pair())
+        lane = pair.lane(connection)
+        is_new = not connection.bulk and not lane
+        self._take_in(connection, lane)
+        if connection.bulk:
+            self._bulk_settled(pair)
+        if is_new:
+            self._heard.link_up(peer)
+
+    def unfit(self, connection: Connection, reason: str) -> None:
+        self._heard.note("peer.rejected", remote=connection.link.remote, reason=reason)
+
+    def nonsense(self, connection: Connection, reason: str) -> None:
+        self._heard.note("peer.nonsense", peer=short(connection.peer), reason=reason)
+
+    def lost(self, connection: Connection, reason: str) -> None:
+        self._unknown.discard(connection)
+        if (fault := connection.link.fault) is not None:
+            remote = connection.link.remote
+            self._heard.note("peer.broke_protocol", remote=remote, reason=str(fault))
+        pair = self._pairs.get(connection.peer)
+        if pair is None or connection not in (lane := pair.lane(connection)):
+            return
+        lane.remove(connection)
+        if not pair.control:
+            for other in pair.bulk:
+                other.close(reason)
+            if not connection.bulk:
+                self._heard.link_down(connection.peer, reason)
+        if not (pair.control or pair.bulk or pair.waiting):
+            del self._pairs[connection.peer]
+
+    def joining(self, request: IncomingRequest, join: Join) -> None:
+        if self._redeeming >= REDEMPTIONS_MAX:
+            reason = f"{REDEMPTIONS_MAX} others are joining at the moment; try again"
+            busy = ErrorInfo(code=ErrorCode.OVERLOADED, reason=reason, retry_after_s=1.0)
+            request.connection.refuse(request, busy)
+            return
+        self._redeeming += 1
+        self._own_task(self._redeem(request, join))
+
+    def asked(self, request: IncomingRequest, header: RequestHeader) -> None:
+        request.number = next(self._numbers)
+        self._requests[request.number] = request
+        self._heard.asked(request.number, request.peer, header)
+
+    def body_received(self, request: IncomingRequest) -> None:
+        self._heard.body_received(request.number)
+
+    def request_gone(self, request: IncomingRequest, reason: str) -> None:
+        # One that came to join has no number: its redemption finds that it is answered already.
+        if self._requests.pop(request.number, None) is not None:
+            self._heard.request_gone(request.number, reason)
+
+    def replied(self, request: IncomingRequest) -> None:
+        self._heard.replied(request.number)
+
+    def load(self) -> LoadDigest:
+        return self._heard.load()
+
+    # -- dialing -------------------------------------------------------------------------------------
+
+    async def _dial(self, addresses: tuple[str, ...], peer: NodeId | None) -> None:
+        try:
+            connection = await reach(addresses, self._client, self._connect())
+        except TaskError as failure:
+            self._heard.dial_failed(addresses, peer, str(failure))
+            return
+        if peer is None:
+            self._heard.reached(addresses)
+        elif connection.peer != peer:
+            other = short(connection.peer)
+            reason = f"{connection.address} is now node {other}, not {short(peer)}"
+            self._heard.dial_failed(addresses, peer, reason)
+
+    def _connect(self, *, bulk: bool = False) -> Callable[[Link, str], Connection]:
+        def connect(link: Link, address: str) -> Connection:
+            connection = Connection(link, self, self._terms, bulk=bulk, address=address)
+            self._unknown.add(connection)
+            return connection
+
+        return connect
+
+    # -- which connection ----------------------------------------------------------------------------
+
+    def _take_in(self, connection: Connection, lane: list[Connection]) -> None:
+        """Put it among those of its kind, and see to it that only the best one stays."""
+        if not lane or self._stays(connection, lane[0]):
+            lane.insert(0, connection)
+        else:
+            lane.append(connection)
+        if len(lane) > 1:
+            self._loop.call_later(RETIRE_S, self._retire, connection.peer, connection.bulk)
+
+    def _stays(self, new: Connection, old: Connection) -> bool:
+        """Both sides must come to the same end, whatever each of them saw first."""
+        if new.link.dialed == old.link.dialed:
+            return True
+        return new.link.dialed == (self._own < new.peer)
+
+    def _retire(self, peer: NodeId, bulk: bool) -> None:
+        """Close what we dialed in vain. The other side does so with its own, so none is closed twice."""
+        pair = self._pairs.get(peer)
+        spare = [] if pair is None else (pair.bulk if bulk else pair.control)[1:]
+        mine = [connection for connection in spare if connection.link.dialed]
+        for connection in mine:
+            if connection.idle:
+                connection.close("another connection between these two nodes stays")
+        if any(not connection.idle for connection in mine):
+            self._loop.call_later(RETIRE_S, self._retire, peer, bulk)
+
+    def _start_large(self, call: OutgoingCall, pair: _Pair, control: Connection) -> None:
+        if (bulk := _open(pair.bulk)) is not None:
+            bulk.start(call)
+            return
+        addresses = self._bulk_addresses(call.peer, control)
+        if self._closing or not addresses or self._loop.time() < pair.no_bulk_until:
+            control.start(call)
+            return
+        pair.waiting.append(call)
+        if not pair.dialing:
+            pair.dialing = True
+            self._own_task(self._dial_bulk(call.peer, pair, addresses))
+
+    def _bulk_addresses(self, peer: NodeId, control: Connection) -> tuple[str, ...]:
+        """Where the peer has been reached comes first."""
+        known = self._heard.addresses_of(peer)
+        at = (control.address,) if control.address else ()
+        return (*at, *(address for address in known if address not in at))
+
+    async def _dial_bulk(self, peer: NodeId, pair: _Pair, addresses: tuple[str, ...]) -> None:
+        reason = f"no answer within {BULK_WAIT_S:g} s"
+        connection: Connection | None = None
+        try:
+            async with asyncio.timeout(BULK_WAIT_S):
+                connection = await reach(addresses, self._client, self._connect(bulk=True))
+        except TimeoutError:
+            pass
+        except TaskError as failure:
+            reason = str(failure)
+        finally:
+            pair.dialing = False
+        if connection is not None and connection.peer == peer:
+            return
+        if connection is not None:
+            reason = f"{connection.address} is now node {short(connection.peer)}"
+            connection.close("another node was sought here")
+        self._heard.note("link.bulk_failed", peer=short(peer), reason=reason)
+        pair.no_bulk_until = self._loop.time() + BULK_RETRY_S
+        self._bulk_settled(pair)
+
+    def _bulk_settled(self, pair: _Pair) -> None:
+        """There is a bulk connection now, or there will be none for a while."""
+        waiting, pair.waiting = pair.waiting, []
+        lane = _open(pair.bulk) or _open(pair.control)
+        for call in waiting:
+            if call.over:
+                continue
+            if lane is None:
+                reason = f"the connection to node {short(call.peer)} is gone"
+                call.fail(ErrorInfo(code=ErrorCode.UNAVAILABLE, reason=reason, node=call.peer))
+            else:
+                lane.start(call)
+
+    # -- within --------------------------------------------------------------------------------------
+
+    async def _redeem(self, request: IncomingRequest, join: Join) -> None:
+        connection = request.connection
+        try:
+            joined = await self._heard.redeem(join)
+        except TaskError as refused:
+            if not request.answered:
+                connection.refuse(request, refused.info)
+        else:
+            if not request.answered:
+                connection.reply(request, joined, None)
+        finally:
+            self._redeeming -= 1
+        if connection.stranger:
+            connection.close("a stranger has nothing more to do here")
+
+    def _refused(self, remote: str, wrong: OSError) -> None:
+        self._heard.note("link.refused", remote=remote, reason=explain(wrong, remote))
+
+    def _own_task(self, doing: Coroutine[object, object, None]) -> None:
+        task = self._loop.create_task(doing)
+        self._tasks.add(task)
+        task.add_done_callback(self._task_done)
+
+    def _task_done(self, task: "asyncio.Task[None]") -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            # What goes wrong on the way is told as it goes; anything else is our own fault, and loud.
+            task.result()
+
+    def _connections(self) -> list[Connection]:
+        pairs = [(*pair.control, *pair.bulk) for pair in self._pairs.values()]
+        return [*self._unknown, *itertools.chain.from_iterable(pairs)]
+
+
+def _open(lane: list[Connection]) -> Connection | None:
+    """The first that still takes calls."""
+    return next((connection for connection in lane if not connection.link.closing), None)
