@@ -17,18 +17,9 @@ from node.communication.outstanding import Outstanding
 from node.communication.scoring import Candidate, HedgeBudget
 from node.deployment.catalogue import Catalogue
 from node.deployment.holding import Holding
-from node.deployment.ledger import Lease, Ledger
+from node.deployment.ledger import Ledger
 from node.deployment.placement import Capacity
-from node.effects import (
-    Discard,
-    Effect,
-    LoadBlock,
-    Outcome,
-    Refuse,
-    Reply,
-    Work,
-    note,
-)
+from node.effects import Effect, Outcome, Refuse, Reply
 from node.execution.announce import Removal
 from node.execution.fetch import Fetch
 from node.execution.fleet import Fleet
@@ -37,6 +28,7 @@ from node.execution.put import Put
 from node.execution.room import Room
 from node.execution.serving import Serving
 from node.execution.sketches import SketchCache
+from node.execution.upkeep import Upkeep
 from node.execution.views import peer_views, plan_view, weights_view
 from node.memory.short_term import ShortTerm
 from protocol.client import (
@@ -63,7 +55,6 @@ from protocol.messages import (
     Probed,
     RequestHeader,
     Response,
-    StoreBlock,
     Taken,
 )
 
@@ -112,12 +103,14 @@ class Node:
         )
         self.sketches = SketchCache(self.own, ledger, self.desk, self.fleet.reachable)
         self.serving = Serving(self, policy.workers)
+        self.upkeep = Upkeep(
+            self.own, self.desk, self.catalogue, self.holding, self.sketches, self.fleet
+        )
         self.done = 0
         self.failed = 0
         self._policy = policy
         self._dice = dice
         self._tasks: dict[str, Task] = {}
-        self._loading: dict[int, StoreBlock] = {}
         self._told_changes = -1
 
     # -- clients -------------------------------------------------------------------------------------
@@ -126,8 +119,7 @@ class Node:
         self, request: PutRequest, shape: tuple[int, int], wall_ms: int, now: float
     ) -> tuple[TaskId, list[Effect]]:
         """Begin a put of a (K, N) matrix; TaskError when it cannot even begin."""
-        standing = self.catalogue.get(request.name)
-        _match(request.name, standing, request.if_match)
+        self.catalogue.match(request.name, request.if_match)
         full = msgspec.structs.replace(
             request,
             backend=request.backend or self._policy.backend,
@@ -145,7 +137,7 @@ class Node:
         self, request: MatmulRequest, rows: int, width: int, now: float
     ) -> tuple[TaskId, int, list[Effect]]:
         """Begin a product with X (rows, width); the answer's width, or TaskError."""
-        manifest = self.manifest(request.name)
+        manifest = self.catalogue.find(request.name)
         head = manifest.head
         need, gives = (head.rows, head.columns)
         if request.transpose:
@@ -165,8 +157,8 @@ class Node:
         self, name: str, if_match: str | None, wall_ms: int, now: float
     ) -> tuple[TaskId, list[Effect]]:
         """Delete weights everywhere."""
-        standing = self.manifest(name)
-        _match(name, standing, if_match)
+        self.catalogue.find(name)
+        self.catalogue.match(name, if_match)
         version = self.catalogue.next_version(wall_ms, self.own)
         tombstone = Manifest(ManifestHead(name=name, version=version, deleted=True))
         task = self._new_task()
@@ -225,7 +217,7 @@ class Node:
             case Probe():
                 effects = [Reply(request, Probed())]
             case ManifestPart() as part:
-                effects = [*self.catalogue.take_part(part), Reply(request, Taken())]
+                effects = [Reply(request, Taken()), *self.catalogue.take_part(part)]
             case FetchCatalogue(after=after):
                 effects = [Reply(request, self.catalogue.tell_names(after))]
             case FetchManifest(name=name, first=first):
@@ -251,7 +243,9 @@ class Node:
         if waiter is None:
             return []
         effects = waiter.answered(call, peer, response, load, now)
-        return self._settle([*effects, *self._compare(peer)], now)
+        if waiter is self.exchange:
+            effects = [*effects, *self._compare(peer)]
+        return self._settle(effects, now)
 
     def call_failed(self, call: int, error: ErrorInfo, now: float) -> list[Effect]:
         waiter = self.desk.settle(call)
@@ -265,22 +259,13 @@ class Node:
 
     def restore(self, manifests: list[Manifest], now: float) -> list[Effect]:
         """After a start: take up what the disk remembers and load the blocks that are ours."""
-        effects: list[Effect] = []
-        self.catalogue.restore(manifests)
-        for manifest in self.catalogue.living():
-            effects += self._load(manifest, now)
-        return self._settle(effects, now)
+        return self._settle(self.upkeep.restore(manifests, now), now)
 
     def job_done(self, job: int, outcome: Outcome, now: float) -> list[Effect]:
-        if (store := self._loading.pop(job, None)) is not None:
-            self.holding.adopted(store, now)
-            return self._settle([], now)
         waiter = self.desk.settle(job)
         return [] if waiter is None else self._settle(waiter.job_done(job, outcome, now), now)
 
     def job_failed(self, job: int, error: ErrorInfo, now: float) -> list[Effect]:
-        if (store := self._loading.pop(job, None)) is not None:
-            return [note("block.lost", name=store.name, block=store.block, reason=error.reason)]
         waiter = self.desk.settle(job)
         return [] if waiter is None else self._settle(waiter.job_failed(job, error, now), now)
 
@@ -294,7 +279,7 @@ class Node:
     def tick(self, now: float) -> list[Effect]:
         effects: list[Effect] = []
         for lease in self.ledger.expire(now):
-            effects += self._lapsed(lease)
+            effects += self.upkeep.lapsed(lease)
         for task in list(self._tasks.values()):
             if task.deadline is not None and task.deadline <= now:
                 effects += task.tick(now)
@@ -307,11 +292,6 @@ class Node:
         moments = [task.deadline for task in self._tasks.values()]
         moments += [self.ledger.deadline, self.serving.deadline, self.exchange.deadline]
         return min((moment for moment in moments if moment is not None), default=None)
-
-    @property
-    def loading(self) -> int:
-        """Blocks that are still on their way from disk."""
-        return len(self._loading)
 
     @property
     def tasks(self) -> int:
@@ -330,16 +310,6 @@ class Node:
 
     # -- views ---------------------------------------------------------------------------------------
 
-    def manifest(self, name: str) -> Manifest:
-        """The weights under this name; TaskError NOT_FOUND names what there is."""
-        manifest = self.catalogue.get(name)
-        if manifest is None:
-            names = ", ".join(m.head.name for m in self.catalogue.living()[:10]) or "none yet"
-            raise TaskError(
-                ErrorCode.NOT_FOUND, f"there are no weights named {name}; there are: {names}"
-            )
-        return manifest
-
     def weights(self, now: float) -> list[WeightsView]:
         return [self.view(manifest, now) for manifest in self.catalogue.living()]
 
@@ -351,7 +321,7 @@ class Node:
 
     def plan(self, request: PlanRequest) -> PlanView:
         """Where a matrix would lie, or why it would not fit."""
-        standing = None if request.name is None else self.manifest(request.name)
+        standing = None if request.name is None else self.catalogue.find(request.name)
         full = msgspec.structs.replace(request, backend=request.backend or self._policy.backend)
         return plan_view(full, standing, self.exchange, self.fleet, self._policy.device)
 
@@ -368,7 +338,7 @@ class Node:
         """After anything happened: forget ended tasks, act on new manifests, tell what changed."""
         for name in [name for name, task in self._tasks.items() if task.over]:
             del self._tasks[name]
-        effects = effects + self._act_on_news(now)
+        effects = effects + self.upkeep.act_on_news(now)
         effects += self.exchange.catalogue_is(self.catalogue.digest, now)
         if self.holding.changes != self._told_changes:
             effects += self._describe(now)
@@ -388,78 +358,14 @@ class Node:
         digest = self.exchange.other_catalogues().get(peer, "")
         return self.catalogue.compare(peer, digest)
 
-    def _tell_part(self, request: int, name: str, first: int) -> Effect:
-        part = self.catalogue.tell_part(name, first)
-        if part is not None:
-            return Reply(request, part)
-        reason = f"there are no weights named {name} here"
-        return Refuse(request, ErrorInfo(code=ErrorCode.NOT_FOUND, reason=reason))
-
-    def _act_on_news(self, now: float) -> list[Effect]:
-        effects: list[Effect] = []
-        news, self.catalogue.news = self.catalogue.news, []
-        for before, manifest in news:
-            if not manifest.head.deleted:
-                self.fleet.learnt(manifest.head.version, now)
-                effects += self.holding.publish(manifest)
-            if before is not None:
-                effects += self._drop(before)
-        return effects
-
-    def _drop(self, manifest: Manifest) -> list[Effect]:
-        version = manifest.head.version
-        blocks = self.holding.drop(version)
-        kept = self.catalogue.contents() | self.holding.unpublished
-        contents = tuple(
-            content
-            for entry in manifest.entries
-            for content in (entry.content, entry.sketch)
-            if content not in kept
-        )
-        discard = Work(self.desk.number(self.catalogue), Discard(version, blocks, contents))
-        return [*self.sketches.drop(version), discard]
-
-    def _load(self, manifest: Manifest, now: float) -> list[Effect]:
+    def _tell_part(self, request: int, name: str, first: int) -> Reply | Refuse:
         try:
-            stores = self.holding.expect(manifest, now)
-        except TaskError as refused:
-            return [note("weights.not_loaded", name=manifest.head.name, reason=str(refused))]
-        contents = {
-            (block.row, block.column): entry.content
-            for block, entry in zip(
-                BlockGrid(manifest.head.rows, manifest.head.columns).blocks(),
-                manifest.entries,
-                strict=True,
-            )
-        }
-        effects: list[Effect] = []
-        for store in stores:
-            job = self.desk.number(self.catalogue)
-            self._loading[job] = store
-            effects.append(Work(job, LoadBlock(store, contents[store.block])))
-        return effects
-
-    def _lapsed(self, lease: Lease) -> list[Effect]:
-        released = self.holding.lapsed(lease)
-        if released is None:
-            return []
-        number = self.desk.number(self.catalogue)
-        return [note("put.lapsed", put=lease.owner), Work(number, Discard(*released, contents=()))]
+            return Reply(request, self.catalogue.tell_part(name, first))
+        except TaskError as unknown:
+            return Refuse(request, unknown.info)
 
     def _counted(self, ok: bool) -> None:
         if ok:
             self.done += 1
         else:
             self.failed += 1
-
-
-def _match(name: str, standing: Manifest | None, if_match: str | None) -> None:
-    """If-Match: the version that the client saw must still stand."""
-    if if_match is None:
-        return
-    found = "nothing" if standing is None else str(standing.head.version)
-    if found != if_match:
-        raise TaskError(
-            ErrorCode.CONFLICT,
-            f"{name} is at {found}, not at {if_match}: someone changed it; look, then try again",
-        )

@@ -7,12 +7,13 @@ compare one digest of all names and versions whenever they talk, and fetch what 
 import hashlib
 from dataclasses import dataclass, field
 
+from compute.partition import BlockGrid
 from node.communication.desk import Desk
 from node.effects import Call, Effect, KeepManifest, Outcome, Work, note
 from protocol.digests import LoadDigest, WeightsVersion
-from protocol.errors import ErrorInfo
+from protocol.errors import ErrorCode, ErrorInfo, TaskError
 from protocol.ids import ContentId, NodeId, short
-from protocol.limits import MANIFEST_BLOCKS_PER_MESSAGE, WEIGHTS_MAX
+from protocol.limits import MANIFEST_BLOCKS_PER_MESSAGE, MATRIX_SIDE_MAX, WEIGHTS_MAX
 from protocol.messages import (
     BlockEntry,
     FetchCatalogue,
@@ -29,6 +30,8 @@ from protocol.messages import (
 NAMES_PER_MESSAGE = 256
 """Of at most 64 bytes each, with their versions: some 40 KiB."""
 FETCH_S = 10.0
+NAMES_SHOWN_MAX = 10
+"""In the answer to who asks for weights that are not there."""
 
 
 def parts(manifest: Manifest) -> list[ManifestPart]:
@@ -41,6 +44,18 @@ def parts(manifest: Manifest) -> list[ManifestPart]:
         )
         for first in starts
     ]
+
+
+def is_sound(manifest: Manifest) -> bool:
+    """Whether its blocks are those of a matrix of its shape, each held by nodes that it names."""
+    head = manifest.head
+    if head.deleted:
+        return head.blocks == 0
+    if not 1 <= min(head.rows, head.columns) <= max(head.rows, head.columns) <= MATRIX_SIDE_MAX:
+        return False
+    named = len(head.holders)
+    held = all(holder < named for entry in manifest.entries for holder in entry.holders)
+    return head.blocks == BlockGrid(head.rows, head.columns).count and held
 
 
 @dataclass(slots=True)
@@ -82,6 +97,38 @@ class Catalogue:
         manifest = self.manifests.get(name)
         return None if manifest is None or manifest.head.deleted else manifest
 
+    def find(self, name: str) -> Manifest:
+        """The weights under this name; TaskError NOT_FOUND names what there is."""
+        manifest = self.get(name)
+        if manifest is None:
+            raise _unknown(name, [one.head.name for one in self.living()])
+        return manifest
+
+    def match(self, name: str, if_match: str | None) -> None:
+        """If-Match: the version that the client saw must still stand, or it is a CONFLICT."""
+        if if_match is None:
+            return
+        standing = self.get(name)
+        found = "nothing" if standing is None else str(standing.head.version)
+        if found != if_match:
+            reason = (
+                f"{name} is at {found}, not at {if_match}: someone changed it; look, then try again"
+            )
+            raise TaskError(ErrorCode.CONFLICT, reason)
+
+    def admit(self, name: str, version: WeightsVersion) -> None:
+        """Raise unless weights under this name and version would be taken now."""
+        known = self.manifests.get(name)
+        if known is None and len(self.manifests) >= WEIGHTS_MAX:
+            reason = (
+                f"the mesh knows {WEIGHTS_MAX} names of weights already, the removed ones included,"
+                " and takes no further one; put under a name that was used before"
+            )
+            raise TaskError(ErrorCode.NO_ROOM, reason)
+        if known is not None and known.head.version >= version:
+            reason = f"{name} was changed meanwhile, to {known.head.version}; look, then try again"
+            raise TaskError(ErrorCode.CONFLICT, reason)
+
     def living(self) -> list[Manifest]:
         return [m for _, m in sorted(self.manifests.items()) if not m.head.deleted]
 
@@ -120,17 +167,25 @@ class Catalogue:
         self.manifests[name] = manifest
         self.news.append((known, manifest))
         self._digest = None
+        for key in [key for key in self._gathering if key[0] == name]:
+            if key[1] <= manifest.head.version:
+                del self._gathering[key]
         return [Work(self._desk.number(self), KeepManifest(manifest))]
 
     def take_part(self, part: ManifestPart) -> list[Effect]:
         """One message's worth of a manifest; adopts it with its last part."""
         key = (part.head.name, part.head.version)
+        known = self.manifests.get(part.head.name)
+        if known is not None and known.head.version >= part.head.version:
+            return []
         gathering = self._gathering.setdefault(key, _Gathering(part.head))
         gathering.entries[part.first] = part.entries
         manifest = gathering.whole()
         if manifest is None:
             return []
         del self._gathering[key]
+        if not is_sound(manifest):
+            return [note("weights.unsound", name=part.head.name, version=str(part.head.version))]
         return self.adopt(manifest)
 
     def compare(self, peer: NodeId, digest: str) -> list[Effect]:
@@ -145,10 +200,11 @@ class Catalogue:
         versions = {name: self.manifests[name].head.version for name in told}
         return CatalogueResponse(versions=versions, more=len(names) > len(told))
 
-    def tell_part(self, name: str, first: int) -> ManifestPart | None:
+    def tell_part(self, name: str, first: int) -> ManifestPart:
+        """A run of a manifest's blocks, tombstones included; TaskError NOT_FOUND."""
         manifest = self.manifests.get(name)
         if manifest is None:
-            return None
+            raise _unknown(name, list(self.manifests))
         run = manifest.entries[first : first + MANIFEST_BLOCKS_PER_MESSAGE]
         return ManifestPart(head=manifest.head, first=first, entries=run)
 
@@ -197,3 +253,8 @@ class Catalogue:
         if peer not in self._asked.values():
             self._asking.discard(peer)
         return peer
+
+
+def _unknown(name: str, known: list[str]) -> TaskError:
+    names = ", ".join(sorted(known)[:NAMES_SHOWN_MAX]) or "none yet"
+    return TaskError(ErrorCode.NOT_FOUND, f"there are no weights named {name}; there are: {names}")

@@ -118,8 +118,8 @@ class Put:
         self.task = task
         self.over = False
         self._ends_at = now + request.deadline_s
-        self.deadline: float | None = self._ends_at
-        self.manifest: Manifest | None = None
+        self._renew_at = now + LEASE_S / 3
+        self.deadline: float | None = min(self._ends_at, self._renew_at)
         self._request = request
         self._around = around
         self._finished = finished
@@ -137,7 +137,6 @@ class Put:
         self._row = 0
         self._job = 0
         self._entries: dict[Block, tuple[ContentId, ContentId]] = {}
-        self._renew_at = now + LEASE_S / 3
         self._announcement: Announcement | None = None
         self._stream: Lease | None = None
         """For the strips and sketches on their way through this node."""
@@ -243,9 +242,10 @@ class Put:
     # -- publish -------------------------------------------------------------------------------------
 
     def _publish(self, now: float) -> list[Effect]:
-        self.manifest = self._made()
-        kept = self._around.catalogue.adopt(self.manifest)
-        self._announcement = Announcement(self.manifest, self.task, self._around.desk, self._done)
+        self._around.catalogue.admit(self._request.name, self._version)
+        manifest = self._made()
+        kept = self._around.catalogue.adopt(manifest)
+        self._announcement = Announcement(manifest, self.task, self._around.desk, self._done)
         return kept + self._announcement.start(self._around.linked(), now)
 
     def _made(self) -> Manifest:
@@ -364,7 +364,7 @@ class Put:
             self._around.desk.forget(call)
             effects.append(CancelCall(call))
         self._renewals.clear()
-        for node in {*self._reserved, *self._asked.values()}:
+        for node in sorted({*self._reserved, *self._asked.values()}):
             if node == self._around.own:
                 released = self._around.holding.release(self.task)
                 if released is not None:

@@ -94,7 +94,7 @@ class Front:
         session = self._live.session(body)
         task, effects = self._node.put(request, shape, _wall_ms(), self._live.now)
         await self._live.run(task, session, effects, session.ended)
-        view = self._node.view(self._node.manifest(request.name), self._live.now)
+        view = self._node.view(self._node.catalogue.find(request.name), self._live.now)
         return msgspec.structs.replace(view, converted=body.header.converted)
 
     async def matmul(self, request: MatmulRequest, body: MatrixBody) -> MatrixAnswer:
@@ -117,7 +117,7 @@ class Front:
         await self._live.run(task, removal, effects, removal.ended)
 
     async def download(self, name: str) -> MatrixAnswer:
-        manifest = self._node.manifest(name)
+        manifest = self._node.catalogue.find(name)
         return MatrixAnswer(
             shape=(manifest.head.rows, manifest.head.columns),
             chunks=download(manifest, self._live),
@@ -135,7 +135,7 @@ class Front:
             return "stopping"
         if not self._entry.entered:
             return "joining"
-        return "ready" if self._node.loading == 0 else "starting"
+        return "ready" if self._node.upkeep.loading == 0 else "starting"
 
     @property
     def _joining(self) -> str:

@@ -57,6 +57,9 @@ from protocol.messages import Join, Joined, RequestHeader, Response
 SAMPLE_S = 1.0
 """How often the process's resident memory is measured."""
 
+X_KEY_DIGITS = 15
+"""Of the hash of X, in hexadecimal: 60 bits, which every field of a message can carry."""
+
 T = TypeVar("T")
 Peers = tuple[tuple[NodeId, tuple[str, ...]], ...]
 
@@ -105,6 +108,7 @@ class Live:
         self._peers_to_keep: Peers | None = None
         self._keeping: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = 0.0
         self._process = psutil.Process()
         self._sampler = self._loop.call_soon(self._sample)
 
@@ -352,7 +356,7 @@ class Live:
         content = await self._loop.run_in_executor(
             self.pool, content_id, self._arena.bytes(work.into)
         )
-        return RowsTaken(int(content[:16], 16))
+        return RowsTaken(int(content[:X_KEY_DIGITS], 16))
 
     def _give(self, job: int, work: GiveRows) -> None:
         session = self._sessions[work.task]
@@ -397,11 +401,16 @@ class Live:
         self.feed(self.node.tick(self.now))
 
     def _rearm(self) -> None:
+        """A timer that is right stays: one that is due must not be put off by every input that comes."""
+        deadline = None if self.stopping else self.node.deadline
         if self._timer is not None:
+            if self._timer_at == deadline:
+                return
             self._timer.cancel()
             self._timer = None
-        if (deadline := self.node.deadline) is not None and not self.stopping:
+        if deadline is not None:
             self._timer = self._loop.call_at(deadline, self._tick)
+            self._timer_at = deadline
 
 
 def _internal(error: Exception) -> ErrorInfo:
