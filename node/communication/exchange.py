@@ -53,6 +53,8 @@ class _Pursuit:
     dial_at: float
     pause_s: float = REDIAL_FIRST_S
     dialling: bool = False
+    reached: bool = False
+    """It is an address and has answered: it is needed again once all links are lost."""
     why: str = ""
 
 
@@ -140,7 +142,10 @@ class Exchange:
 
     def reached(self, addresses: tuple[str, ...]) -> None:
         """An address that was dialled without knowing who is there has answered."""
-        self._pursuits.pop("|".join(addresses), None)
+        if (pursuit := self._pursuits.get("|".join(addresses))) is not None:
+            pursuit.dialling, pursuit.pause_s, pursuit.why = False, REDIAL_FIRST_S, ""
+            pursuit.reached = True
+        self._rearm()
 
     def link_down(self, peer: NodeId, reason: str, now: float) -> list[Effect]:
         neighbour = self._neighbours.pop(peer, None)
@@ -150,7 +155,7 @@ class Exchange:
             self._desk.forget(neighbour.call)
         self._pursue(peer, now)
         if (pursuit := self._pursuits.get(peer)) is not None:
-            pursuit.why = reason
+            pursuit.why, pursuit.dial_at = reason, now + self._patience_s(peer)
         self.changed_at[peer] = now
         self._rearm()
         return [note("peer.lost", peer=short(peer), reason=reason)]
@@ -202,6 +207,8 @@ class Exchange:
         for peer, neighbour in self._neighbours.items():
             if neighbour.call == call:
                 neighbour.call = None
+                # What we told may not have arrived: tell it again.
+                neighbour.heard.clear()
                 neighbour.tell_at = now + self._interval_s
                 self._rearm()
                 if error.code is ErrorCode.DEADLINE:
@@ -251,7 +258,8 @@ class Exchange:
         )
         neighbour.call = self._desk.number(self)
         neighbour.called_at = now
-        neighbour.tell_at = now + QUIET_S
+        more = len(news) == RECORDS_PER_MESSAGE
+        neighbour.tell_at = now + (self._interval_s if more else QUIET_S)
         return Call(neighbour.call, peer, message, deadline_s=ANSWER_S)
 
     def _tell_soon(self, now: float) -> list[Effect]:
@@ -307,19 +315,29 @@ class Exchange:
     def _pursue(self, peer: NodeId, now: float) -> None:
         """Keep the wish for a link in step with the record: gone when it left, new addresses taken up."""
         record = self.records.get(peer)
-        if record is None or record.left or not record.addresses:
+        if record is None:
+            return
+        if record.left or not record.addresses:
             self._pursuits.pop(peer, None)
             return
-        wait_s = 0.0 if self.own.id < peer else POLITE_S
-        pursuit = self._pursuits.setdefault(
-            peer, _Pursuit(record.addresses, peer, dial_at=now + wait_s)
-        )
+        dial_at = now + self._patience_s(peer)
+        pursuit = self._pursuits.setdefault(peer, _Pursuit(record.addresses, peer, dial_at))
         if pursuit.addresses != record.addresses:
-            pursuit.addresses, pursuit.dial_at = record.addresses, now + wait_s
+            pursuit.addresses, pursuit.dial_at = record.addresses, dial_at
+
+    def _patience_s(self, peer: NodeId) -> float:
+        return 0.0 if self.own.id < peer else POLITE_S
+
+    def _is_apart(self, pursuit: _Pursuit) -> bool:
+        """Whether a dial is called for, and none is under way."""
+        if pursuit.dialling:
+            return False
+        if pursuit.peer is None:
+            return not (pursuit.reached and self._neighbours)
+        return pursuit.peer not in self._neighbours
 
     def _dial(self, pursuit: _Pursuit, now: float) -> list[Effect]:
-        linked = pursuit.peer is not None and pursuit.peer in self._neighbours
-        if linked or pursuit.dialling or pursuit.dial_at > now:
+        if pursuit.dial_at > now or not self._is_apart(pursuit):
             return []
         pursuit.dialling = True
         return [Dial(pursuit.addresses, pursuit.peer)]
@@ -331,7 +349,7 @@ class Exchange:
     def _rearm(self) -> list[Effect]:
         moments = [n.tell_at for n in self._neighbours.values() if n.call is None]
         for pursuit in self._pursuits.values():
-            if not pursuit.dialling and pursuit.peer not in self._neighbours:
+            if self._is_apart(pursuit):
                 moments.append(pursuit.dial_at)
         self.deadline = min(moments, default=None)
         return []

@@ -86,6 +86,11 @@ class Catalogue:
         self._asking: set[NodeId] = set()
         self._digest: str | None = None
 
+    @property
+    def gathering(self) -> int:
+        """Manifests of which some parts have come."""
+        return len(self._gathering)
+
     def restore(self, manifests: list[Manifest]) -> None:
         """After a start: what the disk remembers is no news."""
         for manifest in sorted(manifests, key=lambda one: one.head.version):

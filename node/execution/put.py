@@ -14,9 +14,10 @@ import msgspec
 from compute.partition import Block, BlockGrid
 from node.communication.desk import Desk
 from node.deployment.catalogue import Catalogue
-from node.deployment.holding import Holding, resident_bytes
+from node.deployment.holding import Holding
 from node.deployment.ledger import LEASE_S, Lease, Purpose
-from node.deployment.placement import BlockUnit, Capacity, Placement, nearest_fit, place
+from node.deployment.placement import Capacity, Placement, place
+from node.deployment.units import units
 from node.effects import (
     Call,
     CancelCall,
@@ -69,35 +70,6 @@ class Surroundings(Protocol):
     def capacities(self, only: tuple[str, ...], avoid: tuple[str, ...]) -> list[Capacity]: ...
 
     def linked(self) -> list[NodeId]: ...
-
-
-def units(grid: BlockGrid, backend: str, device: str, seed: int) -> list[BlockUnit]:
-    """Every block with what it costs in memory on this backend."""
-    version = WeightsVersion(0, 0, "")
-    made = []
-    for block in grid.blocks():
-        rows, columns = grid.shape(block)
-        store = StoreBlock(
-            put="",
-            name="plan",
-            version=version,
-            block=(block.row, block.column),
-            rows=rows,
-            columns=columns,
-            backend=backend,
-            device=device,
-            seed=seed,
-        )
-        made.append(BlockUnit(block, resident_bytes(store), grid.payload_bytes(block)))
-    return made
-
-
-def fit(grid: BlockGrid, blocks: list[BlockUnit], capacities: list[Capacity], replicas: int) -> int:
-    """The largest payload in bytes that would fit now."""
-    largest = max(blocks, key=lambda unit: unit.resident_bytes)
-    return nearest_fit(
-        capacities, grid.payload_bytes(largest.block), largest.resident_bytes, replicas
-    )
 
 
 class Put:
@@ -162,12 +134,11 @@ class Put:
         for block, nodes in self._placement.holders.items():
             for node in nodes:
                 need[NodeId(node)] = need.get(NodeId(node), 0) + costs[block]
+        if (own := self._around.own) in need:
+            self._around.holding.reserve(self.task, need[own], now)
+            self._reserved.append(own)
         effects: list[Effect] = []
-        for node in sorted(need):
-            if node == self._around.own:
-                self._around.holding.reserve(self.task, need[node], now)
-                self._reserved.append(node)
-                continue
+        for node in sorted(need.keys() - {own}):
             call = self._around.desk.number(self)
             self._asked[call] = node
             request = Reserve(put=self.task, nbytes=need[node])
@@ -349,10 +320,11 @@ class Put:
         if self._announcement is not None:
             # The manifest stands: who has not been told yet will hear of it from a neighbour.
             return [*self._announcement.cancel(), *self._done(now)]
-        effects: list[Effect] = [*self._let_go()]
+        effects: list[Effect] = []
         if self._job:
             self._around.desk.forget(self._job)
             effects.append(CancelWork(self._job))
+        effects += self._let_go()
         effects += self._end(now, ok=False)
         info = msgspec.structs.replace(error.info, trace=self.task)
         return [*effects, Failed(self.task, info)]
@@ -366,17 +338,27 @@ class Put:
         self._renewals.clear()
         for node in sorted({*self._reserved, *self._asked.values()}):
             if node == self._around.own:
-                released = self._around.holding.release(self.task)
-                if released is not None:
-                    number = self._around.desk.number(self._around.catalogue)
-                    effects.append(Work(number, Discard(*released, contents=())))
+                effects += self._let_go_here()
                 continue
-            number = self._around.desk.number(self._around.catalogue)
-            effects.append(Call(number, node, Release(put=self.task), RESERVE_S))
-            self._around.desk.forget(number)
+            number = self._unawaited()
+            effects.append(Call(number, node, Release(put=self.task), RESERVE_S, trace=self.task))
         self._asked.clear()
         self._reserved.clear()
         return effects
+
+    def _let_go_here(self) -> list[Effect]:
+        if self._around.holding.release(self.task) is None:
+            return []
+        assert self._placement is not None
+        # All that were to come here: the row under way may have left some of which nobody has told us.
+        blocks = tuple((b.row, b.column) for b in self._placement.of(self._around.own))
+        return [Work(self._unawaited(), Discard(self._version, blocks, contents=()))]
+
+    def _unawaited(self) -> int:
+        """A number for what is ordered on the way out: nobody waits to hear what becomes of it."""
+        number = self._around.desk.number(self)
+        self._around.desk.forget(number)
+        return number
 
     def _end(self, now: float, *, ok: bool) -> list[Effect]:
         self.over = True

@@ -5,8 +5,8 @@ from compute.device import DeviceError
 from compute.partition import BlockGrid
 from node.communication.exchange import Exchange
 from node.deployment.placement import Capacity, place
+from node.deployment.units import fit, units
 from node.execution.fleet import Fleet
-from node.execution.put import fit, units
 from protocol.client import PeerView, PlanRequest, PlanShare, PlanView, WeightsView
 from protocol.digests import NodeRecord
 from protocol.errors import ErrorCode, TaskError

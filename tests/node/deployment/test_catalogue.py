@@ -1,9 +1,13 @@
 from collections import deque
 
+import msgspec
+import pytest
+
 from node.communication.desk import Desk
 from node.deployment.catalogue import Catalogue, parts
-from node.effects import Call
+from node.effects import Call, Note
 from protocol.digests import LoadDigest, WeightsVersion
+from protocol.errors import ErrorCode, TaskError
 from protocol.ids import ContentId, NodeId
 from protocol.messages import (
     BlockEntry,
@@ -17,13 +21,12 @@ from protocol.messages import (
 A, B = NodeId("a" * 52), NodeId("b" * 52)
 
 
-def manifest(name: str, wall_ms: int, blocks: int = 1, deleted: bool = False) -> Manifest:
+def manifest(name: str, wall_ms: int, blocks: int = 1) -> Manifest:
     entry = BlockEntry(ContentId("c"), ContentId("s"), (0,))
     head = ManifestHead(
         name=name,
         version=WeightsVersion(wall_ms, 0, A),
-        deleted=deleted,
-        rows=1,
+        rows=1024 * blocks,
         columns=1,
         holders=(A,),
         blocks=blocks,
@@ -31,9 +34,13 @@ def manifest(name: str, wall_ms: int, blocks: int = 1, deleted: bool = False) ->
     return Manifest(head, (entry,) * blocks)
 
 
+def tombstone(name: str, wall_ms: int) -> Manifest:
+    return Manifest(ManifestHead(name=name, version=WeightsVersion(wall_ms, 0, A), deleted=True))
+
+
 def test_of_two_manifests_the_newer_stands_whatever_the_order() -> None:
     one, other = Catalogue(Desk()), Catalogue(Desk())
-    old, new = manifest("w", 1), manifest("w", 2, deleted=True)
+    old, new = manifest("w", 1), tombstone("w", 2)
 
     for each, order in ((one, (old, new)), (other, (new, old))):
         for put in order:
@@ -53,6 +60,69 @@ def test_a_manifest_in_parts_is_taken_with_its_last_part_in_any_order() -> None:
         catalogue.take_part(part)
 
     assert catalogue.get("w") == manifest("w", 1, blocks=1000)
+
+
+def test_parts_of_what_is_old_news_are_not_gathered() -> None:
+    catalogue = Catalogue(Desk())
+    first, *others = parts(manifest("w", 1, blocks=1000))
+    catalogue.take_part(first)
+    catalogue.adopt(manifest("w", 2))
+
+    for part in others:
+        catalogue.take_part(part)
+
+    assert catalogue.find("w") == manifest("w", 2)
+    assert catalogue.gathering == 0
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"rows": 0}, {"rows": 2048}, {"columns": 1 << 40}, {"holders": ()}],
+    ids=["no rows", "more blocks than told", "beyond all limits", "held by nobody"],
+)
+def test_a_manifest_that_contradicts_itself_is_not_taken(wrong: dict[str, object]) -> None:
+    catalogue = Catalogue(Desk())
+    (part,) = parts(manifest("w", 1))
+    head = msgspec.structs.replace(part.head, **wrong)
+
+    effects = catalogue.take_part(msgspec.structs.replace(part, head=head))
+
+    assert [effect.event for effect in effects if isinstance(effect, Note)] == ["weights.unsound"]
+    assert catalogue.manifests == {}
+
+
+def test_who_asks_for_what_is_not_there_is_told_what_is() -> None:
+    catalogue = Catalogue(Desk())
+    catalogue.adopt(manifest("left", 1))
+    catalogue.adopt(tombstone("gone", 2))
+
+    with pytest.raises(TaskError, match="no weights named gone; there are: left") as refused:
+        catalogue.find("gone")
+
+    assert refused.value.code is ErrorCode.NOT_FOUND
+
+
+def test_who_names_the_version_he_saw_is_told_when_it_has_changed() -> None:
+    catalogue = Catalogue(Desk())
+    catalogue.adopt(manifest("w", 1))
+    seen = str(catalogue.find("w").head.version)
+
+    catalogue.match("w", seen)
+    catalogue.adopt(manifest("w", 2))
+
+    with pytest.raises(TaskError, match=f"not at {seen}"):
+        catalogue.match("w", seen)
+    with pytest.raises(TaskError, match="is at nothing"):
+        catalogue.match("other", seen)
+
+
+def test_what_would_not_be_taken_is_refused_before_it_is_published() -> None:
+    catalogue = Catalogue(Desk())
+    catalogue.adopt(manifest("w", 2))
+
+    catalogue.admit("w", WeightsVersion(3, 0, B))
+    with pytest.raises(TaskError, match="changed meanwhile"):
+        catalogue.admit("w", WeightsVersion(1, 0, B))
 
 
 def test_a_version_is_later_than_all_that_were_seen_though_the_clock_went_back() -> None:
@@ -87,6 +157,4 @@ def _answer(catalogue: Catalogue, call: Call) -> Response:
     if isinstance(request, FetchCatalogue):
         return catalogue.tell_names(request.after)
     assert isinstance(request, FetchManifest)
-    part = catalogue.tell_part(request.name, request.first)
-    assert part is not None
-    return part
+    return catalogue.tell_part(request.name, request.first)

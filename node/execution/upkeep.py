@@ -1,0 +1,144 @@
+"""Keeps what this node holds in step with the list of weights: blocks are loaded, kept, or let go.
+
+The list changes when a client puts or removes weights, and when a neighbour tells of it. What a new manifest names of
+ours is here already if its put brought it; after a restart, or when the promise to the put lapsed before its manifest
+came, it lies on disk and is loaded again.
+"""
+
+from compute.partition import Block, BlockGrid
+from node.communication.desk import Desk
+from node.deployment.catalogue import Catalogue
+from node.deployment.holding import Holding, stores_of
+from node.deployment.ledger import Lease
+from node.effects import Discard, Effect, LoadBlock, Outcome, Work, note
+from node.execution.fleet import Fleet
+from node.execution.sketches import SketchCache
+from protocol.digests import LoadDigest, WeightsVersion
+from protocol.errors import ErrorInfo, TaskError
+from protocol.ids import ContentId, NodeId
+from protocol.messages import BlockIndex, Manifest, Response, StoreBlock
+
+
+class Upkeep:
+    """Told of manifests, of promises that lapsed and of what became of blocks on their way from disk."""
+
+    def __init__(
+        self,
+        own: NodeId,
+        desk: Desk,
+        catalogue: Catalogue,
+        holding: Holding,
+        sketches: SketchCache,
+        fleet: Fleet,
+    ) -> None:
+        self._own = own
+        self._desk = desk
+        self._catalogue = catalogue
+        self._holding = holding
+        self._sketches = sketches
+        self._fleet = fleet
+        self._loading: dict[int, StoreBlock] = {}
+        self._discarding: set[int] = set()
+
+    @property
+    def loading(self) -> int:
+        """Blocks that are still on their way from disk."""
+        return len(self._loading)
+
+    def restore(self, manifests: list[Manifest], now: float) -> list[Effect]:
+        """After a start: take up what the disk remembers."""
+        self._catalogue.restore(manifests)
+        return [e for manifest in self._catalogue.living() for e in self._load(manifest, now)]
+
+    def act_on_news(self, now: float) -> list[Effect]:
+        """The list has changed: see to what is new and let go what was deleted or replaced."""
+        effects: list[Effect] = []
+        news, self._catalogue.news = self._catalogue.news, []
+        for before, manifest in news:
+            if not manifest.head.deleted:
+                self._fleet.learnt(manifest.head.version, now)
+                effects += self._take_up(manifest, now)
+            if before is not None and not before.head.deleted:
+                effects += self._drop(before)
+        return effects
+
+    def lapsed(self, lease: Lease) -> list[Effect]:
+        """Nothing more was heard of a put, so the ledger took its promise back."""
+        released = self._holding.lapsed(lease)
+        if released is None:
+            return []
+        return [note("put.lapsed", put=lease.owner), self._discard(*released)]
+
+    # -- what becomes of it --------------------------------------------------------------------------
+
+    def job_done(self, job: int, outcome: Outcome, now: float) -> list[Effect]:
+        if job in self._discarding:
+            self._discarding.remove(job)
+            return []
+        store = self._loading.pop(job)
+        if self._holding.adopted(store, now):
+            return []
+        # The weights went while the block came.
+        return [self._discard(store.version, (store.block,))]
+
+    def job_failed(self, job: int, error: ErrorInfo, now: float) -> list[Effect]:
+        if job in self._discarding:
+            self._discarding.remove(job)
+            return [note("blocks.not_discarded", reason=error.reason)]
+        store = self._loading.pop(job)
+        lost = note("block.lost", name=store.name, block=store.block, reason=error.reason)
+        # Without one of its blocks this node is never ready for the weights: the others would only take room.
+        return [lost, self._discard(store.version, self._holding.drop(store.version))]
+
+    def answered(
+        self, call: int, peer: NodeId, response: Response, load: LoadDigest, now: float
+    ) -> list[Effect]:
+        raise AssertionError("upkeep calls nobody")
+
+    def call_failed(self, call: int, error: ErrorInfo, now: float) -> list[Effect]:
+        raise AssertionError("upkeep calls nobody")
+
+    # -- within --------------------------------------------------------------------------------------
+
+    def _take_up(self, manifest: Manifest, now: float) -> list[Effect]:
+        ours = stores_of(manifest, self._own, "")
+        version = manifest.head.version
+        if all(self._holding.expects(version, block) for block in ours):
+            return self._holding.publish(manifest)
+        return self._load(manifest, now)
+
+    def _load(self, manifest: Manifest, now: float) -> list[Effect]:
+        try:
+            stores = self._holding.expect(manifest, now)
+        except TaskError as refused:
+            return [note("weights.not_loaded", name=manifest.head.name, reason=str(refused))]
+        grid = BlockGrid(manifest.head.rows, manifest.head.columns)
+        contents = dict(zip(grid.blocks(), manifest.entries, strict=True))
+        effects: list[Effect] = []
+        for store in stores:
+            job = self._desk.number(self)
+            self._loading[job] = store
+            effects.append(Work(job, LoadBlock(store, contents[Block(*store.block)].content)))
+        return effects
+
+    def _drop(self, manifest: Manifest) -> list[Effect]:
+        version = manifest.head.version
+        kept = self._catalogue.contents() | self._holding.unpublished
+        contents = tuple(
+            content
+            for entry in manifest.entries
+            for content in (entry.content, entry.sketch)
+            if content not in kept
+        )
+        discard = self._discard(version, self._holding.drop(version), contents)
+        return [*self._sketches.drop(version), discard]
+
+    def _discard(
+        self,
+        version: WeightsVersion,
+        blocks: tuple[BlockIndex, ...],
+        contents: tuple[ContentId, ...] = (),
+    ) -> Work:
+        job = self._desk.number(self)
+        self._discarding.add(job)
+        return Work(job, Discard(version, blocks, contents))
