@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from compute.backend import backend
 from compute.device import DeviceError
 from compute.partition import BlockGrid
-from node.deployment.ledger import LEASE_S, Lease, Ledger, Purpose
+from node.deployment.ledger import LEASE_S, Lease, Ledger, NoRoom, Purpose
 from node.effects import Effect, note
 from protocol.digests import WeightsVersion
 from protocol.errors import ErrorCode, TaskError
@@ -131,15 +131,11 @@ class Holding:
             )
             raise TaskError(ErrorCode.CONFLICT, reason)
         standing = self._promises.get(put)
-        if standing is not None and standing.lease.nbytes == nbytes:
-            self.renew(put, now)
-            return
-        if standing is not None and standing.version is not None:
-            reason = (
-                f"put {put} has a promise of {standing.lease.nbytes} bytes here and blocks have come"
-                f" for it; release it before asking for {nbytes} bytes instead"
-            )
-            raise TaskError(ErrorCode.CONFLICT, reason)
+        if standing is not None:
+            if standing.lease.nbytes == nbytes:
+                self.renew(put, now)
+                return
+            self._replaceable(standing, nbytes)
         self.release(put)
         lease = self._ledger.reserve(put, Purpose.WEIGHTS, nbytes, now, expires_s=LEASE_S)
         self._promises[put] = _Promise(lease, nbytes)
@@ -260,6 +256,19 @@ class Holding:
     def _is_ready(self, version: WeightsVersion) -> bool:
         wanted = self._wanted.get(version)
         return wanted is not None and wanted <= self._resident.get(version, set())
+
+    def _replaceable(self, standing: _Promise, nbytes: int) -> None:
+        """No block counts on the standing promise, and there is room for what the other one takes beyond it."""
+        put, promised = standing.lease.owner, standing.lease.nbytes
+        if standing.version is not None:
+            reason = (
+                f"put {put} has a promise of {promised} bytes here and blocks have come for it;"
+                f" release it before asking for {nbytes} bytes instead"
+            )
+            raise TaskError(ErrorCode.CONFLICT, reason)
+        free = self._ledger.free_for(Purpose.WEIGHTS)
+        if nbytes - promised > free:
+            raise NoRoom(Purpose.WEIGHTS, nbytes, free + promised)
 
     def _fitting(self, promise: _Promise, store: StoreBlock) -> None:
         """A put brings each block of one version once."""

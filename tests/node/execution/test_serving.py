@@ -1,24 +1,18 @@
-from hypothesis import given, settings
-from hypothesis import strategies as st
+import pytest
 
 from node.communication.scoring import SPEED_UNKNOWN_MACS_S
 from node.deployment.ledger import ACTIVATION_RESERVE_MIN
-from node.effects import Adopt, Discard, KeepManifest, RunShard
+from node.effects import Adopt, Discard, RunShard
 from node.execution.serving import OPEN_PER_PEER_MAX
 from protocol.errors import ErrorCode
 from protocol.ids import NodeId
 from protocol.messages import (
     FetchBlock,
-    Manifest,
-    ManifestHead,
     Multiplied,
-    Multiply,
     Release,
     Reserve,
     Reserved,
-    StoreBlock,
     Stored,
-    StoreSketch,
     Taken,
 )
 from tests.node.execution.holder import (
@@ -28,12 +22,11 @@ from tests.node.execution.holder import (
     GRID,
     OWN,
     Holder,
-    manifest,
     multiply,
     store,
-    version,
     x_bytes,
 )
+from tests.node.execution.walk import STEPS, Walk
 
 HELD = len(BLOCKS) * BLOCK_BYTES
 MACS = GRID.rows * GRID.columns
@@ -252,174 +245,14 @@ def test_a_reservation_of_nothing_or_with_a_body_is_refused() -> None:
         assert refused.code is ErrorCode.BAD_REQUEST
 
 
-# -- anything at any time ----------------------------------------------------------------------------
-
-WEIGHTS = 4
-ROWS = (1, 1_000, 1_200, 4_000)
-"""Of X: a few bytes, more than half of what there is for requests in flight, and more than all of it."""
-STEPS = (
-    "reserve",
-    "store",
-    "store",
-    "body",
-    "body",
-    "body",
-    "finish",
-    "finish",
-    "finish",
-    "multiply",
-    "multiply",
-    "fetch",
-    "sketch",
-    "left",
-    "left",
-    "publish",
-    "fail",
-    "leave",
-    "release",
-    "delete",
-    "wait",
-)
-
-
-class Walk:
-    """Feeds a holder whatever may happen next, with a model of who has been promised what."""
-
-    def __init__(self, workers: int) -> None:
-        self.holder = serving(workers)
-        self.promised = {"put0": HELD}
-        self.deleted = 0
-
-    def step(self, name: str, dice: int) -> None:
-        of, dice = dice % WEIGHTS, dice // WEIGHTS
-        block, dice = BLOCKS[dice % 2], dice // 2
-        deadline_ms, dice = (0, 1_000, 10_000, 60_000)[dice % 4], dice // 4
-        holder = self.holder
-        match name:
-            case "reserve":
-                nbytes = (1 + dice % 2) * BLOCK_BYTES
-                number = holder.ask(Reserve(put=f"put{of}", nbytes=nbytes))
-                if holder.answers[number] == Reserved():
-                    self.promised[f"put{of}"] = nbytes
-            case "store":
-                wrong = dice % 8 == 0
-                holder.ask(store(of, block), BLOCK_BYTES - 4 * wrong, deadline_ms=deadline_ms)
-            case "sketch":
-                sketch = StoreSketch(put=f"put{of}", nbytes=1_024)
-                holder.ask(sketch, 1_024, deadline_ms=deadline_ms)
-            case "fetch":
-                nbytes = (8, BLOCK_BYTES, 4 * 1024 * 1024, 5 * 1024 * 1024)[dice % 4]
-                holder.ask(FetchBlock(content=CONTENT, nbytes=nbytes), deadline_ms=deadline_ms)
-            case "multiply":
-                m = ROWS[dice % 4]
-                holder.ask(multiply(of % 2, m), x_bytes(m), deadline_ms=deadline_ms)
-            case "wait":
-                for put in holder.wait((0.1, 1.0, 11.0, 31.0)[dice % 4]):
-                    del self.promised[put]
-            case "release":
-                self._release(of)
-            case "publish":
-                self._publish(of)
-            case "delete":
-                self._delete(of)
-            case _:
-                self._go_on(name, dice)
-
-    def _go_on(self, name: str, dice: int) -> None:
-        holder = self.holder
-        still_open = [n for n in holder.asked if n not in holder.answers and n not in holder.gone]
-        match name:
-            case "body" if holder.coming:
-                holder.body(holder.coming[dice % len(holder.coming)])
-            case "left" if holder.leaving:
-                holder.left(list(holder.leaving)[dice % len(holder.leaving)])
-            case "leave" if still_open:
-                holder.leave(still_open[dice % len(still_open)])
-            case "finish" | "fail" if holder.jobs:
-                job = list(holder.jobs)[dice % len(holder.jobs)]
-                sure = isinstance(holder.jobs[job], Discard | KeepManifest)
-                holder.finish(job, well=sure or name == "finish")
-
-    def _release(self, of: int) -> None:
-        number = self.holder.ask(Release(put=f"put{of}"))
-        assert self.holder.answers[number] == Taken()
-        if self.holder.catalogue.get(f"w{of}") is None:
-            self.promised.pop(f"put{of}", None)
-
-    def _publish(self, of: int) -> None:
-        """As its coordinator does once all blocks are stored."""
-        fresh = f"w{of}" not in self.holder.catalogue.manifests
-        if fresh and self.holder.holding.has(version(of), BLOCKS):
-            self.holder.adopt(manifest(of))
-
-    def _delete(self, of: int) -> None:
-        if self.holder.catalogue.get(f"w{of}") is not None:
-            head = ManifestHead(name=f"w{of}", version=version(100 + of), deleted=True)
-            self.holder.adopt(Manifest(head))
-            del self.promised[f"put{of}"]
-
-    # -- what must hold ------------------------------------------------------------------------------
-
-    def check(self) -> None:
-        holder = self.holder
-        assert holder.leased == sum(self.promised.values()) + self._streamed()
-        assert len(holder.programmed) * BLOCK_BYTES <= sum(self.promised.values()) + HELD * sum(
-            isinstance(what, Discard) for what in holder.jobs.values()
-        )
-        condemned = {
-            (what.version, block)
-            for what in holder.jobs.values()
-            if isinstance(what, Discard)
-            for block in what.blocks
-        }
-        for of in range(WEIGHTS):
-            for block in BLOCKS:
-                there = (version(of), block) in holder.programmed - condemned
-                assert there == holder.holding.has(version(of), (block,))
-
-    def _streamed(self) -> int:
-        """Leases of requests that have been let in: what is allocated, and X that went before its answer has left."""
-        holder = self.holder
-        stored = {
-            holder.granted[request].id
-            for request, what in holder.asked.items()
-            if isinstance(what, StoreBlock) and request in holder.granted
-        }
-        spent = [
-            holder.granted[request].nbytes
-            for request in holder.leaving
-            if isinstance(holder.asked[request], Multiply)
-        ]
-        return sum(b.nbytes for b in holder.buffers.values() if b.id not in stored) + sum(spent)
-
-    def end(self) -> None:
-        """All goes its way; then nothing may be left."""
-        holder = self.holder
-        for request in list(holder.asked):
-            if request not in holder.answers and request not in holder.gone:
-                holder.leave(request)
-        while holder.jobs or holder.leaving:
-            holder.finish_all()
-            for request in list(holder.leaving):
-                holder.left(request)
-        for of in range(WEIGHTS):
-            self._delete(of)
-        holder.wait(1_000.0)
-        holder.finish_all()
-
-
-@given(
-    st.integers(1, 2),
-    st.lists(st.tuples(st.sampled_from(STEPS), st.integers(0, 4_095)), max_size=80),
-)
-@settings(max_examples=300, deadline=None)
+@pytest.mark.parametrize("seed", range(100))
 def test_whatever_happens_every_request_ends_once_and_all_memory_is_accounted_for(
-    workers: int, steps: list[tuple[str, int]]
+    seed: int,
 ) -> None:
-    walk = Walk(workers)
+    walk = Walk(seed)
     holder = walk.holder
-    for name, dice in steps:
-        walk.step(name, dice)
+    for _ in range(STEPS):
+        walk.step()
         walk.check()
     walk.end()
 
