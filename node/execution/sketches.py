@@ -7,6 +7,7 @@ holder's part.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from enum import Enum
 
 from compute.partition import Block, BlockGrid
 from compute.verify import SKETCH_WIDTH
@@ -18,6 +19,7 @@ from node.effects import (
     BufferRef,
     Call,
     CancelCall,
+    CancelWork,
     Effect,
     Free,
     Outcome,
@@ -26,7 +28,7 @@ from node.effects import (
 )
 from protocol.digests import LoadDigest, WeightsVersion
 from protocol.errors import ErrorCode, ErrorInfo, TaskError
-from protocol.ids import NodeId
+from protocol.ids import NodeId, short
 from protocol.messages import FetchBlock, Manifest, Response
 
 FETCHES_IN_FLIGHT = 8
@@ -54,17 +56,41 @@ Ready = Callable[[Sums, float], list[Effect]]
 Failed = Callable[[TaskError, float], list[Effect]]
 
 
+class _Stage(Enum):
+    """Of one block's sketch on its way into the sums."""
+
+    CALLING = "asked of a peer"
+    READING = "read from disk"
+    WAITING = "here, until those before it are added"
+    ADDING = "added"
+
+
 @dataclass(slots=True)
 class _Fetch:
-    index: int
+    place: int
+    """In the order in which the sketches are added."""
     holders: list[NodeId]
     buffer: BufferRef
-    call: int | None = None
+    stage: _Stage = _Stage.WAITING
     tried: int = 0
 
 
+def gathering_bytes(grid: BlockGrid, indices: list[int]) -> int:
+    """What sums over these blocks take while they are gathered."""
+    blocks = list(grid.blocks())
+    largest = max(sketch_bytes(grid, blocks[index]) for index in indices)
+    return _sums_bytes(grid) + min(len(indices), FETCHES_IN_FLIGHT) * largest
+
+
+def _sums_bytes(grid: BlockGrid) -> int:
+    return (grid.rows + grid.columns) * SKETCH_WIDTH * VALUE_BYTES
+
+
 class Gathering:
-    """Fetches the sketches of some blocks and sums them; eight at a time, each from any holder that has it."""
+    """Fetches the sketches of some blocks and sums them; eight at a time, each from any holder that has it.
+
+    They are added in the order of the grid, whichever comes first, so that the same weights give the same sums.
+    """
 
     def __init__(
         self,
@@ -79,14 +105,18 @@ class Gathering:
         self._manifest = manifest
         self._grid = BlockGrid(manifest.head.rows, manifest.head.columns)
         self._blocks = list(self._grid.blocks())
-        self._waiting = list(reversed(indices))
+        self._indices = sorted(indices)
         self._own = own
         self._reachable = reachable
         self._desk = desk
         self._ready = ready
         self._failed = failed
+        self._begun = 0
+        self._added = 0
         self._flying: dict[int, _Fetch] = {}
-        self.over = False
+        """By the number of the call or the work."""
+        self._here: dict[int, _Fetch] = {}
+        """Waiting for their turn, by place."""
         head = manifest.head
         self.sums = Sums(
             desk.buffer(head.rows * SKETCH_WIDTH * VALUE_BYTES),
@@ -98,83 +128,96 @@ class Gathering:
         return effects + self._more(now)
 
     def cancel(self) -> list[Effect]:
-        """Stop; the sums are freed with everything else."""
-        self.over = True
-        effects: list[Effect] = [Free(self.sums.rows), Free(self.sums.columns)]
+        """Stop, and free everything."""
+        effects: list[Effect] = []
         for number, fetch in self._flying.items():
             self._desk.forget(number)
-            if fetch.call is not None:
-                effects.append(CancelCall(fetch.call))
+            calling = fetch.stage is _Stage.CALLING
+            effects.append(CancelCall(number) if calling else CancelWork(number))
+        for fetch in (*self._flying.values(), *self._here.values()):
             effects.append(Free(fetch.buffer))
         self._flying.clear()
-        return effects
+        self._here.clear()
+        return [*effects, Free(self.sums.rows), Free(self.sums.columns)]
 
     def answered(
         self, call: int, peer: NodeId, response: Response, load: LoadDigest, now: float
     ) -> list[Effect]:
-        return self._add(self._flying.pop(call))
+        return self._arrived(self._flying.pop(call))
 
     def call_failed(self, call: int, error: ErrorInfo, now: float) -> list[Effect]:
-        return self._again(self._flying.pop(call), error, now)
+        return self._fetch(self._flying.pop(call), now)
 
     def job_done(self, job: int, outcome: Outcome, now: float) -> list[Effect]:
         fetch = self._flying.pop(job)
-        if fetch.call == -1:
-            fetch.call = None
-            return self._add(fetch)
-        effects: list[Effect] = [Free(fetch.buffer)]
-        effects += self._more(now)
-        if not self._flying and not self._waiting and not self.over:
-            self.over = True
+        if fetch.stage is _Stage.READING:
+            return self._arrived(fetch)
+        self._added += 1
+        effects: list[Effect] = [Free(fetch.buffer), *self._add(), *self._more(now)]
+        if self._added == len(self._indices):
             effects += self._ready(self.sums, now)
         return effects
 
     def job_failed(self, job: int, error: ErrorInfo, now: float) -> list[Effect]:
-        return self._again(self._flying.pop(job), error, now)
+        """Not on our disk, or damaged: the next holder may have it."""
+        return self._fetch(self._flying.pop(job), now)
 
     def _more(self, now: float) -> list[Effect]:
         effects: list[Effect] = []
-        while self._waiting and len(self._flying) < FETCHES_IN_FLIGHT and not self.over:
-            index = self._waiting.pop()
-            head = self._manifest.head
+        head = self._manifest.head
+        while self._begun < len(self._indices) and (
+            len(self._flying) + len(self._here) < FETCHES_IN_FLIGHT
+        ):
+            index = self._indices[self._begun]
             holders = [head.holders[h] for h in self._manifest.entries[index].holders]
             # This node's own disk first: it costs no round trip.
             holders.sort(key=lambda node: node != self._own)
             buffer = self._desk.buffer(sketch_bytes(self._grid, self._blocks[index]))
-            effects += [Allocate(buffer), *self._fetch(_Fetch(index, holders, buffer), now)]
+            fetch = _Fetch(self._begun, holders, buffer)
+            self._begun += 1
+            effects += [Allocate(buffer), *self._fetch(fetch, now)]
         return effects
 
     def _fetch(self, fetch: _Fetch, now: float) -> list[Effect]:
-        content = self._manifest.entries[fetch.index].sketch
+        """From the next holder that has not been asked."""
+        content = self._manifest.entries[self._indices[fetch.place]].sketch
         while fetch.tried < len(fetch.holders):
             holder = fetch.holders[fetch.tried]
             fetch.tried += 1
             if holder == self._own:
-                fetch.call = -1
-                job = self._desk.number(self)
-                self._flying[job] = fetch
+                job = self._fly(fetch, _Stage.READING)
                 return [Work(job, ReadContent(content, fetch.buffer))]
             if self._reachable(holder):
-                fetch.call = self._desk.number(self)
-                self._flying[fetch.call] = fetch
+                call = self._fly(fetch, _Stage.CALLING)
                 request = FetchBlock(content=content, nbytes=fetch.buffer.nbytes)
-                return [Call(fetch.call, holder, request, FETCH_S, into=fetch.buffer)]
-        block = self._blocks[fetch.index]
-        names = ", ".join(holder[:8] for holder in fetch.holders)
-        reason = f"no holder of block ({block.row}, {block.column}) answers: {names}"
+                return [Call(call, holder, request, FETCH_S, into=fetch.buffer)]
+        block = self._blocks[self._indices[fetch.place]]
+        names = ", ".join(map(short, fetch.holders))
+        reason = f"no holder of block ({block.row}, {block.column}) gives its sketch: {names}"
+        # Nothing further is begun.
+        self._begun = len(self._indices)
         effects: list[Effect] = [Free(fetch.buffer), *self.cancel()]
         return effects + self._failed(TaskError(ErrorCode.UNAVAILABLE, reason), now)
 
-    def _again(self, fetch: _Fetch, error: ErrorInfo, now: float) -> list[Effect]:
-        fetch.call = None
-        return self._fetch(fetch, now)
+    def _fly(self, fetch: _Fetch, stage: _Stage) -> int:
+        number = self._desk.number(self)
+        fetch.stage = stage
+        self._flying[number] = fetch
+        return number
 
-    def _add(self, fetch: _Fetch) -> list[Effect]:
-        fetch.call = None
-        job = self._desk.number(self)
-        self._flying[job] = fetch
-        block = self._blocks[fetch.index]
-        content = self._manifest.entries[fetch.index].sketch
+    def _arrived(self, fetch: _Fetch) -> list[Effect]:
+        fetch.stage = _Stage.WAITING
+        self._here[fetch.place] = fetch
+        return self._add()
+
+    def _add(self) -> list[Effect]:
+        """The next in order, once it is here and the one before it is in."""
+        fetch = self._here.pop(self._added, None)
+        if fetch is None:
+            return []
+        job = self._fly(fetch, _Stage.ADDING)
+        index = self._indices[fetch.place]
+        block, content = self._blocks[index], self._manifest.entries[index].sketch
         rows, columns = self._grid.row_span(block.row), self._grid.column_span(block.column)
         sums = self.sums
         return [Work(job, AddSketch(fetch.buffer, content, rows, columns, sums.rows, sums.columns))]
@@ -183,11 +226,13 @@ class Gathering:
 @dataclass(slots=True)
 class _Kept:
     lease: Lease
-    gathering: Gathering | None
     sums: Sums | None = None
+    """None: they are being gathered."""
     used_at: float = 0.0
     users: int = 0
     waiting: list[tuple[Ready, Failed]] = field(default_factory=list)
+    dropped: bool = False
+    """To be freed when nobody uses or waits for it."""
 
 
 class SketchCache:
@@ -215,30 +260,37 @@ class SketchCache:
             return []
         return self._gather(manifest, ready, failed, now)
 
-    def done(self, version: WeightsVersion) -> None:
-        if (kept := self._kept.get(version)) is not None:
-            kept.users -= 1
+    def done(self, version: WeightsVersion) -> list[Effect]:
+        kept = self._kept[version]
+        kept.users -= 1
+        return self._free(version) if kept.dropped and kept.users == 0 else []
 
     def drop(self, version: WeightsVersion) -> list[Effect]:
-        """The weights are gone, or their sketches proved wrong."""
-        kept = self._kept.pop(version, None)
+        """The weights are gone; whoever still uses the sums, or waits for them, may finish."""
+        kept = self._kept.get(version)
         if kept is None:
             return []
-        self._ledger.release(kept.lease.id)
-        if kept.sums is not None:
-            return [Free(kept.sums.rows), Free(kept.sums.columns)]
-        assert kept.gathering is not None
-        return kept.gathering.cancel()
+        kept.dropped = True
+        return [] if kept.users or kept.sums is None else self._free(version)
+
+    def some(
+        self, manifest: Manifest, indices: list[int], ready: Ready, failed: Failed
+    ) -> Gathering:
+        """Sums over some blocks only, not kept: whoever asks has the memory, and frees them."""
+        return Gathering(manifest, indices, self._own, self._reachable, self._desk, ready, failed)
 
     def _gather(self, manifest: Manifest, ready: Ready, failed: Failed, now: float) -> list[Effect]:
         version = manifest.head.version
-        nbytes = (manifest.head.rows + manifest.head.columns) * SKETCH_WIDTH * VALUE_BYTES
+        nbytes = _sums_bytes(BlockGrid(manifest.head.rows, manifest.head.columns))
         effects = self._make_room(nbytes)
-        lease = self._ledger.reserve("sketches", Purpose.SKETCHES, nbytes, now)
+        try:
+            lease = self._ledger.reserve("sketches", Purpose.SKETCHES, nbytes, now)
+        except TaskError as refused:
+            return effects + failed(refused, now)
 
         def complete(sums: Sums, at: float) -> list[Effect]:
             kept = self._kept[version]
-            kept.sums, kept.gathering, kept.used_at = sums, None, at
+            kept.sums, kept.used_at = sums, at
             waiting, kept.waiting = kept.waiting, []
             kept.users += len(waiting)
             return [effect for ready_one, _ in waiting for effect in ready_one(sums, at)]
@@ -249,10 +301,8 @@ class SketchCache:
             return [effect for _, failed_one in kept.waiting for effect in failed_one(error, at)]
 
         indices = list(range(len(manifest.entries)))
-        gathering = Gathering(
-            manifest, indices, self._own, self._reachable, self._desk, complete, give_up
-        )
-        self._kept[version] = _Kept(lease, gathering, waiting=[(ready, failed)])
+        gathering = self.some(manifest, indices, complete, give_up)
+        self._kept[version] = _Kept(lease, waiting=[(ready, failed)])
         return effects + gathering.start(now)
 
     def _make_room(self, nbytes: int) -> list[Effect]:
@@ -266,5 +316,11 @@ class SketchCache:
             full = len(self._kept) >= CACHED_MAX
             if not full and self._ledger.free_for(Purpose.SKETCHES) >= nbytes:
                 break
-            effects += self.drop(version)
+            effects += self._free(version)
         return effects
+
+    def _free(self, version: WeightsVersion) -> list[Effect]:
+        kept = self._kept.pop(version)
+        assert kept.sums is not None and kept.users == 0
+        self._ledger.release(kept.lease.id)
+        return [Free(kept.sums.rows), Free(kept.sums.columns)]

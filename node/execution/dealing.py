@@ -1,0 +1,186 @@
+"""Who does which part of a product: blocks are dealt to their holders, and each part has its price.
+
+Pure reckoning on one version of weights: nothing here knows what is under way. Three questions are answered: which
+holder is expected to be done first, how much memory a part takes at the coordinator, how large its error may be.
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from compute.partition import Block, BlockGrid
+from compute.verify import absolute_shares, split_share
+from node.communication.desk import Desk
+from node.communication.outstanding import Outstanding
+from node.communication.scoring import (
+    Candidate,
+    Cost,
+    Estimate,
+    HedgeBudget,
+    choose_holders,
+    completion_s,
+    shard_cost,
+)
+from node.execution.room import Room
+from node.execution.shards import VALUE_BYTES, Layout, Sides, lay_out
+from node.execution.sketches import SketchCache
+from node.memory.short_term import ShortTerm
+from protocol.client import MatmulRequest
+from protocol.digests import WeightsVersion
+from protocol.ids import NodeId
+from protocol.messages import Manifest
+
+PROBE_BYTES = 16 * 8
+"""Of one row of X against the sketch, float64."""
+ESTIMATE_MARGIN = 0.9
+"""The norm is estimated from 16 probes; the shares are cut from a little less than the estimate."""
+
+
+class Surroundings(Protocol):
+    """What a product may ask of its node."""
+
+    own: NodeId
+    desk: Desk
+    room: Room
+    sketches: SketchCache
+    memory: ShortTerm
+    outstanding: Outstanding
+    hedges: HedgeBudget
+
+    def candidates(self, version: WeightsVersion, now: float) -> list[Candidate]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Hand:
+    """One part as it is dealt: blocks for one holder."""
+
+    node: NodeId
+    blocks: tuple[Block, ...]
+
+
+class Dealer:
+    """Deals the blocks of one product."""
+
+    def __init__(self, manifest: Manifest, request: MatmulRequest, around: Surroundings) -> None:
+        head = manifest.head
+        self.sides = Sides(BlockGrid(head.rows, head.columns), request.transpose)
+        self.blocks = tuple(self.sides.grid.blocks())
+        self._version = head.version
+        self._request = request
+        self._around = around
+        self._holders = {
+            block: tuple(head.holders[h] for h in entry.holders)
+            for block, entry in zip(self.blocks, manifest.entries, strict=True)
+        }
+        # How often an array is read follows from the share of its part, so the same bytes from any
+        # holders need a share that is the block's own.
+        tolerant = request.rtol is not None and head.backend != "digital"
+        self._apart = request.deterministic and tolerant
+
+    # -- who -----------------------------------------------------------------------------------------
+
+    def deal(
+        self, blocks: Iterable[Block], m: int, now: float, avoid: NodeId | None = None
+    ) -> list[Hand]:
+        """Each block to one live holder, not the one to avoid if there is another; or UNAVAILABLE."""
+        candidates = self._around.candidates(self._version, now)
+        live = {candidate.node for candidate in candidates}
+        holders: dict[Block, Sequence[str]] = {}
+        for block in blocks:
+            others = [node for node in self._holders[block] if node != avoid and node in live]
+            holders[block] = others or self._holders[block]
+        costs = {block: cost_of(self.sides, block, m) for block in holders}
+        dealt = choose_holders(holders, candidates, costs, self.sides.transpose)
+        return [
+            Hand(NodeId(node), part)
+            for node, its in dealt.items()
+            for part in ([(block,) for block in its] if self._apart else [tuple(its)])
+        ]
+
+    def live(self, now: float) -> set[str]:
+        return {candidate.node for candidate in self._around.candidates(self._version, now)}
+
+    def other(self, blocks: tuple[Block, ...], node: NodeId, now: float) -> NodeId | None:
+        """Another live node that holds all of these blocks."""
+        common = set.intersection(*(set(self._holders[block]) for block in blocks))
+        others = [other for other in common if other != node and other in self.live(now)]
+        return min(others, default=None)
+
+    # -- what it takes -------------------------------------------------------------------------------
+
+    def estimate(self, hand: Hand, m: int, now: float) -> Estimate:
+        """When this part would be here; its node is live."""
+        candidates = self._around.candidates(self._version, now)
+        candidate = next(one for one in candidates if one.node == hand.node)
+        each = {block: cost_of(self.sides, block, m) for block in hand.blocks}
+        cost = shard_cost(hand.blocks, each, self.sides.transpose)
+        return completion_s(candidate, cost.request_bytes, cost.response_bytes, cost.macs)
+
+    def macs(self, blocks: Iterable[Block], m: int) -> int:
+        return sum(self.sides.macs(block, m) for block in blocks)
+
+    def layout(self, blocks: tuple[Block, ...], m: int) -> Layout:
+        return lay_out(self.sides, blocks, m, separate=self._request.deterministic)
+
+    def packs(self, node: NodeId, layout: Layout) -> bool:
+        """Whether columns of X have to be packed: our own blocks read them where they lie."""
+        return node != self._around.own and layout.packed_width != self.sides.width_in
+
+    def part_bytes(self, hand: Hand, m: int) -> int:
+        """What a part takes at its coordinator."""
+        layout = self.layout(hand.blocks, m)
+        packed = layout.packed_width if self.packs(hand.node, layout) else 0
+        return layout.output_bytes + m * packed * VALUE_BYTES
+
+    def fixed_bytes(self, m: int) -> int:
+        """What X, the answer and their check take, whoever does the parts."""
+        return m * ((self.sides.width_in + self.sides.width_out) * VALUE_BYTES + PROBE_BYTES)
+
+    def row_bytes(self, hands: list[Hand]) -> int:
+        """Of one row of X with all that comes of it at this node."""
+        if not self._request.deterministic:
+            return self.fixed_bytes(1) + sum(self.part_bytes(hand, 1) for hand in hands)
+        # The most that any hands could take, so that the panels are the same for all.
+        spans = [(self.sides.inputs(block), self.sides.outputs(block)) for block in self.blocks]
+        widths = sum(i[1] - i[0] + o[1] - o[0] for i, o in spans)
+        return self.fixed_bytes(1) + widths * VALUE_BYTES
+
+    def shares(self, hands: list[Hand], m: int, norm: float) -> list[float | None]:
+        """Each part's absolute share of the tolerance, by the square root of its work."""
+        rtol = self._request.rtol
+        if rtol is None:
+            return [None] * len(hands)
+        tolerance = rtol * ESTIMATE_MARGIN * norm
+        weights = [math.sqrt(self.macs(hand.blocks, 1)) for hand in hands]
+        if not self._apart:
+            return list(absolute_shares(tolerance, weights, m))
+        # By block alone, in the order of the grid: rounding, too, is the same for all hands.
+        (whole,) = absolute_shares(tolerance, [1.0], m)
+        by_block = [math.sqrt(self.sides.macs(block, 1)) for block in self.blocks]
+        own = dict(zip(self.blocks, split_share(whole, by_block), strict=True))
+        return [own[hand.blocks[0]] for hand in hands]
+
+
+def cost_of(sides: Sides, block: Block, m: int) -> Cost:
+    """Of one block for m rows of X."""
+    taken, given = sides.inputs(block), sides.outputs(block)
+    return Cost(
+        m * (taken[1] - taken[0]) * VALUE_BYTES,
+        m * (given[1] - given[0]) * VALUE_BYTES,
+        sides.macs(block, m),
+    )
+
+
+def estimate_s(
+    holders: Mapping[Block, Sequence[str]], candidates: Sequence[Candidate], sides: Sides, m: int
+) -> float:
+    """Expected seconds until the last part of a product with m rows is here; UNAVAILABLE without holders."""
+    costs = {block: cost_of(sides, block, m) for block in holders}
+    by_node = {candidate.node: candidate for candidate in candidates}
+    longest_s = 0.0
+    for node, blocks in choose_holders(holders, candidates, costs, sides.transpose).items():
+        cost = shard_cost(blocks, costs, sides.transpose)
+        part = completion_s(by_node[node], cost.request_bytes, cost.response_bytes, cost.macs)
+        longest_s = max(longest_s, part.total_s)
+    return longest_s
