@@ -16,6 +16,7 @@ from protocol.client import (
     PlanView,
     PutRequest,
     StatusView,
+    TaskView,
     TicketRequest,
     TicketView,
     WeightsView,
@@ -67,5 +68,8 @@ class Service(Protocol):
     async def remove(self, name: str, if_match: str | None) -> None: ...
 
     async def matmul(self, request: MatmulRequest, body: MatrixBody) -> MatrixAnswer: ...
+
+    def task(self, task: str) -> TaskView:
+        """One of the last products that this node led."""
 
     async def ticket(self, request: TicketRequest) -> TicketView: ...

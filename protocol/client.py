@@ -83,6 +83,16 @@ class AccountView(msgspec.Struct, frozen=True, kw_only=True):
     """In the order of the nodes' ids."""
 
 
+class TaskView(msgspec.Struct, frozen=True, kw_only=True):
+    """A product that has ended with an answer: what it was, how exact it is, who did what."""
+
+    id: str
+    name: str
+    """Of the weights."""
+    certificate: CertificateView
+    account: AccountView
+
+
 class WeightsView(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     version: str

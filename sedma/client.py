@@ -228,6 +228,11 @@ class Client:
             answer.task = reply.headers.get("Sedma-Task", "")
         return answer
 
+    def task(self, task: str) -> dict[str, Any]:
+        """What a product took (`answer.task` names it): certificate, and account with seconds, bytes, energy_j
+        and the work of each node. The daemon that led it keeps the last thousand."""
+        return self._object("GET", f"/v1/tasks/{quoted(task)}")
+
     def submit(self, name: str, x: ArrayLike | Path, **options: Any) -> Future[Answer]:
         """`matmul` in the background; at most IN_FLIGHT are under way at once."""
         with self._lock:

@@ -38,6 +38,7 @@ class Routes:
             "/v1/peers": self._peers,
             "/v1/weights": self._all_weights,
             weights: self._weights,
+            "/v1/tasks/{id}": self._task,
         }.items():
             router.add_get(path, handler, allow_head=False)
         for method, path, handler, name in (
@@ -115,6 +116,10 @@ class Routes:
         if converted := dict.fromkeys((*body.header.converted, *answer.converted)):
             headers["Sedma-Converted"] = "; ".join(converted)
         return await send_matrix(request, answer, headers)
+
+    async def _task(self, request: web.Request) -> web.Response:
+        query.no_parameters(request.query.items())
+        return _control(request, self._service.task(request.match_info["id"]))
 
     async def _plan(self, request: web.Request) -> web.Response:
         query.no_parameters(request.query.items())

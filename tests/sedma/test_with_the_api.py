@@ -37,6 +37,7 @@ async def test_client_and_daemon_understand_each_other(api: RunningApi) -> None:
             w = client.put("w", W, replicas=2, backend="digital", seed=1, only=["gpu"])
             y = client.matmul("w", X, rtol=1e-3, deadline=5.0)
             assert np.allclose(y, X @ W, atol=1e-3)
+            assert client.task(y.task)["account"]["seconds"] == 0.1
             assert y.certificate is not None
             assert np.allclose(np.asarray(X) @ W @ W.T, y @ w.T, rtol=1e-2, atol=1e-1)
             assert (X[0] @ w).shape == (200,)

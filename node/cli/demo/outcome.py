@@ -27,6 +27,10 @@ class Product:
     bound: float | None
     """Certified relative error; None where nothing was promised."""
     analog_fraction: float
+    mesh_bytes: int
+    """Sent between daemons."""
+    energy_j: float
+    """Of the simulated crossbars."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +65,14 @@ class Act:
     @property
     def nbytes(self) -> int:
         return sum(product.nbytes for product in self.products)
+
+    @property
+    def mesh_bytes(self) -> int:
+        return sum(product.mesh_bytes for product in self.products)
+
+    @property
+    def energy_j(self) -> float:
+        return sum(product.energy_j for product in self.products)
 
     @property
     def bound(self) -> float | None:

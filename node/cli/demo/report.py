@@ -97,12 +97,15 @@ def _acts(acts: Sequence[Act]) -> str:
         "iterations",
         "PSNR",
         "slowest iteration",
-        "bytes",
+        "client bytes",
+        "mesh bytes",
+        "energy",
         "bound",
         "analog",
     )
     note = (
-        "<p>Bytes are what the client sent and received. The bound is the loosest certified relative"
+        "<p>Client bytes are what the client sent and received, mesh bytes what daemons sent each other for"
+        " its products. Energy is that of the simulated crossbars; plain arithmetic is not counted. The bound is the loosest certified relative"
         " error of all products of an act; analog is the share of the multiplications that simulated"
         " crossbars did.</p>"
     )
@@ -116,6 +119,8 @@ def _act(act: Act) -> str:
         f"{act.psnr_db:.2f} dB",
         duration_text(act.slowest_s),
         size_text(act.nbytes) if act.products else "-",
+        size_text(act.mesh_bytes) if act.products else "-",
+        f"{act.energy_j * 1e3:.3g} mJ" if act.energy_j else "-",
         bound if act.products else "-",
         f"{act.analog_fraction:.1%}" if act.products else "-",
     )

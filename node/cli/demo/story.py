@@ -174,7 +174,7 @@ class Story:
             told.append(Iteration(psnr_db(picture, self.scene), seconds))
             caption = f"{title} {number:2}/{iterations}  {told[-1].psnr_db:5.2f} dB  "
             self._screen.frame(picture, caption + duration_text(seconds))
-        return Act(title, promise, tuple(told), tuple(mesh.made) if mesh else (), picture)
+        return Act(title, promise, tuple(told), mesh.products() if mesh else (), picture)
 
     def _start(self, budget_bytes: int, ticket: str | None) -> Daemon:
         daemon = self._spawn(budget_bytes, ticket)

@@ -13,7 +13,7 @@ import pytest
 import uvloop
 
 from node.api.server import RunningApi, start_api
-from protocol.client import StatusView, WeightsView
+from protocol.client import StatusView, TaskView, WeightsView
 from protocol.errors import ConfigError, ErrorCode, ErrorInfo, PeerError, TaskError
 from tests.node.api.numpy_service import TOKEN, Log, NumpyService
 
@@ -53,6 +53,20 @@ async def client(api: RunningApi) -> AsyncIterator[aiohttp.ClientSession]:
 async def put(client: aiohttp.ClientSession, array: npt.NDArray[np.generic] = W) -> None:
     async with client.put("/v1/weights/w", data=io.BytesIO(npy(array))) as answer:
         assert answer.status == 201, await answer.text()
+
+
+async def test_a_product_can_be_asked_what_it_took(client: aiohttp.ClientSession) -> None:
+    await put(client)
+    async with client.post("/v1/weights/w/matmul", data=npy(X)) as answer:
+        task = answer.headers["Sedma-Task"]
+
+    async with client.get(f"/v1/tasks/{task}") as answer:
+        view = msgspec.json.decode(await answer.read(), type=TaskView)
+    async with client.get("/v1/tasks/t2") as unknown:
+        error = await refused(unknown, 404)
+
+    assert (view.id, view.certificate.regime, view.account.seconds) == ("t1", "digital", 0.1)
+    assert "t2" in error.reason
 
 
 async def test_weights_are_put_multiplied_downloaded_and_removed(

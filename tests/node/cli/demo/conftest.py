@@ -25,7 +25,7 @@ def grey(level: float) -> Matrix:
 
 def act(title: str, psnrs: list[float], bound: float | None, analog: float, mesh: bool) -> Act:
     iterations = tuple(Iteration(psnr, 0.1 * n) for n, psnr in enumerate(psnrs, 1))
-    products = (Product(0.05, 1000, bound, analog),) * 2 if mesh else ()
+    products = (Product(0.05, 1000, bound, analog, 4000, analog * 1e-6),) * 2 if mesh else ()
     return Act(title, "as promised", iterations, products, grey(psnrs[-1] / 50))
 
 

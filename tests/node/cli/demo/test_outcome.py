@@ -48,7 +48,7 @@ def test_a_picture_of_no_number_is_no_success(outcome: Outcome) -> None:
 
 
 def test_leaning_on_the_digital_fallback_is_told(outcome: Outcome) -> None:
-    products = (Product(0.1, 10, 1e-2, 1.0), Product(0.1, 10, 1e-2, 0.5))
+    products = (Product(0.1, 10, 1e-2, 1.0, 5, 1e-6), Product(0.1, 10, 1e-2, 0.5, 5, 2e-6))
     worse = with_acts(outcome, certified=replace(outcome.acts.certified, products=products))
 
     assert broken(worse) == {"at least 90% of the certified work on crossbars": "75.0%"}
@@ -84,7 +84,7 @@ def test_a_process_left_behind_is_told_by_its_number(outcome: Outcome) -> None:
 
 
 def test_an_act_is_as_certain_as_its_least_certain_product(outcome: Outcome) -> None:
-    promised, none = Product(0.1, 10, 1e-3, 1.0), Product(0.1, 10, None, 1.0)
+    promised, none = Product(0.1, 10, 1e-3, 1.0, 5, 1e-6), Product(0.1, 10, None, 1.0, 5, 1e-6)
     looser = replace(promised, bound=2e-3)
 
     assert replace(outcome.acts.certified, products=(promised, looser)).bound == 2e-3
