@@ -199,3 +199,51 @@ def test_after_a_restart_the_blocks_of_a_manifest_are_reserved_and_stay() -> Non
         ledger.free_for(Purpose.WEIGHTS)
         == Ledger(100 * MIB).free_for(Purpose.WEIGHTS) - BLOCK_BYTES
     )
+
+
+def test_a_promise_that_cannot_grow_stays_as_it_is() -> None:
+    holding, ledger = world()
+    free = ledger.free_for(Purpose.WEIGHTS)
+    holding.reserve("put", BLOCK_BYTES, 0.0)
+
+    with pytest.raises(NoRoom) as refused:
+        holding.reserve("put", free + 1, 0.0)
+
+    assert refused.value.info.free == free
+    assert promised(ledger) == BLOCK_BYTES
+    holding.reserve("put", free, 0.0)
+    assert promised(ledger) == free
+
+
+def test_a_put_that_has_lost_blocks_here_is_not_taken_up_again() -> None:
+    holding, ledger = world()
+    holding.reserve("put", 2 * BLOCK_BYTES, 0.0)
+    holding.claim(store(0), 0.0)
+    holding.adopted(store(0), 0.0)
+    (lease,) = ledger.expire(LEASE_S)
+    holding.lapsed(lease)
+
+    with pytest.raises(TaskError, match="put again") as refused:
+        holding.reserve("put", 2 * BLOCK_BYTES, LEASE_S)
+
+    assert refused.value.code is ErrorCode.CONFLICT
+    assert promised(ledger) == 0
+
+
+def test_a_put_of_which_nothing_has_come_may_be_placed_anew() -> None:
+    holding, ledger = world()
+    holding.reserve("put", BLOCK_BYTES, 0.0)
+    assert holding.release("put") is None
+
+    holding.reserve("put", 2 * BLOCK_BYTES, 0.0)
+
+    assert promised(ledger) == 2 * BLOCK_BYTES
+
+
+def test_a_put_may_have_any_name() -> None:
+    holding, ledger = world()
+    holding.reserve("", BLOCK_BYTES, 0.0)
+    holding.publish(manifest())
+
+    assert holding.drop(VERSION) == ()
+    assert promised(ledger) == BLOCK_BYTES
