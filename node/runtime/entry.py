@@ -21,7 +21,7 @@ from node.runtime.switchboard import Heard, Switchboard
 from node.runtime.tcp_link import Security
 from protocol.client import TicketRequest, TicketView
 from protocol.errors import ConfigError, ErrorCode, PeerError, TaskError
-from protocol.ids import short
+from protocol.ids import node_id, short
 from protocol.limits import ADDRESSES_MAX
 from protocol.messages import Join, Joined
 from protocol.ticket import Ticket, decode, read_token
@@ -133,17 +133,18 @@ class Entry:
 
     async def redeem(self, join: Join) -> Joined:
         """A stranger shows a token; TaskError with what it is told."""
+        node = short(node_id(join.public_key))
         try:
             joined = await self._registrar.redeem(join, time.time())
         except TaskError as refused:
-            self._log.info("ticket.refused", reason=refused.info.reason)
+            self._log.info("ticket.refused", node=node, reason=refused.info.reason)
             raise
         except ConfigError as damaged:
             # Our own files: their state is nothing to tell a stranger.
-            self._log.warning("ticket.not_redeemed", reason=str(damaged))
+            self._log.warning("ticket.not_redeemed", node=node, reason=str(damaged))
             reason = "this node cannot let anybody in at the moment; its log says why"
             raise TaskError(ErrorCode.INTERNAL, reason) from damaged
-        self._log.info("ticket.redeemed")
+        self._log.info("ticket.redeemed", node=node)
         return joined
 
     # -- within --------------------------------------------------------------------------------------
