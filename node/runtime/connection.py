@@ -215,7 +215,7 @@ class Connection:
         """Where we dialed it; empty if the peer did."""
         self.ready: asyncio.Future[None] = loop.create_future()
         # Whoever dialed asks; nobody does on the other side.
-        self.ready.add_done_callback(lambda ready: ready.exception())
+        self.ready.add_done_callback(lambda ready: ready.cancelled() or ready.exception())
         self._owner = owner
         self._terms = terms
         self._calls: dict[int, OutgoingCall] = {}
@@ -223,6 +223,7 @@ class Connection:
         self._requests: dict[int, IncomingRequest] = {}
         self._next_stream = 1 if link.dialed else 2
         self._last_asked = 0
+        self._lost: str | None = None
         self._timer = loop.call_later(GREETING_S, self._silent, "did not say who it is")
         self._send(FrameType.HELLO, 0, codec.encode(terms.hello(bulk=bulk)))
 
@@ -237,18 +238,25 @@ class Connection:
 
     def start(self, call: OutgoingCall) -> None:
         """Ask now, or as soon as one of the calls under way has ended."""
+        loop = asyncio.get_running_loop()
+        if self._lost is not None:
+            loop.call_soon(call.fail, self._unreachable(self._lost))
+            return
         if len(self._calls) >= STREAMS_MAX:
             self._waiting.append(call)
+            return
+        left_ms = int((call.until - loop.time()) * 1e3)
+        if left_ms <= 0:
+            # Its timer is about to say so.
             return
         stream = self._next_stream
         if stream > STREAM_MAX:
             self.close("all stream numbers of this connection are used up; dial again")
         self._next_stream += 2
         self._calls[stream] = call
-        left_ms = int((call.until - asyncio.get_running_loop().time()) * 1e3)
         header = RequestHeader(
             request=call.request,
-            deadline_ms=min(max(left_ms, 0), DEADLINE_MS_MAX),
+            deadline_ms=min(left_ms, DEADLINE_MS_MAX),
             trace=call.trace,
             body_bytes=call.body_bytes,
         )
@@ -273,6 +281,8 @@ class Connection:
     def _answer_came(self, frame: Frame) -> None:
         if (call := self._calls.get(frame.stream)) is None:
             return
+        if call.response is not None:
+            raise PeerError(f"a second answer came on stream {frame.stream}")
         header = codec.decode(ResponseHeader, frame.header)
         expected = ANSWERS[type(call.request)]
         if type(header.response) is not expected:
@@ -283,7 +293,7 @@ class Connection:
             reason = f"the answer has a body of {header.body_bytes} bytes where {due} are due"
             self.give_up(call)
             call.fail(ErrorInfo(code=ErrorCode.INTERNAL, reason=reason, node=self.peer))
-        elif call.into is not None:
+        elif call.into is not None and due:
             call.response = header
             self.link.expect_body(frame.stream, call.into)
         else:
@@ -299,7 +309,8 @@ class Connection:
         if (call := self._calls.get(frame.stream)) is None:
             return
         error = codec.decode(ErrorHeader, frame.header).error
-        if call.body_bytes and self.link.is_sending(frame.stream):
+        if call.response is not None or (call.body_bytes and self.link.is_sending(frame.stream)):
+            # Neither the rest of our body nor an answer that was announced is due any more.
             self.link.cancel(frame.stream)
         self._forget(frame.stream)
         call.fail(_said_by(error, self.peer))
@@ -320,11 +331,14 @@ class Connection:
             self._settle(request)
             return
 
-        def left(_: "asyncio.Future[None]") -> None:
+        def left(_: "asyncio.Future[None] | None" = None) -> None:
             self._settle(request)
             self._owner.replied(request)
 
-        self.link.send_body(request.stream, body).add_done_callback(left)
+        if nbytes:
+            self.link.send_body(request.stream, body).add_done_callback(left)
+        else:
+            asyncio.get_running_loop().call_soon(left)
 
     def refuse(self, request: IncomingRequest, error: ErrorInfo) -> None:
         request.answered = True
@@ -334,6 +348,7 @@ class Connection:
     def _settle(self, request: IncomingRequest) -> None:
         self._requests.pop(request.stream, None)
         if request.coming:
+            request.coming = False
             self.link.cancel(request.stream)
 
     def _asked(self, frame: Frame) -> None:
@@ -341,7 +356,7 @@ class Connection:
         if stream <= self._last_asked or stream % 2 == (1 if self.link.dialed else 0):
             raise PeerError(f"a request came on stream {stream}, which is not the peer's to open")
         self._last_asked = stream
-        if len(self._requests) >= STREAMS_MAX:
+        if len(self._requests) >= STREAMS_MAX and self._count_open() >= STREAMS_MAX:
             raise PeerError(f"more than {STREAMS_MAX} requests are open on one connection")
         try:
             header = codec.decode(RequestHeader, frame.header)
@@ -360,6 +375,14 @@ class Connection:
             self.refuse(request, ErrorInfo(code=ErrorCode.FORBIDDEN, reason=reason))
         else:
             self._owner.asked(request, header)
+
+    def _count_open(self) -> int:
+        """Requests that the peer knows to be open.
+
+        An answer that has left may still keep memory here: we learn later than the peer that it has come.
+        """
+        requests = self._requests.values()
+        return sum(not one.answered or self.link.is_sending(one.stream) for one in requests)
 
     def _gone(self, stream: int, reason: str) -> None:
         request = self._requests.get(stream)
@@ -397,7 +420,8 @@ class Connection:
             self._conclude(call, call.response)
         elif (request := self._requests.get(stream)) is not None:
             request.coming = False
-            self._owner.body_received(request)
+            if not request.answered:
+                self._owner.body_received(request)
 
     def body_failed(self, link: Link, stream: int, reason: str) -> None:
         if (call := self._calls.get(stream)) is not None:
@@ -409,6 +433,7 @@ class Connection:
 
     def link_lost(self, link: Link, reason: str) -> None:
         self._timer.cancel()
+        self._lost = reason
         if not self.ready.done():
             error = link.error
             self.ready.set_exception(error if isinstance(error, OSError) else PeerError(reason))
@@ -420,9 +445,7 @@ class Connection:
         for stream in list(self._requests):
             self._gone(stream, reason)
         for call in calls:
-            call.fail(
-                self._unavailable(f"the connection to node {short(self.peer)} is gone: {reason}")
-            )
+            call.fail(self._unreachable(reason))
 
     # -- within --------------------------------------------------------------------------------------
 
@@ -433,7 +456,7 @@ class Connection:
         self._timer.cancel()
         self.peer = hello.node
         try:
-            self._terms.judge(hello, self.link.peer)
+            self._terms.judge(hello, self.link.peer, dialed=self.link.dialed)
         except Unfit as unfit:
             self.ready.set_exception(unfit)
             if str(unfit) != OWN_ADDRESS:
@@ -458,6 +481,9 @@ class Connection:
 
     def _silent(self, what: str) -> None:
         self.close(f"the other side {what} in time")
+
+    def _unreachable(self, reason: str) -> ErrorInfo:
+        return self._unavailable(f"the connection to node {short(self.peer)} is gone: {reason}")
 
     def _unavailable(self, reason: str) -> ErrorInfo:
         return ErrorInfo(code=ErrorCode.UNAVAILABLE, reason=reason, node=self.peer)

@@ -45,11 +45,14 @@ class Terms:
             bulk=bulk,
         )
 
-    def judge(self, theirs: Hello, proven: str | None) -> None:
+    def judge(self, theirs: Hello, proven: str | None, *, dialed: bool) -> None:
         """Unfit if we cannot talk to who says this; `proven` is the id of the certificate shown."""
         if theirs.node == self.own:
             raise Unfit(ErrorCode.CONFLICT, OWN_ADDRESS)
         self._judge_versions(theirs)
+        if theirs.mesh is None and dialed:
+            # Strangers come to us; nobody that we dial is one.
+            raise Unfit(ErrorCode.FORBIDDEN, f"node {short(theirs.node)} belongs to no mesh")
         if self.mesh is None or theirs.mesh is None:
             return
         if theirs.mesh != self.mesh:
