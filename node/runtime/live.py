@@ -57,6 +57,9 @@ from protocol.messages import Join, Joined, RequestHeader, Response
 SAMPLE_S = 1.0
 """How often the process's resident memory is measured."""
 
+LOAD_FRESH_S = 0.005
+"""How old the load may be that rides on an answer: what a peer makes of it is coarser than that."""
+
 X_KEY_DIGITS = 15
 """Of the hash of X, in hexadecimal: 60 bits, which every field of a message can carry."""
 
@@ -109,6 +112,9 @@ class Live:
         self._keeping: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
+        self._rearm_due = False
+        self._load = LoadDigest()
+        self._load_at = -LOAD_FRESH_S
         self._process = psutil.Process()
         self._sampler = self._loop.call_soon(self._sample)
 
@@ -211,7 +217,10 @@ class Live:
         self._log.info(event, **fields)
 
     def load(self) -> LoadDigest:
-        return self.node.load(self.now)
+        now = self.now
+        if now - self._load_at >= LOAD_FRESH_S:
+            self._load, self._load_at = self.node.load(now), now
+        return self._load
 
     def addresses_of(self, peer: NodeId) -> tuple[str, ...]:
         record = self.node.exchange.records.get(peer)
@@ -249,7 +258,10 @@ class Live:
                     self._log.info(effect.event, **effect.fields)
                 case _:
                     assert_never(effect)
-        self._rearm()
+        if not self._rearm_due:
+            # Once for all inputs of one turn of the loop.
+            self._rearm_due = True
+            self._loop.call_soon(self._rearm)
 
     def _speak(self, effect: Dial | Hang | Call | CancelCall | Grant | Reply | Refuse) -> None:
         switchboard = self._switchboard
@@ -402,6 +414,7 @@ class Live:
 
     def _rearm(self) -> None:
         """A timer that is right stays: one that is due must not be put off by every input that comes."""
+        self._rearm_due = False
         deadline = None if self.stopping else self.node.deadline
         if self._timer is not None:
             if self._timer_at == deadline:
