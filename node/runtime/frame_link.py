@@ -75,6 +75,8 @@ class FrameLink(asyncio.BufferedProtocol):
         self._slice_bytes_max = BODY_BYTES_MAX
         self._written_at = 0.0
         self._flush_due = False
+        self._reading = False
+        """What came in is being told: what is sent meanwhile leaves at the end of it."""
         self._paused = False
         self._reason: str | None = None
         self._partial_timer: asyncio.TimerHandle | None = None
@@ -174,6 +176,7 @@ class FrameLink(asyncio.BufferedProtocol):
         if self.closing:
             return
         self.bytes_in += nbytes
+        self._reading = True
         try:
             for event in self._decoder.buffer_updated(nbytes):
                 self._handle(event)
@@ -183,6 +186,10 @@ class FrameLink(asyncio.BufferedProtocol):
             self.fault = wrong
             self.close(str(wrong))
             return
+        finally:
+            self._reading = False
+            if self._flush_due:
+                self._flush()
         if self._partial_timer is None and self._decoder.partial:
             self._watch_partial()
 
@@ -280,7 +287,8 @@ class FrameLink(asyncio.BufferedProtocol):
     def _flush_soon(self) -> None:
         if not self._flush_due:
             self._flush_due = True
-            self._loop.call_soon(self._flush)
+            if not self._reading:
+                self._loop.call_soon(self._flush)
 
     def _flush(self) -> None:
         self._flush_due = False
