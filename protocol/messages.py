@@ -26,6 +26,8 @@ Side = Annotated[int, Meta(ge=1, le=MATRIX_SIDE_MAX)]
 Index = Annotated[int, Meta(ge=0, lt=MATRIX_SIDE_MAX)]
 WeightsName = Annotated[str, Meta(pattern=WEIGHTS_NAME_PATTERN)]
 Pem = Annotated[str, Meta(max_length=16_384)]
+Content = Annotated[ContentId, Meta(pattern=r"^[0-9a-f]{64}$")]
+"""It names a file, so nothing else may pass for it."""
 BlockIndex = tuple[Index, Index]
 """(row, column) in the block grid."""
 
@@ -98,8 +100,8 @@ class Probed(msgspec.Struct, frozen=True, tag=3, tag_field="op"):
 class BlockEntry(msgspec.Struct, frozen=True, array_like=True):
     """One block of a matrix: its content, its sketch's content, and who holds it (indices into `holders`)."""
 
-    content: ContentId
-    sketch: ContentId
+    content: Content
+    sketch: Content
     holders: Annotated[tuple[Count, ...], Meta(max_length=REPLICAS_MAX)]
 
 
@@ -189,7 +191,7 @@ class StoreBlock(msgspec.Struct, frozen=True, kw_only=True, tag=9, tag_field="op
 
 
 class Stored(msgspec.Struct, frozen=True, tag=9, tag_field="op"):
-    content: ContentId
+    content: Content
 
 
 class StoreSketch(msgspec.Struct, frozen=True, kw_only=True, tag=10, tag_field="op"):
@@ -202,7 +204,7 @@ class StoreSketch(msgspec.Struct, frozen=True, kw_only=True, tag=10, tag_field="
 class FetchBlock(msgspec.Struct, frozen=True, kw_only=True, tag=11, tag_field="op"):
     """Asks for content by its id; the body of the answer is the content."""
 
-    content: ContentId
+    content: Content
     nbytes: Count
 
 

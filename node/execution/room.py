@@ -64,7 +64,7 @@ class Room:
             reason = f"{WAITING_MAX} requests already wait for memory here; come back later"
             raise TaskError(ErrorCode.OVERLOADED, reason, retry_after_s=1.0)
         queue.append(_Wish(owner, purpose, nbytes, granted))
-        return self._serve(now)
+        return self.serve(now)
 
     def take_now(self, owner: str, nbytes: int, now: float) -> Lease | None:
         """Memory for a second try of a part, if there is any this moment."""
@@ -77,14 +77,15 @@ class Room:
     def give_back(self, lease: Lease, now: float) -> list[Effect]:
         self._ledger.release(lease.id)
         self._out -= lease.nbytes
-        return self._serve(now)
+        return self.serve(now)
 
     def withdraw(self, owner: str) -> None:
-        """The owner no longer wants what it waits for."""
+        """The owner no longer wants what it waits for; `serve` sees whether that lets others in."""
         for purpose, queue in self._queues.items():
             self._queues[purpose] = deque(wish for wish in queue if wish.owner != owner)
 
-    def _serve(self, now: float) -> list[Effect]:
+    def serve(self, now: float) -> list[Effect]:
+        """Grant what fits by now: memory also comes free where nobody gives back a lease of ours."""
         effects: list[Effect] = []
         for purpose in (Purpose.STREAM, Purpose.ACTIVATIONS):
             while (queue := self._queues[purpose]) and self._fits(queue[0]):

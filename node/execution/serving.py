@@ -54,12 +54,13 @@ class Serving:
         self._ends: list[tuple[float, int]] = []
 
     def load(self, now: float) -> LoadDigest:
-        """How busy this node is with others' products."""
+        """How busy this node is with others' products. A shard's speed is that of all workers together, for
+        its blocks are shared out among them."""
         measured = self._around.memory.forecast_speed_macs_s(self._around.own, now)
         speed = measured or SPEED_UNKNOWN_MACS_S
         running = sum(max(one.macs - speed * (now - one.began_at), 0.0) for one in self._running)
         return LoadDigest(
-            queue_s=(self._macs_ahead + running) / speed / self._workers,
+            queue_s=(self._macs_ahead + running) / speed,
             in_flight=len(self._open),
             speed_macs_s=measured or 0.0,
             free=self._around.ledger.free_for(Purpose.WEIGHTS),

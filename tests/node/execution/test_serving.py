@@ -195,11 +195,11 @@ def test_its_load_is_the_products_let_in_and_not_yet_done() -> None:
     rows = 1_000
     each_s = rows * MACS / SPEED_UNKNOWN_MACS_S
     first, second = ask_product(holder, rows), ask_product(holder, 2)
-    assert holder.serving.load(0.0).queue_s == (rows + 2) * MACS / SPEED_UNKNOWN_MACS_S / 2
+    assert holder.serving.load(0.0).queue_s == (rows + 2) * MACS / SPEED_UNKNOWN_MACS_S
     holder.leave(second)
     holder.body(first)
 
-    assert holder.serving.load(each_s / 4).queue_s == each_s * 3 / 4 / 2
+    assert holder.serving.load(each_s / 4).queue_s == pytest.approx(each_s * 3 / 4)
     assert holder.serving.load(2 * each_s).queue_s == 0.0
     assert holder.serving.load(0.0).in_flight == 1
 
