@@ -1,0 +1,109 @@
+import pytest
+
+from node.communication.scoring import SPEED_UNKNOWN_MACS_S
+from node.deployment.ledger import MIB
+from node.execution.fleet import FRESH_S
+from node.memory.short_term import ShardServed
+from protocol.digests import LoadDigest
+from protocol.ids import NodeId
+from tests.node.execution.small_fleet import VERSION, A, B, C, SmallFleet, manifest, record
+
+
+def ready(world: SmallFleet, now: float = 0.0) -> list[NodeId]:
+    return [NodeId(candidate.node) for candidate in world.fleet.candidates(VERSION, now)]
+
+
+def test_who_is_linked_and_says_it_has_all_its_blocks_can_multiply() -> None:
+    world = SmallFleet()
+    for peer in (B, C):
+        world.link(peer)
+    world.hear(record(B, ready=(VERSION,)))
+    world.hear(record(C))
+
+    assert ready(world) == [B]
+    world.unlink(B)
+    assert ready(world) == []
+
+
+def test_this_node_counts_once_all_its_blocks_are_in_memory() -> None:
+    world = SmallFleet()
+    held = manifest((A,), (A, B))
+    first, second = world.holding.expect(held, 0.0)
+
+    world.holding.adopted(first, 0.0)
+    assert ready(world) == []
+    world.holding.adopted(second, 0.0)
+    assert ready(world) == [A]
+
+
+def test_a_new_manifest_vouches_for_its_holders_for_a_moment() -> None:
+    world = SmallFleet()
+    world.link(B)
+    world.hear(record(B))
+    world.fleet.learnt(VERSION, 1.0)
+
+    assert ready(world, 1.0) == [B]
+    assert ready(world, 1.0 + FRESH_S) == []
+
+
+def test_it_does_not_vouch_for_who_was_linked_only_later() -> None:
+    world = SmallFleet()
+    world.link(B)
+    world.fleet.learnt(VERSION, 1.0)
+    world.unlink(B, 2.0)
+    world.link(B, 2.5)
+
+    assert ready(world, 3.0) == []
+
+
+def test_labels_decide_who_may_hold_new_weights() -> None:
+    world = SmallFleet()
+    for peer, labels in ((B, ("home", "fast")), (C, ("home",))):
+        world.link(peer)
+        world.hear(record(peer, labels=labels))
+
+    def nodes(only: tuple[str, ...], avoid: tuple[str, ...] = ()) -> list[str]:
+        return [capacity.node for capacity in world.fleet.capacities(only, avoid)]
+
+    assert nodes(()) == [A, B, C]
+    assert nodes(("home",)) == [B, C]
+    assert nodes(("home", "fast")) == [B]
+    assert nodes((), ("fast",)) == [A, C]
+
+
+def test_what_is_free_is_what_was_told_last() -> None:
+    world = SmallFleet()
+    world.link(B)
+    world.hear(record(B))
+    world.load(B, LoadDigest(free=7 * MIB), 1.0)
+
+    free = {capacity.node: capacity.free_bytes for capacity in world.fleet.capacities((), ())}
+
+    assert free == {A: world.ledger.digest().free, B: 7 * MIB}
+
+
+def test_a_queue_is_what_was_told_less_the_time_since_or_what_we_sent() -> None:
+    world = SmallFleet()
+    world.link(B)
+    world.hear(record(B, ready=(VERSION,)))
+    world.load(B, LoadDigest(queue_s=3.0, speed_macs_s=1e9), 0.0)
+
+    def queue_s(now: float) -> float:
+        (candidate,) = world.fleet.candidates(VERSION, now)
+        return candidate.queue_s
+
+    assert queue_s(1.0) == pytest.approx(2.0)
+    world.outstanding.started(B, 5 * int(SPEED_UNKNOWN_MACS_S))
+    assert queue_s(1.0) == pytest.approx(5.0)
+
+
+def test_what_was_measured_counts_for_more_than_what_was_told() -> None:
+    world = SmallFleet()
+    world.link(B)
+    world.hear(record(B, ready=(VERSION,)))
+    world.load(B, LoadDigest(speed_macs_s=1e9), 0.0)
+    assert world.fleet.candidates(VERSION, 0.0)[0].speed_macs_s == 1e9
+
+    world.memory.record(ShardServed(B, 4 * 10**9, 2.0, 0, 2.0), 0.0)
+
+    assert world.fleet.candidates(VERSION, 0.0)[0].speed_macs_s == pytest.approx(2e9)
