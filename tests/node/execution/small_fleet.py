@@ -35,11 +35,11 @@ def record(node: NodeId, version: int = 1, **fields: object) -> NodeRecord:
     return msgspec.structs.replace(known, **fields)
 
 
-def manifest(*holders: tuple[NodeId, ...]) -> Manifest:
+def manifest(*holders: tuple[NodeId, ...], name: str = "w") -> Manifest:
     """One block of 1024 x 8 for each tuple of nodes, which hold it."""
     nodes = sorted({node for held in holders for node in held})
     head = ManifestHead(
-        name="w",
+        name=name,
         version=VERSION,
         rows=1024 * len(holders),
         columns=8,
@@ -58,19 +58,22 @@ class SmallFleet:
     """Node a, and what it knows."""
 
     def __init__(self) -> None:
-        desk = Desk()
+        self.desk = Desk()
         self.ledger = Ledger(200 * MIB)
-        self.exchange = Exchange(record(A), desk, random.Random(1), interval_s=0.5, redial_s=10.0)
+        self.exchange = Exchange(
+            record(A), self.desk, random.Random(1), interval_s=0.5, redial_s=10.0
+        )
         self.memory = ShortTerm()
         self.outstanding = Outstanding()
         self.holding = Holding(A, self.ledger)
+        self.catalogue = Catalogue(self.desk)
         self.fleet = Fleet(
             self.exchange,
             self.memory,
             self.outstanding,
             self.ledger,
             self.holding,
-            Catalogue(desk),
+            self.catalogue,
         )
 
     def link(self, peer: NodeId, now: float = 0.0) -> None:
