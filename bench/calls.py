@@ -22,6 +22,7 @@ from pathlib import Path
 import uvloop
 
 import sedma
+from node.cli.demo.fleet import Fleet
 from node.runtime import tls
 from node.runtime.datadir import DataDir
 from node.runtime.joining import ask_to_join
@@ -47,7 +48,7 @@ CORES = sorted(os.sched_getaffinity(0))[:2]
 PING_BYTES = 64
 IN_FLIGHT = 256
 CALL_S = 30.0
-START_S = 20.0
+BUDGET_BYTES = 256 << 20
 SOFTWARE = "sedma bench"
 
 ECHO = """
@@ -160,36 +161,17 @@ def main() -> None:
     options = parser.parse_args()
     rounds, scale = (3, 1) if options.quick else (9, 4)
     _tell("machine", cores=CORES, load=os.getloadavg())
-    with tempfile.TemporaryDirectory() as folder:
-        data_dir = Path(folder) / "daemon"
-        words = ["up", "--data-dir", str(data_dir), "--listen", "127.0.0.1:0"]
-        words += ["--api", "127.0.0.1:0", "--memory", "256MiB"]
-        with (
-            (Path(folder) / "log").open("wb") as log,
-            subprocess.Popen(
-                [sys.executable, "-m", "node.cli.main", *words], stdout=log, stderr=log
-            ) as daemon,
-        ):
-            try:
-                os.sched_setaffinity(daemon.pid, {CORES[-1]})
-                os.sched_setaffinity(0, {CORES[0]})
-                ticket = _ticket(data_dir)
-                uvloop.run(_measure(ticket, Path(folder) / "member", rounds, scale))
-            finally:
-                daemon.terminate()
-
-
-def _ticket(data_dir: Path) -> str:
-    until = time.monotonic() + START_S
-    while True:
-        try:
-            with sedma.connect(data_dir=data_dir) as client:
-                ticket: str = client.ticket()["ticket"]
-                return ticket
-        except sedma.SedmaError:
-            if time.monotonic() > until:
-                raise
-            time.sleep(0.05)
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        Fleet(Path(folder) / "state", Path(folder) / "logs") as fleet,
+    ):
+        daemon = fleet.start("daemon", BUDGET_BYTES)
+        fleet.wait_ready(daemon)
+        os.sched_setaffinity(daemon.process.pid, {CORES[-1]})
+        os.sched_setaffinity(0, {CORES[0]})
+        with sedma.connect(daemon.url, data_dir=daemon.data_dir) as client:
+            ticket = client.ticket()["ticket"]
+        uvloop.run(_measure(ticket, Path(folder) / "member", rounds, scale))
 
 
 async def _measure(text: str, path: Path, rounds: int, scale: int) -> None:
