@@ -2,10 +2,11 @@
 
     sketches -> panel: memory -> rows -> norm estimate -> parts -> sum and check -> rows out -> next panel
                                                             ^            |
-                                                            +- redo <----+  once, where the check fails
+                                                            +- what is --+  once, where the check fails
+                                                               wrong
 
 Every task ends: with an answer and its certificate, or with an error that says why. Who does which part stands in
-`dealing`, what becomes of the parts in `parts`, what it all took in `account`.
+`dealing`, what becomes of the parts in `parts`, whether their sum stands in `judging`, what it all took in `account`.
 """
 
 from collections.abc import Callable
@@ -13,7 +14,6 @@ from dataclasses import dataclass
 
 import msgspec
 
-from compute.verify import relative_bound
 from node.deployment.ledger import Lease, Purpose
 from node.effects import (
     Allocate,
@@ -32,11 +32,11 @@ from node.effects import (
     RowsTaken,
     TakeRows,
     Work,
-    note,
 )
 from node.execution.account import Account
 from node.execution.attempts import PanelRows
 from node.execution.dealing import PROBE_BYTES, Dealer, Hand, Surroundings
+from node.execution.judging import Judge
 from node.execution.parts import Parts
 from node.execution.shards import VALUE_BYTES
 from node.execution.sketches import Sums
@@ -49,8 +49,6 @@ from protocol.messages import Manifest, Response
 PANEL_BYTES = 6 * 1024 * 1024
 """What one panel takes at its coordinator: half of the least activation reserve, so that any two nodes can serve
 each other."""
-DEALT_FRESH_S = 0.1
-"""If the rows took longer to come, the parts are dealt anew: queues have changed, a holder may have gone."""
 
 
 @dataclass(slots=True)
@@ -61,11 +59,13 @@ class _Panel:
     y: BufferRef
     xs: BufferRef
     hands: list[Hand]
-    dealt_at: float
+    """For whom the lease was cut."""
+    more: Lease | None = None
+    """Where the parts took more memory than that."""
     x_key: int = 0
     norm: float = 0.0
     parts: Parts | None = None
-    redone: bool = False
+    judge: Judge | None = None
 
 
 class Matmul:
@@ -135,20 +135,18 @@ class Matmul:
             m = min(m, max(1, PANEL_BYTES // dealer.row_bytes(hands)))
 
         def granted(lease: Lease, at: float) -> list[Effect]:
-            return self._guard(lambda: self._begin(m, hands, now, lease, at), at)
+            return self._guard(lambda: self._begin(m, hands, lease, at), at)
 
         need = m * dealer.row_bytes(hands)
         return self._around.room.ask(self.task, Purpose.ACTIVATIONS, need, now, granted)
 
-    def _begin(
-        self, m: int, hands: list[Hand], dealt_at: float, lease: Lease, now: float
-    ) -> list[Effect]:
+    def _begin(self, m: int, hands: list[Hand], lease: Lease, now: float) -> list[Effect]:
         if self.over:
             return self._around.room.give_back(lease, now)
         desk, sides = self._around.desk, self._dealer.sides
         x = desk.buffer(m * sides.width_in * VALUE_BYTES)
         y = desk.buffer(m * sides.width_out * VALUE_BYTES)
-        self._panel = _Panel(m, lease, x, y, desk.buffer(m * PROBE_BYTES), hands, dealt_at)
+        self._panel = _Panel(m, lease, x, y, desk.buffer(m * PROBE_BYTES), hands)
         self._rows_left -= m
         self._step = desk.number(self)
         return [Allocate(x), Work(self._step, TakeRows(self.task, m, x))]
@@ -162,12 +160,8 @@ class Matmul:
         return [Allocate(panel.xs), Work(self._step, work)]
 
     def _spread(self, panel: _Panel, now: float) -> list[Effect]:
-        dealer, hands, m = self._dealer, panel.hands, panel.m
-        spare_bytes = panel.lease.nbytes - dealer.fixed_bytes(m)
-        if now - panel.dealt_at > DEALT_FRESH_S:
-            anew = dealer.deal(dealer.blocks, m, now)
-            if sum(dealer.part_bytes(hand, m) for hand in anew) <= spare_bytes:
-                hands = anew
+        dealer, m = self._dealer, panel.m
+        hands, spare_bytes = self._deal_anew(panel, now)
         rows = PanelRows(
             self.task,
             self._request,
@@ -186,11 +180,35 @@ class Matmul:
             lambda at: self._combine(panel),
             self._fail,
         )
+        panel.judge = Judge(
+            rows,
+            panel.y,
+            panel.norm,
+            panel.parts,
+            self._manifest,
+            dealer.sides,
+            self._around,
+            lambda bound: self._pass_on(panel, bound),
+            self._fail,
+        )
         return panel.parts.spread(hands, dealer.shares(hands, m, panel.norm), now)
+
+    def _deal_anew(self, panel: _Panel, now: float) -> tuple[list[Hand], int]:
+        """While the rows came, queues have changed: who shall do it now, if there is memory, and how much there is."""
+        dealer, m = self._dealer, panel.m
+        spare_bytes = panel.lease.nbytes - dealer.fixed_bytes(m)
+        hands = dealer.deal(dealer.blocks, m, now)
+        missing = sum(dealer.part_bytes(hand, m) for hand in hands) - spare_bytes
+        if missing <= 0:
+            return hands, spare_bytes
+        panel.more = self._around.room.take_now(self.task, missing, now)
+        if panel.more is None:
+            return panel.hands, spare_bytes
+        return hands, spare_bytes + missing
 
     def _combine(self, panel: _Panel) -> list[Effect]:
         """All parts are here: one per block, whoever was first with it."""
-        assert panel.parts is not None
+        assert panel.parts is not None and panel.judge is not None
         self._step = self._around.desk.number(self)
         sides = self._dealer.sides
         work = Combine(
@@ -203,27 +221,11 @@ class Matmul:
             self._manifest.head.sketch_seed,
             sides.transpose,
         )
-        place: list[Effect] = [] if panel.redone else [Allocate(panel.y)]
+        place: list[Effect] = [] if panel.judge.redone else [Allocate(panel.y)]
         return [*place, Work(self._step, work)]
 
-    def _judge(self, panel: _Panel, combined: Combined, now: float) -> list[Effect]:
-        """Pass the rows on if the sum stands its check; else do the parts again, digitally."""
-        assert panel.parts is not None
-        rtol = self._request.rtol
-        bound = relative_bound(combined.error_bound, combined.norm)
-        if rtol is None or bound <= rtol:
-            return self._pass_on(panel, bound)
-        if panel.redone:
-            reason = (
-                f"the answer failed its check twice (bound {bound:.3g}, asked {rtol:.3g});"
-                " the weights or their sketches are damaged: put them again"
-            )
-            return self._fail(TaskError(ErrorCode.INTERNAL, reason), now)
-        panel.redone = True
-        failed = note("check.failed", task=self.task, bound=bound)
-        return [failed, *panel.parts.redo_digitally(panel.parts.answered_parts, now)]
-
     def _pass_on(self, panel: _Panel, bound: float) -> list[Effect]:
+        """The answer stands its check."""
         assert panel.parts is not None
         facts = [part.facts for part in panel.parts.answered_parts if part.facts is not None]
         self._account.stands(facts, bound)
@@ -260,7 +262,8 @@ class Matmul:
                 panel.norm = outcome.norm_estimate
                 return self._guard(lambda: self._spread(panel, now), now)
             case Combined():
-                return self._judge(panel, outcome, now)
+                assert panel.judge is not None
+                return panel.judge.judge(outcome, now)
             case _:
                 return self._panel_given(panel, now)
 
@@ -304,11 +307,15 @@ class Matmul:
         return [*effects, Failed(self.task, info)]
 
     def _close_panel(self, panel: _Panel, now: float) -> list[Effect]:
-        effects = [] if panel.parts is None else panel.parts.close(now)
+        effects = [] if panel.judge is None else panel.judge.close(now)
+        effects += [] if panel.parts is None else panel.parts.close(now)
         self._account.panel_over()
         effects += [Free(panel.x), Free(panel.y), Free(panel.xs)]
         self._panel = None
-        return effects + self._around.room.give_back(panel.lease, now)
+        for lease in (panel.lease, panel.more):
+            if lease is not None:
+                effects += self._around.room.give_back(lease, now)
+        return effects
 
     def _end(self, now: float, *, ok: bool) -> list[Effect]:
         self.over = True

@@ -33,6 +33,8 @@ from protocol.messages import FetchBlock, Manifest, Response
 
 FETCHES_IN_FLIGHT = 8
 FETCH_S = 10.0
+FETCH_ELSEWHERE_S = 2.0
+"""While there is another holder to ask: a frozen one shall not hold up the first product for long."""
 VALUE_BYTES = 8
 """Sketches are float64."""
 CACHED_MAX = 256
@@ -190,7 +192,9 @@ class Gathering:
             if self._reachable(holder):
                 call = self._fly(fetch, _Stage.CALLING)
                 request = FetchBlock(content=content, nbytes=fetch.buffer.nbytes)
-                return [Call(call, holder, request, FETCH_S, into=fetch.buffer)]
+                others = any(map(self._reachable, fetch.holders[fetch.tried :]))
+                patience_s = FETCH_ELSEWHERE_S if others else FETCH_S
+                return [Call(call, holder, request, patience_s, into=fetch.buffer)]
         block = self._blocks[self._indices[fetch.place]]
         names = ", ".join(map(short, fetch.holders))
         reason = f"no holder of block ({block.row}, {block.column}) gives its sketch: {names}"

@@ -64,6 +64,7 @@ from protocol.messages import (
 VERSION = WeightsVersion(1, 0, "w")
 SKETCH_SEED = 77
 OWN = NodeId("coordinator")
+TASK = TaskId("t")
 
 
 class Holder:
@@ -110,6 +111,8 @@ class Weights:
             blocks=self.grid.count,
         )
         self.manifest = Manifest(head, tuple(entries))
+        self.buffers: set[BufferRef] = set()
+        """Allocated at the coordinator."""
 
     def cut(self, block: Block) -> Matrix:
         (top, bottom), (left, right) = (
@@ -175,20 +178,18 @@ class BenchMesh:
         self._dice = random.Random(seed)
         self._events: list[tuple[float, int, int, Callable[[], list[Effect]]]] = []
         self._drawn = 0
-        self._buffers: set[int] = set()
+        # What a test that failed has left would stand in the way of the next.
+        for buffer in weights.buffers:
+            self.arena.free(buffer)
+        weights.buffers.clear()
         self._cancelled: set[int] = set()
-        self._input: Matrix = np.empty((0, 0), np.float32)
-        self._taken = 0
+        self._inputs: dict[str, Matrix] = {}
+        """What the clients have still to send."""
         self._given: list[Matrix] = []
 
     @property
     def arena(self) -> Arena:
         return self.weights.nodes[OWN].arena
-
-    @property
-    def buffers(self) -> int:
-        """Allocated at the coordinator."""
-        return len(self._buffers)
 
     def candidates(self, version: WeightsVersion, now: float) -> list[Candidate]:
         return [
@@ -222,15 +223,15 @@ class BenchMesh:
             deterministic=deterministic,
             deadline_s=deadline_s,
         )
-        self.answer, self._input, self._taken, self._given = Answer(), x, 0, []
-        product = self.begin(request, len(x))
+        product = self.begin(request, x)
         while not product.over:
             self.step(product)
         return self.end(product)
 
-    def begin(self, request: MatmulRequest, rows: int) -> Matmul:
+    def begin(self, request: MatmulRequest, x: Matrix, task: TaskId = TASK) -> Matmul:
+        self._inputs[task] = x
         product = Matmul(
-            TaskId("t"), request, rows, self.weights.manifest, self, self.now, lambda ok: None
+            task, request, len(x), self.weights.manifest, self, self.now, lambda ok: None
         )
         self.feed(product.start(self.now))
         return product
@@ -244,21 +245,25 @@ class BenchMesh:
             self.feed(product.tick(self.now))
             return
         assert at is not None, "nothing happens any more"
+        self._happen()
+
+    def _happen(self) -> None:
         self.now, _, number, tell = heapq.heappop(self._events)
         if number not in self._cancelled:
             self.feed(tell())
 
     def end(self, product: Matmul) -> Answer:
         self.feed(self.sketches.drop(VERSION))
+        while self._events:
+            self._happen()
         for node in self.weights.nodes:
             assert self.outstanding.macs(node) == 0
         free = self.ledger.free_for(Purpose.ACTIVATIONS)
         assert free == self.ledger.budget_bytes - self.ledger.overhead_bytes
-        assert self.buffers == 0
+        assert not self.weights.buffers
         self.answer.account = product.account(self.now)
         if self._given:
             self.answer.value = np.concatenate(self._given)
-        self._events.clear()
         return self.answer
 
     # -- the doing side ------------------------------------------------------------------------------
@@ -268,10 +273,10 @@ class BenchMesh:
             match effect:
                 case Allocate(buffer):
                     self.arena.allocate(buffer)
-                    self._buffers.add(buffer.id)
+                    self.weights.buffers.add(buffer)
                 case Free(buffer):
                     self.arena.free(buffer)
-                    self._buffers.discard(buffer.id)
+                    self.weights.buffers.discard(buffer)
                 case Work():
                     self._work(effect)
                 case Call():
@@ -307,12 +312,13 @@ class BenchMesh:
     def _do(self, work: Work) -> Outcome:
         match work.what:
             case TakeRows() as take:
-                rows = self._input[self._taken : self._taken + take.m]
-                self._taken += take.m
+                rows = self._inputs[take.task][: take.m]
+                self._inputs[take.task] = self._inputs[take.task][take.m :]
                 self.arena.matrix(take.into, *rows.shape)[:] = rows
                 return RowsTaken(int(content_id(self.arena.bytes(take.into))[:15], 16))
             case GiveRows() as give:
-                width = self.weights.grid.rows + self.weights.grid.columns - self._input.shape[1]
+                grid = self.weights.grid
+                width = grid.rows + grid.columns - self._inputs[give.task].shape[1]
                 m = give.rows.nbytes // 4 // width
                 self._given.append(self.arena.matrix(give.rows, m, width).copy())
                 self.answer.certificate = give.certificate
@@ -340,14 +346,16 @@ class BenchMesh:
             try:
                 if node in self.dead:
                     raise TaskError(ErrorCode.UNAVAILABLE, f"the link to {node} is lost")
-                self._refuse(node)
+                if node in self.silent:
+                    raise TaskError(ErrorCode.DEADLINE, f"{node} did not answer in time")
+                if isinstance(request, Multiply):
+                    self._refuse(node)
                 response = self._answer(node, request, body, call.into)
             except TaskError as error:
                 return waiter.call_failed(call.call, error.info, self.now)
             return waiter.answered(call.call, node, response, LoadDigest(), self.now)
 
-        if node not in self.silent:
-            self._soon(call.call, tell, 0.001)
+        self._soon(call.call, tell, call.deadline_s if node in self.silent else 0.001)
 
     def _answer(self, node: NodeId, request: object, body: bytes, into: BufferRef) -> Response:
         holder = self.weights.nodes[node]

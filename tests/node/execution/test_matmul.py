@@ -1,14 +1,32 @@
 """Products over several holders, with real numbers on virtual time."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from compute.partition import Block, Matrix
-from tests.node.execution.bench_mesh import OWN, BenchMesh, Weights
+from node.deployment.ledger import Purpose
+from node.execution.parts import RETRY_S, TRIES_MAX
+from protocol.client import MatmulRequest
+from protocol.errors import ErrorCode
+from protocol.ids import TaskId
+from protocol.messages import Multiply
+from tests.node.execution.bench_mesh import OWN, VERSION, BenchMesh, Weights
 
-DICE = np.random.default_rng(5)
-W = DICE.normal(size=(1100, 2200)).astype(np.float32)
-X = DICE.normal(size=(8, 1100)).astype(np.float32)
+
+def mirrors(rows: int, columns: int) -> Matrix:
+    """Patterns of +1 and -1, which crossbars hold well."""
+    dice = np.random.default_rng(5)
+    return dice.choice((-1.0, 1.0), size=(rows, columns)).astype(np.float32)
+
+
+def signal(m: int, width: int) -> Matrix:
+    return np.random.default_rng(7).normal(size=(m, width)).astype(np.float32)
+
+
+W = mirrors(1100, 2200)
+X = signal(8, 1100)
 
 
 def two_of_three(block: Block) -> tuple[str, ...]:
@@ -40,10 +58,337 @@ def test_several_holders_give_the_product(
     digital: Weights, transpose: bool, deterministic: bool
 ) -> None:
     w = W.T if transpose else W
-    x = DICE.normal(size=(8, w.shape[0])).astype(np.float32)
+    x = signal(8, w.shape[0])
 
     answer = BenchMesh(digital).matmul(x, transpose=transpose, deterministic=deterministic)
 
     assert error(answer.value, x, w) < 1e-6
     assert answer.certificate is not None and answer.certificate.bound is not None
     assert error(answer.value, x, w) < answer.certificate.bound < 1e-5
+
+
+@pytest.mark.parametrize("transpose", [False, True])
+def test_crossbars_keep_the_tolerance(rram: Weights, transpose: bool) -> None:
+    w = W.T if transpose else W
+    x = signal(8, w.shape[0])
+
+    answer = BenchMesh(rram).matmul(x, rtol=1e-2, transpose=transpose)
+
+    assert error(answer.value, x, w) < 1e-2
+    assert answer.certificate is not None and answer.certificate.analog_fraction > 0.9
+
+
+def test_a_raw_analog_product_promises_nothing(rram: Weights) -> None:
+    answer = BenchMesh(rram).matmul(X, rtol=None)
+
+    assert error(answer.value, X, W) < 0.2
+    assert answer.certificate is not None and answer.certificate.bound is None
+
+
+@pytest.mark.parametrize("deterministic", [False, True])
+def test_many_rows_go_through_in_panels(digital: Weights, deterministic: bool) -> None:
+    x = signal(1000, 1100)
+
+    answer = BenchMesh(digital).matmul(x, deterministic=deterministic)
+
+    assert error(answer.value, x, W) < 1e-6
+    assert len({request.x_key for _, request in answer.asked}) > 1
+
+
+def test_deterministic_answers_are_the_same_bytes_whoever_took_part(
+    digital: Weights, rram: Weights
+) -> None:
+    for weights, transpose in ((digital, False), (digital, True), (rram, False), (rram, True)):
+        m = 12 if weights is rram else 200
+        x = signal(m, W.shape[1] if transpose else W.shape[0])
+        answers, who = set(), set()
+        for seed, fast in enumerate((OWN, "anna", "bert")):
+            mesh = BenchMesh(weights, seed)
+            mesh.speeds = {fast: 1e11}
+            mesh.dead = {"anna"} if fast == "bert" else set()
+            answer = mesh.matmul(x, transpose=transpose, deterministic=True)
+            assert answer.value is not None
+            answers.add(answer.value.tobytes())
+            who.add(tuple(sorted((node, request.blocks) for node, request in answer.asked)))
+
+        assert len(answers) == 1
+        assert len(who) == 3
+
+
+# -- parts that are late or lost ---------------------------------------------------------------------
+
+
+def test_a_silent_holder_is_hedged(digital: Weights) -> None:
+    mesh = BenchMesh(digital)
+    mesh.silent = {"anna"}
+
+    answer = mesh.matmul(X)
+
+    assert error(answer.value, X, W) < 1e-6
+    assert {fields["peer"] for fields in answer.named("part.hedged")} == {"anna"}
+    assert answer.account is not None and answer.account.seconds < 3.0
+
+
+def test_the_blocks_of_a_holder_that_dies_go_to_the_others(digital: Weights) -> None:
+    mesh = BenchMesh(digital)
+    product = mesh.begin(MatmulRequest(name="w"), X)
+    while "anna" not in [node for node, _ in mesh.answer.asked]:
+        mesh.step(product)
+    mesh.dead = {"anna"}
+    while not product.over:
+        mesh.step(product)
+
+    answer = mesh.end(product)
+
+    assert error(answer.value, X, W) < 1e-6
+    assert [fields["peer"] for fields in answer.named("part.failed")] == ["anna"]
+
+
+def test_the_only_holder_is_tried_again_after_pauses(tmp_path: Path) -> None:
+    mesh = BenchMesh(Weights(tmp_path, W, "digital", lambda block: ("anna",)))
+    mesh.refusing = {"anna": TRIES_MAX - 1}
+
+    answer = mesh.matmul(X)
+
+    assert error(answer.value, X, W) < 1e-6
+    assert answer.account is not None and answer.account.seconds > RETRY_S * 2 ** (TRIES_MAX - 1)
+
+
+def test_a_holder_that_never_takes_its_part_fails_the_product_with_its_reason(
+    tmp_path: Path,
+) -> None:
+    mesh = BenchMesh(Weights(tmp_path, W, "digital", lambda block: ("anna",)))
+    mesh.refusing = {"anna": 1000}
+
+    answer = mesh.matmul(X)
+
+    assert answer.error is not None and answer.error.code is ErrorCode.OVERLOADED
+    assert len(answer.named("part.failed")) == TRIES_MAX
+
+
+def test_a_product_without_holders_is_refused_and_they_are_named(tmp_path: Path) -> None:
+    mesh = BenchMesh(Weights(tmp_path, W, "digital", lambda block: (OWN, "anna")[block.row :][:1]))
+    mesh.dead = {"anna"}
+
+    answer = mesh.matmul(X)
+
+    assert answer.error is not None and answer.error.code is ErrorCode.UNAVAILABLE
+    assert "anna" in answer.error.reason
+
+
+def test_what_is_not_done_in_time_ends_with_the_deadline(tmp_path: Path) -> None:
+    mesh = BenchMesh(Weights(tmp_path, W, "digital", lambda block: ("anna",)))
+    mesh.silent = {"anna"}
+
+    answer = mesh.matmul(X, deadline_s=2.0)
+
+    assert answer.error is not None and answer.error.code is ErrorCode.DEADLINE
+    assert answer.account is not None and answer.account.seconds == pytest.approx(2.0)
+
+
+def test_two_products_at_once_do_not_choose_the_same_peer(tmp_path: Path) -> None:
+    narrow = W[:, :1000].copy()
+    mesh = BenchMesh(Weights(tmp_path, narrow[:1000], "digital", lambda block: ("anna", "bert")))
+    products = [mesh.begin(MatmulRequest(name="w"), X[:, :1000], TaskId(n)) for n in ("a", "b")]
+    while not all(product.over for product in products):
+        mesh.step(products[0] if not products[0].over else products[1])
+
+    assert sorted(node for node, _ in mesh.end(products[0]).asked) == ["anna", "bert"]
+
+
+# -- parts that are wrong ----------------------------------------------------------------------------
+
+
+def flipped(request: Multiply, out: Matrix) -> None:
+    """The first block's output with its sign turned."""
+    out[:, :1000] *= -1.0
+
+
+def flipped_analog(request: Multiply, out: Matrix) -> None:
+    if not request.exact:
+        flipped(request, out)
+
+
+@pytest.mark.parametrize("transpose", [False, True])
+@pytest.mark.parametrize("deterministic", [False, True])
+@pytest.mark.parametrize("backend", ["digital", "rram"])
+def test_a_wrong_part_is_found_named_and_done_by_another(
+    backend: str, transpose: bool, deterministic: bool, request: pytest.FixtureRequest
+) -> None:
+    w = W.T if transpose else W
+    x = signal(8, w.shape[0])
+    mesh = BenchMesh(request.getfixturevalue(backend))
+    mesh.wrong = {"anna": flipped}
+    before = mesh.memory.forecast_reliability("anna", mesh.now)
+
+    answer = mesh.matmul(x, transpose=transpose, deterministic=deterministic)
+
+    assert error(answer.value, x, w) < 1e-2
+    whole, *named = answer.named("check.failed")
+    assert "peer" not in whole and named
+    assert {fields["peer"] for fields in named} == {"anna"}
+    assert mesh.memory.forecast_reliability("anna", mesh.now) < before
+    assert not any(request.exact for _, request in answer.asked)
+
+
+def test_only_the_wrong_blocks_are_done_again(digital: Weights) -> None:
+    mesh = BenchMesh(digital)
+    mesh.wrong = {"anna": flipped}
+
+    answer = mesh.matmul(X)
+
+    assert answer.account is not None
+    (wrong,) = [request for node, request in answer.asked if node == "anna"]
+    macs = sum(work.macs for work in answer.account.work)
+    twice = sum(
+        digital.grid.shape(Block(*b))[0] * digital.grid.shape(Block(*b))[1] for b in wrong.blocks
+    )
+    assert macs == len(X) * (W.size + twice)
+
+
+def test_the_only_holder_of_a_wrong_part_does_it_again_digitally(tmp_path: Path) -> None:
+    mesh = BenchMesh(
+        Weights(tmp_path, W, "rram", lambda block: ("anna",) if block.row else ("bert",))
+    )
+    mesh.wrong = {"anna": flipped_analog}
+
+    answer = mesh.matmul(X)
+
+    assert error(answer.value, X, W) < 1e-2
+    assert [(node, request.exact) for node, request in answer.asked if request.exact] == [
+        ("anna", True)
+    ]
+    assert answer.certificate is not None and 0.0 < answer.certificate.analog_fraction < 1.0
+
+
+@pytest.mark.parametrize("names", [("anna",), ("anna", "bert")])
+def test_a_part_that_stays_wrong_fails_the_product_and_names_its_holder(
+    tmp_path: Path, names: tuple[str, ...]
+) -> None:
+    mesh = BenchMesh(
+        Weights(tmp_path, W, "digital", lambda block: (names[block.row % len(names)],))
+    )
+    mesh.wrong = {"anna": flipped}
+
+    answer = mesh.matmul(X)
+
+    assert answer.error is not None and answer.error.code is ErrorCode.INTERNAL
+    assert "wrong parts came from anna;" in answer.error.reason
+
+
+def test_values_that_are_no_numbers_are_somebody_s_fault(digital: Weights) -> None:
+    def nonsense(request: Multiply, out: Matrix) -> None:
+        out[0, 3] = np.nan
+
+    mesh = BenchMesh(digital)
+    mesh.wrong = {"bert": nonsense}
+
+    answer = mesh.matmul(X)
+
+    assert error(answer.value, X, W) < 1e-6
+    assert {fields.get("peer") for fields in answer.named("check.failed")} == {None, "bert"}
+
+
+def test_honest_errors_that_add_up_are_nobody_s_fault(tmp_path: Path) -> None:
+    def within_its_share(request: Multiply, out: Matrix) -> None:
+        if not request.exact:
+            assert request.share is not None
+            out[0, 0] += 0.65 * request.share
+
+    tall = mirrors(8 * 1024, 64)
+    names = ("anna", "bert", "carl", "dora", "emil", "fred", "gina", "hans")
+    mesh = BenchMesh(Weights(tmp_path, tall, "rram", lambda block: (names[block.row],)))
+    mesh.wrong = dict.fromkeys(names, within_its_share)
+    x = signal(8, 8 * 1024)
+
+    answer = mesh.matmul(x, rtol=5e-2)
+
+    assert error(answer.value, x, tall) < 1e-6
+    assert [fields.get("peer") for fields in answer.named("check.failed")] == [None]
+    assert answer.certificate is not None and answer.certificate.analog_fraction == 0.0
+
+
+def test_without_memory_to_look_for_the_wrong_part_all_is_done_digitally(rram: Weights) -> None:
+    mesh = BenchMesh(rram)
+    taken = []
+
+    def wrong_while_memory_is_short(request: Multiply, out: Matrix) -> None:
+        flipped_analog(request, out)
+        free = mesh.ledger.free_for(Purpose.ACTIVATIONS)
+        taken.append(mesh.ledger.reserve("other", Purpose.ACTIVATIONS, free, mesh.now))
+
+    mesh.wrong = dict.fromkeys(("anna", "bert"), wrong_while_memory_is_short)
+    product = mesh.begin(MatmulRequest(name="w"), X)
+    while not product.over:
+        mesh.step(product)
+    for lease in taken:
+        mesh.ledger.release(lease.id)
+
+    answer = mesh.end(product)
+
+    assert error(answer.value, X, W) < 1e-6
+    assert len(answer.named("parts.unchecked")) == 1
+    assert answer.certificate is not None and answer.certificate.analog_fraction == 0.0
+
+
+def test_a_tolerance_below_float32_is_refused_with_one_that_can_be_kept(digital: Weights) -> None:
+    mesh = BenchMesh(digital)
+
+    answer = mesh.matmul(X, rtol=1e-9)
+
+    assert answer.error is not None and answer.error.code is ErrorCode.BAD_REQUEST
+    offered = float(answer.error.reason.split("ask for an rtol of ")[1].split()[0])
+    assert BenchMesh(digital).matmul(X, rtol=offered).error is None
+    assert not [fields for fields in answer.named("check.failed") if "peer" in fields]
+
+
+# -- ends and accounts -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("troubled", [False, True])
+def test_a_product_can_be_cancelled_at_any_step_and_leaves_nothing(
+    digital: Weights, troubled: bool
+) -> None:
+    over, steps = False, 0
+    while not over:
+        mesh = BenchMesh(digital)
+        mesh.wrong = {"anna": flipped} if troubled else {}
+        mesh.refusing = {"bert": 2} if troubled else {}
+        product = mesh.begin(MatmulRequest(name="w"), X)
+        for _ in range(steps):
+            mesh.step(product)
+            if product.over:
+                break
+        over = product.over
+        mesh.feed(product.cancel("the client has gone", mesh.now))
+        answer = mesh.end(product)
+        assert over or (answer.error is not None and answer.error.code is ErrorCode.CANCELLED)
+        steps += 1
+    assert steps >= 20
+
+
+def test_weights_that_are_dropped_meanwhile_are_multiplied_to_the_end(digital: Weights) -> None:
+    mesh = BenchMesh(digital)
+    product = mesh.begin(MatmulRequest(name="w"), X)
+    mesh.feed(mesh.sketches.drop(VERSION))
+    while not product.over:
+        mesh.step(product)
+
+    assert error(mesh.end(product).value, X, W) < 1e-6
+
+
+def test_the_account_says_who_did_what(rram: Weights) -> None:
+    x = signal(300, 1100)
+
+    account = BenchMesh(rram).matmul(x).account
+
+    assert account is not None
+    assert [work.node for work in account.work] == sorted(["anna", "bert", OWN])
+    assert sum(work.blocks for work in account.work) >= rram.grid.count
+    assert sum(work.macs for work in account.work) == len(x) * W.size
+    assert account.energy_j == pytest.approx(sum(work.energy_j for work in account.work))
+    assert max(work.latency_s for work in account.work) <= account.latency_s
+    assert account.latency_s < sum(work.latency_s for work in account.work)
+    for work in account.work:
+        assert (work.bytes == 0) == (work.node == OWN)
+        assert work.busy_s > 0.0
