@@ -1,3 +1,5 @@
+from collections.abc import Callable
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -412,6 +414,64 @@ def test_a_holder_whose_disk_has_lost_a_block_frees_the_rest_and_counts_as_missi
     assert len(b.told("block.lost")) == 1
     assert b.leased == 0 and not b.resident
     assert missing(a, world) == held
+
+
+def put_something(world: World, member: Member) -> None:
+    if member.up:
+        member.put(f"w{world.dice.randrange(3)}", 2500, 1500)
+
+
+def remove_something(world: World, member: Member) -> None:
+    names = [view.name for view in member.node.weights(world.now)]
+    if member.up and names:
+        member.remove(world.dice.choice(names))
+
+
+def come_and_go(world: World, member: Member) -> None:
+    if member.alive:
+        world.kill(member.name)
+    else:
+        world.restart(member.name)
+
+
+def cut_off(world: World, member: Member) -> None:
+    """From some of the others."""
+    world.cut([member.name], world.dice.sample(NAMES, 2))
+
+
+def mend(world: World, member: Member) -> None:
+    for name in NAMES:
+        world.mend(member.name, name)
+
+
+TROUBLE = (put_something, remove_something, come_and_go, cut_off, mend)
+
+
+@settings(max_examples=30)
+@given(
+    SEEDS,
+    st.lists(
+        st.tuples(st.sampled_from(TROUBLE), st.sampled_from(NAMES), st.floats(0.0, 3.0)),
+        max_size=20,
+    ),
+)
+def test_whatever_happened_all_agree_in_the_end_and_every_byte_is_accounted_for(
+    seed: int, troubles: list[tuple[Callable[[World, Member], None], str, float]]
+) -> None:
+    world = mesh(seed)
+    for trouble, name, pause_s in troubles:
+        trouble(world, world.members[name])
+        world.run(pause_s)
+
+    for name in NAMES:
+        mend(world, world.members[name])
+        if not world.members[name].alive:
+            world.restart(name)
+    world.run(LEASE_S + 30.0)
+
+    assert all_know_all(world) and at_rest(world)
+    assert [missing(member, world) for member in living(world)] == [0] * 5
+    check_accounts(world)
 
 
 @pytest.mark.parametrize("seed", range(3))
