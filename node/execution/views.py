@@ -1,16 +1,22 @@
 """What people are told of the mesh: its weights, its nodes, and where a matrix would lie."""
 
+import math
+from collections.abc import Mapping
+
 from compute.backend import backend
 from compute.device import DeviceError
-from compute.partition import BlockGrid
+from compute.partition import Block, BlockGrid
 from node.communication.exchange import Exchange
+from node.communication.scoring import Candidate
 from node.deployment.placement import Capacity, place
 from node.deployment.units import fit, units
+from node.execution.dealing import estimate_s
 from node.execution.fleet import Fleet
+from node.execution.shards import Sides
 from protocol.client import PeerView, PlanRequest, PlanShare, PlanView, WeightsView
 from protocol.digests import NodeRecord
 from protocol.errors import ErrorCode, TaskError
-from protocol.ids import short
+from protocol.ids import NodeId, short
 from protocol.messages import Manifest
 
 
@@ -94,8 +100,10 @@ def plan_view(
     capacities = fleet.capacities(request.only, request.avoid)
     fits, reason = True, ""
     shares: tuple[PlanShare, ...] = ()
+    holders: Mapping[Block, tuple[str, ...]] = {} if standing is None else _holders(standing)
     try:
         placement = place(blocks, capacities, request.replicas)
+        holders = holders or placement.holders
         costs = {unit.block: unit.resident_bytes for unit in blocks}
         shares = tuple(
             _share(capacity, [costs[b] for b in placement.of(capacity.node)], exchange)
@@ -112,6 +120,42 @@ def plan_view(
         free=sum(capacity.free_bytes for capacity in capacities),
         nearest_fit=fit(grid, blocks, capacities, request.replicas),
         shares=shares,
+        seconds=_seconds(holders, Sides(grid, False), request.m, exchange),
+    )
+
+
+def _holders(manifest: Manifest) -> dict[Block, tuple[str, ...]]:
+    head = manifest.head
+    blocks = BlockGrid(head.rows, head.columns).blocks()
+    return {
+        block: tuple(head.holders[index] for index in entry.holders)
+        for block, entry in zip(blocks, manifest.entries, strict=True)
+    }
+
+
+def _seconds(
+    holders: Mapping[Block, tuple[str, ...]], sides: Sides, m: int, exchange: Exchange
+) -> float | None:
+    """Of a product with nothing else under way; None where nobody can do it, or nobody's speed is known."""
+    speeds = {node: exchange.load(node).speed_macs_s for node in exchange.linked}
+    speeds[exchange.own.id] = exchange.own.load.speed_macs_s
+    reachable = [[node for node in nodes if node in speeds] for nodes in holders.values()]
+    if not all(reachable) or not any(speeds[NodeId(n)] for nodes in reachable for n in nodes):
+        return None
+    candidates = [_idle(node, speed_macs_s, exchange) for node, speed_macs_s in speeds.items()]
+    return estimate_s(holders, candidates, sides, m)
+
+
+def _idle(node: NodeId, speed_macs_s: float, exchange: Exchange) -> Candidate:
+    own = node == exchange.own.id
+    return Candidate(
+        node,
+        rtt_s=0.0 if own else exchange.rtt_s.get(node, 0.0),
+        bandwidth_bytes_s=math.inf if own else 0.0,
+        queue_s=0.0,
+        reported_age_s=0.0,
+        speed_macs_s=speed_macs_s,
+        reliability=1.0,
     )
 
 
