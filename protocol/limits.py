@@ -21,7 +21,7 @@ STREAMS_MAX = 1024
 """Calls open on one link. Past it a call waits at the caller, and a peer that opens more is cut off."""
 
 HANDSHAKES_MAX = 64
-"""TLS handshakes half done at once; further connections are closed unanswered."""
+"""TLS handshakes half done at once; for a further one the oldest is given up."""
 
 PEERS_MAX = 4096
 """Nodes one node keeps in mind; records of further ones are not taken."""

@@ -99,8 +99,10 @@ class Exchange:
         return "" if pursuit is None or peer in self._neighbours else pursuit.why
 
     def obstacles(self) -> list[str]:
-        """What stands between us and the addresses that we were told to join."""
-        return [p.why for key, p in sorted(self._pursuits.items()) if p.peer is None and p.why]
+        """What stands between us and the others, for as long as none of them is reached."""
+        if self._neighbours:
+            return []
+        return list(dict.fromkeys(p.why for _, p in sorted(self._pursuits.items()) if p.why))
 
     def other_catalogues(self) -> dict[NodeId, str]:
         """Digest of the weights each neighbour knew when it last spoke."""

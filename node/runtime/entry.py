@@ -18,7 +18,7 @@ from node.runtime.identity import Identity
 from node.runtime.joining import ask_to_join
 from node.runtime.registrar import Registrar
 from node.runtime.switchboard import Heard, Switchboard
-from node.runtime.tcp_link import Security
+from node.runtime.tcp_link import Security, check_free
 from protocol.client import TicketRequest, TicketView
 from protocol.errors import ConfigError, ErrorCode, PeerError, TaskError
 from protocol.ids import node_id, short
@@ -80,6 +80,8 @@ class Entry:
         ticket = None if join is None else decode(join)
         if ticket is not None:
             credentials.check_free_for(self._data, self._identity, ticket.mesh)
+        # Before anything is founded or a ticket is used: who must start again elsewhere starts from nothing.
+        await check_free(*host_port(self._settings.listen))
         kept = credentials.load(self._data, self._identity)
         now_wall = time.time()
         if kept is not None:

@@ -1,6 +1,7 @@
 """Dialing and serving links over TCP: with TLS 1.3 in a mesh, plain in benchmarks and tests only."""
 
 import asyncio
+import contextlib
 import os
 import socket
 import ssl
@@ -14,6 +15,7 @@ from protocol.limits import HANDSHAKES_MAX
 
 ACCEPT_RETRY_S = 0.1
 BACKLOG = 128
+READ_BYTES = 64 * 1024
 
 OnRefused = Callable[[str, OSError], None]
 """(remote address, what went wrong) of a connection that never became a link."""
@@ -44,16 +46,54 @@ async def dial(
     loop = asyncio.get_running_loop()
     identify = security.identify if security is not None else None
     async with asyncio.timeout(timeout_s):
-        transport, link = await loop.create_connection(
-            lambda: FrameLink(on_link, dialed=True, identify=identify),
-            host,
-            port,
-            ssl=security.context if security is not None else None,
-            ssl_handshake_timeout=timeout_s if security is not None else None,
-        )
+        try:
+            transport, link = await loop.create_connection(
+                lambda: FrameLink(on_link, dialed=True, identify=identify),
+                host,
+                port,
+                ssl=security.context if security is not None else None,
+                ssl_handshake_timeout=timeout_s if security is not None else None,
+            )
+        except ssl.SSLCertVerificationError:
+            assert security is not None
+            with contextlib.suppress(OSError):
+                await _say_why(host, port, security.context)
+            raise
     if congestion is not None:
         _set_congestion(transport.get_extra_info("socket").fileno(), congestion)
     return link
+
+
+async def _say_why(host: str, port: int, context: ssl.SSLContext) -> None:
+    """Fail the same handshake once more, so that the other side hears what we have against it.
+
+    The loop's own TLS hangs up with the alert still unsent, and the operator over there would read of
+    a connection that ended and of no reason. A courtesy: what goes wrong here matters to nobody.
+    """
+    loop = asyncio.get_running_loop()
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    tls = context.wrap_bio(incoming, outgoing)
+    found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    family, kind, protocol, _, address = found[0]
+    with socket.socket(family, kind, protocol) as connection:
+        connection.setblocking(False)
+        await loop.sock_connect(connection, address)
+        failed = False
+        while not failed:
+            try:
+                tls.do_handshake()
+                return
+            except ssl.SSLWantReadError:
+                pass
+            except ssl.SSLError:
+                failed = True
+            await loop.sock_sendall(connection, outgoing.read())
+            if not failed:
+                incoming.write(await loop.sock_recv(connection, READ_BYTES))
+        # Bytes that nobody has read would turn our hanging up into a reset, which overtakes the alert.
+        connection.shutdown(socket.SHUT_WR)
+        while await loop.sock_recv(connection, READ_BYTES):
+            pass
 
 
 class LinkServer:
@@ -72,7 +112,8 @@ class LinkServer:
         self._security = security
         self._on_link = on_link
         self._on_refused = on_refused
-        self._handshakes = 0
+        self._greeting: dict[socket.socket, str] = {}
+        """Connections in their handshake, the oldest first, with their remote address."""
         self._accepting = asyncio.get_running_loop().create_task(self._accept())
 
     async def close(self) -> None:
@@ -95,13 +136,18 @@ class LinkServer:
                     await asyncio.sleep(ACCEPT_RETRY_S)
                     continue
                 remote = f"{address[0]}:{address[1]}"
-                if self._handshakes >= HANDSHAKES_MAX:
-                    connection.close()
-                    busy = ConnectionAbortedError(f"{HANDSHAKES_MAX} handshakes are under way")
-                    self._on_refused(remote, busy)
-                    continue
-                self._handshakes += 1
+                if len(self._greeting) >= HANDSHAKES_MAX:
+                    self._drop_oldest()
+                self._greeting[connection] = remote
                 greetings.create_task(self._greet(connection, remote))
+
+    def _drop_oldest(self) -> None:
+        """An honest handshake takes milliseconds: who has been at it for longest keeps the others out."""
+        connection = next(iter(self._greeting))
+        remote = self._greeting.pop(connection)
+        with contextlib.suppress(OSError):
+            connection.shutdown(socket.SHUT_RDWR)
+        self._on_refused(remote, OSError(f"{HANDSHAKES_MAX} handshakes are under way"))
 
     async def _greet(self, connection: socket.socket, remote: str) -> None:
         identify = self._security.identify if self._security is not None else None
@@ -113,9 +159,10 @@ class LinkServer:
                 ssl_handshake_timeout=HANDSHAKE_S if self._security is not None else None,
             )
         except OSError as wrong:
-            self._on_refused(remote, wrong)
+            if connection in self._greeting:
+                self._on_refused(remote, wrong)
         finally:
-            self._handshakes -= 1
+            self._greeting.pop(connection, None)
 
 
 async def serve(
@@ -128,20 +175,29 @@ async def serve(
     congestion: str | None = None,
 ) -> LinkServer:
     """Listen on host (an address or a name; "" for all interfaces) and port (0: any free one)."""
+    listener = await _listen(host, port)
+    if congestion is not None:
+        _set_congestion(listener.fileno(), congestion)
+    return LinkServer(listener, security, on_link, on_refused)
+
+
+async def check_free(host: str, port: int) -> None:
+    """ConfigError if nobody could listen there at this moment."""
+    (await _listen(host, port)).close()
+
+
+async def _listen(host: str, port: int) -> socket.socket:
     try:
-        listener = await _listen(host, port)
+        return await _bound(host, port)
     except OSError as wrong:
         # getaddrinfo has (negative) numbers and words of its own.
         code = wrong.errno or 0
         reason = os.strerror(code) if code > 0 else wrong.strerror
         where = f"{host or 'all interfaces'}, port {port}"
         raise ConfigError(f"cannot listen on {where}: {reason}; choose another") from wrong
-    if congestion is not None:
-        _set_congestion(listener.fileno(), congestion)
-    return LinkServer(listener, security, on_link, on_refused)
 
 
-async def _listen(host: str, port: int) -> socket.socket:
+async def _bound(host: str, port: int) -> socket.socket:
     if host:
         found = await asyncio.get_running_loop().getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
