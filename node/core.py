@@ -19,7 +19,7 @@ from node.deployment.catalogue import Catalogue
 from node.deployment.holding import Holding
 from node.deployment.ledger import Ledger
 from node.deployment.placement import Capacity
-from node.effects import Effect, Outcome, Refuse, Reply
+from node.effects import Effect, Refuse, Reply
 from node.execution.announce import Removal
 from node.execution.fetch import Fetch
 from node.execution.fleet import Fleet
@@ -31,6 +31,7 @@ from node.execution.sketches import SketchCache
 from node.execution.upkeep import Upkeep
 from node.execution.views import peer_views, plan_view, weights_view
 from node.memory.short_term import ShortTerm
+from node.work import Outcome
 from protocol.client import (
     MatmulRequest,
     PeerView,

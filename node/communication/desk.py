@@ -6,7 +6,8 @@ look-up who asked.
 
 from typing import Protocol
 
-from node.effects import BufferRef, Effect, Outcome
+from node.effects import Effect
+from node.work import BufferRef, Outcome
 from protocol.digests import LoadDigest
 from protocol.errors import ErrorInfo
 from protocol.ids import NodeId

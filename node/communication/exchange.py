@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 import msgspec
 
 from node.communication.desk import Desk
-from node.effects import Call, Dial, Effect, Hang, KeepPeers, Outcome, note
+from node.effects import Call, Dial, Effect, Hang, KeepPeers, note
+from node.work import Outcome
 from protocol.digests import LoadDigest, NodeRecord
 from protocol.errors import ErrorCode, ErrorInfo
 from protocol.ids import MeshId, NodeId, short

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 
 from compute.partition import BlockGrid
 from node.communication.desk import Desk
-from node.effects import Call, Effect, KeepManifest, Outcome, Work, note
+from node.effects import Call, Effect, Work, note
+from node.work import KeepManifest, Outcome
 from protocol.digests import LoadDigest, WeightsVersion
 from protocol.errors import ErrorCode, ErrorInfo, TaskError
 from protocol.ids import ContentId, NodeId, short

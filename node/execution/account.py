@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from compute.partition import Block
 from compute.verify import FAILURE_PROBABILITY
-from node.effects import ShardDone
+from node.work import ShardDone
 from protocol.client import AccountView, CertificateView, WorkView
 
 

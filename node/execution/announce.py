@@ -8,7 +8,8 @@ from typing import Protocol
 
 from node.communication.desk import Desk
 from node.deployment.catalogue import Catalogue, parts
-from node.effects import Call, CancelCall, Done, Effect, Failed, Outcome, note
+from node.effects import Call, CancelCall, Done, Effect, Failed, note
+from node.work import Outcome
 from protocol.digests import LoadDigest
 from protocol.errors import ErrorCode, ErrorInfo
 from protocol.ids import NodeId, TaskId, short

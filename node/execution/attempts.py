@@ -4,8 +4,8 @@ from dataclasses import dataclass, replace
 
 from compute.partition import Block
 from node.deployment.ledger import Lease
-from node.effects import BufferRef, RunShard, ShardDone
 from node.execution.shards import Layout, Sides
+from node.work import BufferRef, RunShard, ShardDone
 from protocol.client import MatmulRequest
 from protocol.ids import NodeId, TaskId
 from protocol.messages import ManifestHead, Multiplied, Multiply

@@ -12,24 +12,12 @@ from dataclasses import dataclass
 
 from compute.verify import round_off, safety_factor
 from node.deployment.ledger import Lease
-from node.effects import (
-    Allocate,
-    BufferRef,
-    CancelWork,
-    Combine,
-    Combined,
-    Effect,
-    Free,
-    Outcome,
-    Part,
-    Project,
-    Projected,
-    Work,
-)
+from node.effects import Allocate, CancelWork, Effect, Free, Work
 from node.execution.attempts import Attempt, PanelRows
 from node.execution.dealing import PROBE_BYTES, Surroundings
 from node.execution.shards import Sides
 from node.execution.sketches import Gathering, Sums, gathering_bytes
+from node.work import BufferRef, Combine, Combined, Outcome, Part, Project, Projected
 from protocol.digests import LoadDigest
 from protocol.errors import ErrorInfo, TaskError
 from protocol.ids import NodeId

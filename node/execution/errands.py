@@ -20,25 +20,24 @@ from node.communication.desk import Desk
 from node.deployment.catalogue import Catalogue
 from node.deployment.holding import NOTHING_PROMISED, Holding
 from node.deployment.ledger import Lease, Ledger
-from node.effects import (
+from node.effects import Effect, Work
+from node.execution import sketches
+from node.execution.room import Room
+from node.execution.shards import VALUE_BYTES, Layout, Sides, lay_out
+from node.memory.short_term import ShardServed, ShortTerm
+from node.work import (
     Adopt,
     Adopted,
     BufferRef,
     Discard,
-    Effect,
     Job,
     Outcome,
     ReadContent,
     RunShard,
     ShardDone,
-    Work,
     WriteContent,
     Written,
 )
-from node.execution import sketches
-from node.execution.room import Room
-from node.execution.shards import VALUE_BYTES, Layout, Sides, lay_out
-from node.memory.short_term import ShardServed, ShortTerm
 from protocol.errors import ErrorCode, TaskError
 from protocol.ids import NodeId
 from protocol.messages import (

@@ -9,21 +9,9 @@ import msgspec
 
 from node.communication.desk import Desk
 from node.deployment.ledger import Lease, Purpose
-from node.effects import (
-    Allocate,
-    BufferRef,
-    Call,
-    CancelCall,
-    CancelWork,
-    Done,
-    Effect,
-    Failed,
-    Free,
-    Outcome,
-    SpoolContent,
-    Work,
-)
+from node.effects import Allocate, Call, CancelCall, CancelWork, Done, Effect, Failed, Free, Work
 from node.execution.room import Room
+from node.work import BufferRef, Outcome, SpoolContent
 from protocol.digests import LoadDigest
 from protocol.errors import ErrorCode, ErrorInfo, TaskError
 from protocol.ids import ContentId, NodeId, TaskId, short

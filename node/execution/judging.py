@@ -11,12 +11,13 @@ import math
 from collections.abc import Callable
 
 from compute.verify import relative_bound
-from node.effects import BufferRef, Combined, Effect, note
+from node.effects import Effect, note
 from node.execution.attempts import Attempt, PanelRows
 from node.execution.culprits import Inquest, Verdict, is_wrong
 from node.execution.dealing import Surroundings
 from node.execution.parts import Parts
 from node.execution.shards import Sides
+from node.work import BufferRef, Combined
 from protocol.errors import ErrorCode, TaskError
 from protocol.ids import short
 from protocol.messages import Manifest

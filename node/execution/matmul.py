@@ -15,24 +15,7 @@ from dataclasses import dataclass
 import msgspec
 
 from node.deployment.ledger import Lease, Purpose
-from node.effects import (
-    Allocate,
-    BufferRef,
-    CancelWork,
-    Combine,
-    Combined,
-    Done,
-    Effect,
-    Failed,
-    Free,
-    GiveRows,
-    Outcome,
-    Project,
-    Projected,
-    RowsTaken,
-    TakeRows,
-    Work,
-)
+from node.effects import Allocate, CancelWork, Done, Effect, Failed, Free, Work
 from node.execution.account import Account
 from node.execution.attempts import PanelRows
 from node.execution.dealing import PROBE_BYTES, Dealer, Hand, Surroundings
@@ -40,6 +23,17 @@ from node.execution.judging import Judge
 from node.execution.parts import Parts
 from node.execution.shards import VALUE_BYTES
 from node.execution.sketches import Sums
+from node.work import (
+    BufferRef,
+    Combine,
+    Combined,
+    GiveRows,
+    Outcome,
+    Project,
+    Projected,
+    RowsTaken,
+    TakeRows,
+)
 from protocol.client import AccountView, MatmulRequest
 from protocol.digests import LoadDigest
 from protocol.errors import ErrorCode, ErrorInfo, TaskError

@@ -12,26 +12,13 @@ from dataclasses import dataclass, replace
 
 from compute.partition import Block
 from node.communication.scoring import hedge_after_s
-from node.effects import (
-    Allocate,
-    BufferRef,
-    Call,
-    CancelCall,
-    CancelWork,
-    Effect,
-    Free,
-    Outcome,
-    PackColumns,
-    Part,
-    ShardDone,
-    Work,
-    note,
-)
+from node.effects import Allocate, Call, CancelCall, CancelWork, Effect, Free, Work, note
 from node.execution.account import Account
 from node.execution.attempts import Attempt, PanelRows, facts_of, multiply_request, shard_here
 from node.execution.dealing import Dealer, Hand, Surroundings
 from node.execution.shards import VALUE_BYTES
 from node.memory.short_term import ShardFailed, ShardServed
+from node.work import BufferRef, Outcome, PackColumns, Part, ShardDone
 from protocol.digests import LoadDigest
 from protocol.errors import ErrorInfo, TaskError
 from protocol.ids import NodeId, short

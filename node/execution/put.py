@@ -18,23 +18,10 @@ from node.deployment.holding import Holding
 from node.deployment.ledger import LEASE_S, Lease, Purpose
 from node.deployment.placement import Capacity, Placement, place
 from node.deployment.units import units
-from node.effects import (
-    Call,
-    CancelCall,
-    CancelWork,
-    Discard,
-    Done,
-    Effect,
-    Failed,
-    Outcome,
-    Relay,
-    Relayed,
-    Route,
-    Work,
-    note,
-)
+from node.effects import Call, CancelCall, CancelWork, Done, Effect, Failed, Work, note
 from node.execution.announce import Announcement
 from node.execution.room import Room
+from node.work import Discard, Outcome, Relay, Relayed, Route
 from protocol.client import PutRequest
 from protocol.digests import LoadDigest, WeightsVersion
 from protocol.errors import ErrorCode, ErrorInfo, TaskError

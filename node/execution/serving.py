@@ -13,18 +13,9 @@ import msgspec
 
 from node.communication.scoring import SPEED_UNKNOWN_MACS_S
 from node.deployment.ledger import Lease, Purpose
-from node.effects import (
-    Allocate,
-    Discard,
-    Effect,
-    Free,
-    Grant,
-    Outcome,
-    Refuse,
-    Reply,
-    Work,
-)
+from node.effects import Allocate, Effect, Free, Grant, Refuse, Reply, Work
 from node.execution.errands import WAITING, Errand, Stage, Surroundings, errand
+from node.work import Discard, Outcome
 from protocol.digests import LoadDigest
 from protocol.errors import ErrorCode, ErrorInfo, TaskError
 from protocol.ids import NodeId

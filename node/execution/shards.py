@@ -7,7 +7,7 @@ Y W^T it is the other way round.
 from dataclasses import dataclass
 
 from compute.partition import Block, BlockGrid
-from node.effects import PartOutput, ShardBlock
+from node.work import PartOutput, ShardBlock
 
 VALUE_BYTES = 4
 

@@ -13,19 +13,8 @@ from compute.partition import Block, BlockGrid
 from compute.verify import SKETCH_WIDTH
 from node.communication.desk import Desk
 from node.deployment.ledger import Lease, Ledger, Purpose
-from node.effects import (
-    AddSketch,
-    Allocate,
-    BufferRef,
-    Call,
-    CancelCall,
-    CancelWork,
-    Effect,
-    Free,
-    Outcome,
-    ReadContent,
-    Work,
-)
+from node.effects import Allocate, Call, CancelCall, CancelWork, Effect, Free, Work
+from node.work import AddSketch, BufferRef, Outcome, ReadContent
 from protocol.digests import LoadDigest, WeightsVersion
 from protocol.errors import ErrorCode, ErrorInfo, TaskError
 from protocol.ids import NodeId, short

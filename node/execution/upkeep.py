@@ -10,9 +10,10 @@ from node.communication.desk import Desk
 from node.deployment.catalogue import Catalogue
 from node.deployment.holding import Holding, stores_of
 from node.deployment.ledger import Lease
-from node.effects import Discard, Effect, LoadBlock, Outcome, Work, note
+from node.effects import Effect, Work, note
 from node.execution.fleet import Fleet
 from node.execution.sketches import SketchCache
+from node.work import Discard, LoadBlock, Outcome
 from protocol.digests import LoadDigest, WeightsVersion
 from protocol.errors import ErrorInfo, TaskError
 from protocol.ids import ContentId, NodeId

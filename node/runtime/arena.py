@@ -9,7 +9,7 @@ import mmap
 import numpy as np
 
 from compute.partition import Matrix, Matrix64
-from node.effects import BufferRef
+from node.work import BufferRef
 
 
 class Arena:

@@ -23,19 +23,12 @@ from node.effects import (
     Effect,
     Failed,
     Free,
-    GiveRows,
     Grant,
     Hang,
     KeepPeers,
     Note,
-    Outcome,
     Refuse,
-    Relay,
     Reply,
-    RowsTaken,
-    RunShard,
-    SpoolContent,
-    TakeRows,
     Work,
 )
 from node.log import Log
@@ -49,6 +42,7 @@ from node.runtime.store import Store, content_id
 from node.runtime.switchboard import Switchboard
 from node.runtime.workshop import Blocking, Workshop
 from node.service import MatrixBody
+from node.work import GiveRows, Outcome, Relay, RowsTaken, RunShard, SpoolContent, TakeRows
 from protocol.digests import LoadDigest
 from protocol.errors import ErrorCode, ErrorInfo, SedmaError, TaskError
 from protocol.ids import ContentId, NodeId

@@ -6,7 +6,7 @@ sums come out the same, bit for bit, however many threads there are.
 
 from dataclasses import dataclass
 
-from node.effects import RunShard, ShardBlock, ShardDone
+from node.work import RunShard, ShardBlock, ShardDone
 
 PIECE_MACS_MIN = 2 * 1024 * 1024
 """Two blocks for one row of X, about a millisecond: with less, waking a second thread costs what it saves."""

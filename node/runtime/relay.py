@@ -13,13 +13,13 @@ from blake3 import blake3
 
 from compute.partition import Block, Matrix
 from compute.verify import SketchAccumulator
-from node.effects import Relay, Relayed, Route
 from node.execution.put import STRIP_BYTES
 from node.runtime.connection import OutgoingCall
 from node.runtime.intake import Intake
 from node.runtime.store import Store, content_id
 from node.runtime.switchboard import Switchboard
 from node.runtime.workshop import Workshop
+from node.work import Relay, Relayed, Route
 from protocol.digests import LoadDigest
 from protocol.errors import ErrorCode, ErrorInfo, SedmaError, TaskError
 from protocol.ids import ContentId, NodeId, short

@@ -7,9 +7,9 @@ to buffers that must not be given away.
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
 
-from node.effects import RunShard, ShardDone
 from node.runtime.pieces import pieces_max, whole
 from node.runtime.workshop import Workshop
+from node.work import RunShard, ShardDone
 
 
 async def run_shard(

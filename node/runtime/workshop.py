@@ -10,7 +10,10 @@ import numpy as np
 from compute import verify
 from compute.backend import Backend, Product, Resident, backend
 from compute.partition import Matrix, Matrix64
-from node.effects import (
+from node.runtime.arena import Arena
+from node.runtime.pieces import Piece, cut
+from node.runtime.store import Store, content_id
+from node.work import (
     AddSketch,
     Adopt,
     Adopted,
@@ -30,9 +33,6 @@ from node.effects import (
     WriteContent,
     Written,
 )
-from node.runtime.arena import Arena
-from node.runtime.pieces import Piece, cut
-from node.runtime.store import Store, content_id
 from protocol.digests import WeightsVersion
 from protocol.errors import ErrorCode, TaskError
 from protocol.ids import ContentId

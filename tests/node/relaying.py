@@ -6,7 +6,7 @@ A block's content is named by what it is of, so that every machine finds the sam
 import hashlib
 from typing import TYPE_CHECKING
 
-from node.effects import Relay, Relayed
+from node.work import Relay, Relayed
 from protocol.digests import LoadDigest
 from protocol.errors import ErrorInfo
 from protocol.ids import ContentId, NodeId

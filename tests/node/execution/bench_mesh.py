@@ -20,7 +20,6 @@ from node.communication.scoring import Candidate, HedgeBudget
 from node.deployment.ledger import MIB, Ledger, Purpose
 from node.effects import (
     Allocate,
-    BufferRef,
     Call,
     CancelCall,
     CancelWork,
@@ -28,13 +27,7 @@ from node.effects import (
     Effect,
     Failed,
     Free,
-    GiveRows,
     Note,
-    Outcome,
-    RowsTaken,
-    RunShard,
-    ShardDone,
-    TakeRows,
     Work,
 )
 from node.execution.matmul import Matmul
@@ -45,6 +38,7 @@ from node.memory.short_term import ShortTerm
 from node.runtime.arena import Arena
 from node.runtime.store import Store, content_id
 from node.runtime.workshop import Workshop
+from node.work import BufferRef, GiveRows, Outcome, RowsTaken, RunShard, ShardDone, TakeRows
 from protocol.client import AccountView, CertificateView, MatmulRequest
 from protocol.digests import LoadDigest, WeightsVersion
 from protocol.errors import ErrorCode, ErrorInfo, TaskError

@@ -5,31 +5,24 @@ from node.communication.desk import Desk
 from node.deployment.catalogue import Catalogue
 from node.deployment.holding import Holding, stores_of
 from node.deployment.ledger import ACTIVATION_RESERVE_MIN, OVERHEAD_BYTES, Ledger
-from node.effects import (
-    Adopt,
-    Adopted,
-    Allocate,
-    BufferRef,
-    Discard,
-    Effect,
-    Free,
-    Grant,
-    Job,
-    KeepManifest,
-    Note,
-    Outcome,
-    ReadContent,
-    Refuse,
-    Reply,
-    RunShard,
-    ShardDone,
-    Work,
-    WriteContent,
-    Written,
-)
+from node.effects import Allocate, Effect, Free, Grant, Note, Refuse, Reply, Work
 from node.execution.room import Room
 from node.execution.serving import Serving
 from node.memory.short_term import ShortTerm
+from node.work import (
+    Adopt,
+    Adopted,
+    BufferRef,
+    Discard,
+    Job,
+    KeepManifest,
+    Outcome,
+    ReadContent,
+    RunShard,
+    ShardDone,
+    WriteContent,
+    Written,
+)
 from protocol.digests import WeightsVersion
 from protocol.errors import ErrorCode, ErrorInfo
 from protocol.ids import ContentId, NodeId

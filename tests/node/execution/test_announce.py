@@ -2,8 +2,9 @@ from dataclasses import dataclass, field
 
 from node.communication.desk import Desk
 from node.deployment.catalogue import Catalogue, parts
-from node.effects import Call, CancelCall, Done, Effect, Failed, KeepManifest, Note, Work, note
+from node.effects import Call, CancelCall, Done, Effect, Failed, Note, Work, note
 from node.execution.announce import Announcement, Removal
+from node.work import KeepManifest
 from protocol.digests import LoadDigest, WeightsVersion
 from protocol.errors import ErrorCode, ErrorInfo
 from protocol.ids import ContentId, NodeId, TaskId

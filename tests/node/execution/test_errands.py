@@ -3,8 +3,8 @@ import pytest
 
 from compute.partition import BLOCK_SIDE
 from node.deployment.ledger import LEASE_S
-from node.effects import Adopt, ReadContent, RunShard, WriteContent
 from node.execution.errands import FETCH_BYTES_MAX, SKETCH_BYTES_MAX
+from node.work import Adopt, ReadContent, RunShard, WriteContent
 from protocol.errors import ErrorCode
 from protocol.ids import ContentId
 from protocol.messages import (

@@ -5,9 +5,10 @@ from hypothesis import strategies as st
 
 from node.communication.desk import Desk
 from node.deployment.ledger import MIB, Ledger, Purpose
-from node.effects import Allocate, Call, Done, Effect, Failed, Free, SpoolContent, Work
+from node.effects import Allocate, Call, Done, Effect, Failed, Free, Work
 from node.execution.fetch import Fetch
 from node.execution.room import Room
+from node.work import SpoolContent
 from protocol.digests import LoadDigest
 from protocol.errors import ErrorCode, ErrorInfo
 from protocol.ids import ContentId, NodeId, TaskId

@@ -2,8 +2,8 @@ import pytest
 
 from node.communication.scoring import SPEED_UNKNOWN_MACS_S
 from node.deployment.ledger import ACTIVATION_RESERVE_MIN
-from node.effects import Adopt, Discard, RunShard
 from node.execution.serving import OPEN_PER_PEER_MAX
+from node.work import Adopt, Discard, RunShard
 from protocol.errors import ErrorCode
 from protocol.ids import NodeId
 from protocol.messages import (

@@ -1,7 +1,8 @@
 from node.deployment.ledger import MIB
-from node.effects import Adopted, Discard, Effect, LoadBlock, Note, Work
+from node.effects import Effect, Note, Work
 from node.execution.sketches import SketchCache
 from node.execution.upkeep import Upkeep
+from node.work import Adopted, Discard, LoadBlock
 from protocol.digests import WeightsVersion
 from protocol.errors import ErrorCode, ErrorInfo
 from protocol.ids import ContentId

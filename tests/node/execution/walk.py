@@ -3,7 +3,7 @@
 import random
 
 from node.deployment.ledger import MIB
-from node.effects import Discard, KeepManifest
+from node.work import Discard, KeepManifest
 from protocol.messages import (
     FetchBlock,
     Manifest,

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 from compute.partition import Block, BlockGrid, Matrix
-from node.effects import BufferRef, Combine, Part, PartOutput, RunShard, ShardDone
 from node.execution.shards import Layout, Sides, lay_out
 from node.runtime.arena import Arena
 from node.runtime.pieces import cut, pieces_max
 from node.runtime.shard_run import run_shard
 from node.runtime.store import Store
 from node.runtime.workshop import Workshop
+from node.work import BufferRef, Combine, Part, PartOutput, RunShard, ShardDone
 from protocol.digests import WeightsVersion
 from protocol.errors import TaskError
 from protocol.messages import StoreBlock
