@@ -68,7 +68,7 @@ class Account:
         for facts in parts:
             self._analog += facts.analog_macs
             self._digital += facts.digital_macs
-            self._regimes.add(facts.regime)
+            self._regimes.update(facts.regime.split("+"))
         self._worst_bound = max(self._worst_bound, bound)
 
     def panel_over(self) -> None:

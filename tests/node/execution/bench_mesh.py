@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import msgspec
 import numpy as np
 
 from compute.partition import Block, BlockGrid, Matrix
@@ -115,6 +116,13 @@ class Weights:
         )
         values: Matrix = self.w[top:bottom, left:right]
         return values
+
+    def renamed(self, name: str) -> Manifest:
+        """The same under another name and version."""
+        head = msgspec.structs.replace(
+            self.manifest.head, name=name, version=WeightsVersion(2, 0, name)
+        )
+        return Manifest(head, self.manifest.entries)
 
     def _store(self, block: Block, backend: str) -> StoreBlock:
         rows, columns = self.grid.shape(block)
@@ -241,6 +249,11 @@ class BenchMesh:
         assert at is not None, "nothing happens any more"
         self._happen()
 
+    def settle(self) -> None:
+        """Until nothing is under way."""
+        while self._events:
+            self._happen()
+
     def _happen(self) -> None:
         self.now, _, number, tell = heapq.heappop(self._events)
         if number not in self._cancelled:
@@ -248,8 +261,7 @@ class BenchMesh:
 
     def end(self, product: Matmul) -> Answer:
         self.feed(self.sketches.drop(VERSION))
-        while self._events:
-            self._happen()
+        self.settle()
         for node in self.weights.nodes:
             assert self.outstanding.macs(node) == 0
         free = self.ledger.free_for(Purpose.ACTIVATIONS)
