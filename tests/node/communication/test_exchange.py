@@ -1,12 +1,15 @@
 import random
 
+import msgspec
+
 from node.communication.desk import Desk
-from node.communication.exchange import ANSWER_S, POLITE_S, Exchange
+from node.communication.exchange import ANSWER_S, POLITE_S, RECORDS_PER_MESSAGE, Exchange
 from node.effects import Call, Dial, Hang, Note
 from protocol.digests import LoadDigest, NodeRecord
 from protocol.errors import ErrorCode, ErrorInfo
 from protocol.ids import MeshId, NodeId
 from protocol.messages import Exchange as ExchangeRequest
+from protocol.messages import Exchanged
 
 MESH = MeshId("m" * 64)
 
@@ -91,6 +94,79 @@ def test_a_neighbour_that_does_not_answer_is_hung_up_on() -> None:
     ]
 
 
+def test_what_was_told_in_vain_is_told_again() -> None:
+    a = exchange("a")
+    a.asked(NodeId("b"), ExchangeRequest(records=(record("c"),)), 0.0)
+    call = first_call(a, "b", 0.0)
+
+    a.call_failed(call.call, ErrorInfo(code=ErrorCode.OVERLOADED, reason="busy"), 1.0)
+    assert a.deadline is not None
+    (again,) = [effect for effect in a.tick(a.deadline + POLITE_S) if isinstance(effect, Call)]
+
+    assert isinstance(again.request, ExchangeRequest) and isinstance(call.request, ExchangeRequest)
+    assert again.request.records == call.request.records != ()
+
+
+def test_more_news_than_one_message_holds_follows_soon() -> None:
+    a = exchange("a")
+    for index in range(100):
+        a.asked(NodeId("b"), ExchangeRequest(records=(record(f"n{index:03}"),)), 0.0)
+    call = first_call(a, "b", 0.0)
+    answer = Exchanged()
+
+    a.answered(call.call, NodeId("b"), answer, LoadDigest(), 0.1)
+    (rest,) = [effect for effect in a.tick(0.5) if isinstance(effect, Call)]
+
+    told = [*_records(call), *_records(rest)]
+    assert len(_records(call)) == RECORDS_PER_MESSAGE
+    assert len(told) == len({one.id for one in told}) == 101
+
+
+def test_an_address_that_was_reached_is_dialled_again_once_all_links_are_lost() -> None:
+    b = exchange("b")
+    b.seek(("a:1",), None, 0.0)
+    assert b.tick(0.0) == [Dial(("a:1",), None)]
+    b.link_up(NodeId("a"), 1.0)
+    b.reached(("a:1",))
+
+    assert not [effect for effect in b.tick(5.0) if isinstance(effect, Dial)]
+    b.link_down(NodeId("a"), "connection lost", 6.0)
+
+    assert Dial(("a:1",), None) in b.tick(6.0)
+
+
+def test_a_link_that_is_lost_is_dialled_by_the_smaller_id_at_once_and_later_by_the_other() -> None:
+    for own, peer, wait_s in (("a", "b", 0.0), ("b", "a", POLITE_S)):
+        one = exchange(own)
+        one.link_up(NodeId(peer), 0.0)
+        one.asked(NodeId(peer), ExchangeRequest(records=(record(peer),)), 0.0)
+        one.link_down(NodeId(peer), "connection lost", 50.0)
+
+        assert one.deadline == 50.0 + wait_s
+        assert one.why_apart(NodeId(peer)) == "connection lost"
+
+
+def test_a_node_known_from_disk_is_sought_though_it_never_said_who_it_is() -> None:
+    a = exchange("a")
+    a.seek(("b:1",), NodeId("b"), 0.0)
+    a.tick(0.0)
+    a.link_up(NodeId("b"), 1.0)
+
+    a.link_down(NodeId("b"), "connection lost", 2.0)
+
+    assert a.tick(2.0) == [Dial(("b:1",), NodeId("b"))]
+
+
+def test_who_left_is_not_dialled_any_more() -> None:
+    a = exchange("a")
+    gone = msgspec.structs.replace(record("b", 2), left=True)
+
+    a.asked(NodeId("c"), ExchangeRequest(records=(record("b"),)), 0.0)
+    a.asked(NodeId("c"), ExchangeRequest(records=(gone,)), 0.0)
+
+    assert a.tick(100.0) == []
+
+
 def test_an_older_record_never_replaces_a_newer_one() -> None:
     a = exchange("a")
     for incarnation in (2, 1):
@@ -114,3 +190,8 @@ def test_records_of_another_mesh_are_not_taken() -> None:
     a.asked(NodeId("b"), ExchangeRequest(records=(foreign,)), 0.0)
 
     assert a.records == {}
+
+
+def _records(call: Call) -> tuple[NodeRecord, ...]:
+    assert isinstance(call.request, ExchangeRequest)
+    return call.request.records
