@@ -77,6 +77,9 @@ class Dealer:
         # holders need a share that is the block's own.
         tolerant = request.rtol is not None and head.backend != "digital"
         self._apart = request.deterministic and tolerant
+        self._costs: dict[int, dict[Block, Cost]] = {}
+        """By m."""
+        self._widths: dict[tuple[Block, ...], tuple[int, int]] = {}
 
     # -- who -----------------------------------------------------------------------------------------
 
@@ -90,8 +93,7 @@ class Dealer:
         for block in blocks:
             others = [node for node in self._holders[block] if node != avoid and node in live]
             holders[block] = others or self._holders[block]
-        costs = {block: cost_of(self.sides, block, m) for block in holders}
-        dealt = choose_holders(holders, candidates, costs, self.sides.transpose)
+        dealt = choose_holders(holders, candidates, self._costs_of(m), self.sides.transpose)
         return [
             Hand(NodeId(node), part)
             for node, its in dealt.items()
@@ -113,8 +115,7 @@ class Dealer:
         """When this part would be here; its node is live."""
         candidates = self._around.candidates(self._version, now)
         candidate = next(one for one in candidates if one.node == hand.node)
-        each = {block: cost_of(self.sides, block, m) for block in hand.blocks}
-        cost = shard_cost(hand.blocks, each, self.sides.transpose)
+        cost = shard_cost(hand.blocks, self._costs_of(m), self.sides.transpose)
         return completion_s(candidate, cost.request_bytes, cost.response_bytes, cost.macs)
 
     def macs(self, blocks: Iterable[Block], m: int) -> int:
@@ -123,15 +124,15 @@ class Dealer:
     def layout(self, blocks: tuple[Block, ...], m: int) -> Layout:
         return lay_out(self.sides, blocks, m, separate=self._request.deterministic)
 
-    def packs(self, node: NodeId, layout: Layout) -> bool:
+    def packs(self, node: NodeId, blocks: tuple[Block, ...]) -> bool:
         """Whether columns of X have to be packed: our own blocks read them where they lie."""
-        return node != self._around.own and layout.packed_width != self.sides.width_in
+        return node != self._around.own and self._widths_of(blocks)[0] != self.sides.width_in
 
     def part_bytes(self, hand: Hand, m: int) -> int:
         """What a part takes at its coordinator."""
-        layout = self.layout(hand.blocks, m)
-        packed = layout.packed_width if self.packs(hand.node, layout) else 0
-        return layout.output_bytes + m * packed * VALUE_BYTES
+        packed, given = self._widths_of(hand.blocks)
+        values = given + packed if self.packs(hand.node, hand.blocks) else given
+        return m * values * VALUE_BYTES
 
     def fixed_bytes(self, m: int) -> int:
         """What X, the answer and their check take, whoever does the parts."""
@@ -142,9 +143,8 @@ class Dealer:
         if not self._request.deterministic:
             return self.fixed_bytes(1) + sum(self.part_bytes(hand, 1) for hand in hands)
         # The most that any hands could take, so that the panels are the same for all.
-        spans = [(self.sides.inputs(block), self.sides.outputs(block)) for block in self.blocks]
-        widths = sum(i[1] - i[0] + o[1] - o[0] for i, o in spans)
-        return self.fixed_bytes(1) + widths * VALUE_BYTES
+        alone = [sum(self._widths_of((block,))) for block in self.blocks]
+        return self.fixed_bytes(1) + sum(alone) * VALUE_BYTES
 
     def shares(self, hands: list[Hand], m: int, norm: float) -> list[float | None]:
         """Each part's absolute share of the tolerance, by the square root of its work."""
@@ -160,6 +160,20 @@ class Dealer:
         by_block = [math.sqrt(self.sides.macs(block, 1)) for block in self.blocks]
         own = dict(zip(self.blocks, split_share(whole, by_block), strict=True))
         return [own[hand.blocks[0]] for hand in hands]
+
+    # -- within --------------------------------------------------------------------------------------
+
+    def _costs_of(self, m: int) -> dict[Block, Cost]:
+        if m not in self._costs:
+            self._costs[m] = {block: cost_of(self.sides, block, m) for block in self.blocks}
+        return self._costs[m]
+
+    def _widths_of(self, blocks: tuple[Block, ...]) -> tuple[int, int]:
+        """Columns of X that go into a part, and columns that come out of it."""
+        if blocks not in self._widths:
+            layout = self.layout(blocks, 1)
+            self._widths[blocks] = layout.packed_width, layout.output_values
+        return self._widths[blocks]
 
 
 def cost_of(sides: Sides, block: Block, m: int) -> Cost:

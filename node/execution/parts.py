@@ -203,7 +203,7 @@ class Parts:
         rows, layout = self._rows, attempt.layout
         if attempt.node == self._around.own:
             return [Work(attempt.number, shard_here(self._dealer.sides, rows, attempt))]
-        if not self._dealer.packs(attempt.node, layout):
+        if not self._dealer.packs(attempt.node, attempt.blocks):
             return [self._send(attempt, rows.x, now)]
         packed = self._around.desk.buffer(rows.m * layout.packed_width * VALUE_BYTES)
         attempt.packed = packed
