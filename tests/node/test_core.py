@@ -1,0 +1,107 @@
+import pytest
+
+from node.core import Node
+from node.deployment.ledger import MIB
+from node.effects import Effect, Failed, Refuse, Reply
+from protocol.client import MatmulRequest, PutRequest
+from protocol.errors import ErrorCode, TaskError
+from protocol.messages import FetchManifest, Probe, Probed, RequestHeader, Response
+from tests.node.member import Member
+from tests.node.world import World
+
+
+def alone() -> tuple[World, Member]:
+    """One node that holds a 100 x 50 matrix named w."""
+    world = World()
+    member = world.add("a")
+    task = member.put("w", 100, 50, replicas=1)
+    world.run_until(lambda: task in member.outcomes, 5.0)
+    assert member.outcomes[task] is None
+    return world, member
+
+
+def answer(effects: list[Effect]) -> Response | ErrorCode:
+    (one,) = [effect for effect in effects if isinstance(effect, Reply | Refuse)]
+    return one.response if isinstance(one, Reply) else one.error.code
+
+
+def ask(node: Node, request: Probe | FetchManifest) -> Response | ErrorCode:
+    header = RequestHeader(request=request, deadline_ms=1000)
+    return answer(node.asked(1, node.own, header, 1.0))
+
+
+def test_x_of_the_wrong_width_is_refused_with_the_width_it_needs() -> None:
+    world, member = alone()
+
+    with pytest.raises(TaskError, match="has 50 columns, but w is 100 x 50 and needs 100"):
+        member.node.matmul(MatmulRequest(name="w"), 3, 50, world.now)
+    with pytest.raises(TaskError, match=r"Y W\^T: .* needs 50"):
+        member.node.matmul(MatmulRequest(name="w", transpose=True), 3, 100, world.now)
+
+
+def test_weights_that_are_not_there_cannot_be_used_or_removed() -> None:
+    world, member = alone()
+
+    for attempt in (
+        lambda: member.node.matmul(MatmulRequest(name="v"), 3, 50, world.now),
+        lambda: member.node.remove("v", None, 0, world.now),
+    ):
+        with pytest.raises(TaskError, match="there are no weights named v; there are: w") as no:
+            attempt()
+        assert no.value.code is ErrorCode.NOT_FOUND
+
+
+def test_who_names_an_old_version_neither_replaces_nor_removes_the_new_one() -> None:
+    world, member = alone()
+    (view,) = member.node.weights(world.now)
+    request = PutRequest(name="w", if_match="1.0.somebody")
+
+    with pytest.raises(TaskError, match=f"w is at {view.version}") as refused:
+        member.node.put(request, (5, 5), 0, world.now)
+    with pytest.raises(TaskError, match="look, then try again"):
+        member.node.remove("w", "1.0.somebody", 0, world.now)
+
+    assert refused.value.code is ErrorCode.CONFLICT
+    assert member.node.remove("w", view.version, 0, world.now)
+
+
+def test_a_put_whose_client_goes_away_leaves_nothing() -> None:
+    world, member = alone()
+    before = member.leased
+    task = member.put("v", 3000, 3000, replicas=1)
+    assert member.leased >= before + 4 * 3000 * 3000
+
+    effects = member.node.cancel(task, world.now)
+    member.hear(lambda: effects)
+    world.run(1.0)
+
+    (failed,) = [effect for effect in effects if isinstance(effect, Failed)]
+    assert failed.error.code is ErrorCode.CANCELLED
+    assert (member.leased, member.node.tasks) == (before, 0)
+    assert len(member.resident) == 1
+
+
+def test_a_probe_is_answered_with_nothing_but_the_load_that_rides_on_it() -> None:
+    _, member = alone()
+
+    assert ask(member.node, Probe()) == Probed()
+    assert member.node.load(1.0).free == member.node.ledger.digest().free
+
+
+def test_a_peer_that_asks_for_weights_nobody_knows_is_told_so() -> None:
+    _, member = alone()
+
+    assert ask(member.node, FetchManifest(name="v")) is ErrorCode.NOT_FOUND
+
+
+def test_memory_that_changes_little_is_not_told_of() -> None:
+    world, member = alone()
+    member.hear(lambda: member.node.memory_measured(60 * MIB, world.now))
+    told = member.node.exchange.own
+
+    member.hear(lambda: member.node.memory_measured(60 * MIB + 1000, world.now))
+    assert member.node.exchange.own == told
+    member.hear(lambda: member.node.memory_measured(90 * MIB, world.now))
+
+    assert member.node.exchange.own.version > told.version
+    assert member.node.exchange.own.memory == member.node.ledger.digest()
