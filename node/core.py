@@ -25,6 +25,7 @@ from node.execution.fetch import Fetch
 from node.execution.fleet import Fleet
 from node.execution.matmul import Matmul
 from node.execution.put import Put
+from node.execution.recent import Recent
 from node.execution.room import Room
 from node.execution.serving import Serving
 from node.execution.sketches import SketchCache
@@ -38,6 +39,7 @@ from protocol.client import (
     PlanRequest,
     PlanView,
     PutRequest,
+    TaskView,
     WeightsView,
 )
 from protocol.digests import LoadDigest, NodeRecord, WeightsVersion
@@ -107,6 +109,7 @@ class Node:
         self.upkeep = Upkeep(
             self.own, self.desk, self.catalogue, self.holding, self.sketches, self.fleet
         )
+        self.recent = Recent()
         self.done = 0
         self.failed = 0
         self._policy = policy
@@ -320,6 +323,11 @@ class Node:
     def peers(self, now: float) -> list[PeerView]:
         return peer_views(self.exchange, self.fleet, now)
 
+    def task(self, task: str, now: float) -> TaskView:
+        """What a product takes or took; TaskError if it is not known here."""
+        running = self._tasks.get(task)
+        return running.view(now) if isinstance(running, Matmul) else self.recent.find(task)
+
     def plan(self, request: PlanRequest) -> PlanView:
         """Where a matrix would lie, or why it would not fit."""
         standing = None if request.name is None else self.catalogue.find(request.name)
@@ -337,8 +345,10 @@ class Node:
 
     def _settle(self, effects: list[Effect], now: float) -> list[Effect]:
         """After anything happened: forget ended tasks, act on new manifests, tell what changed."""
+        effects = effects + self.room.serve(now)
         for name in [name for name, task in self._tasks.items() if task.over]:
-            del self._tasks[name]
+            if isinstance(ended := self._tasks.pop(name), Matmul):
+                self.recent.keep(ended.view(now))
         effects = effects + self.upkeep.act_on_news(now)
         effects += self.exchange.catalogue_is(self.catalogue.digest, now)
         if self.holding.changes != self._told_changes:

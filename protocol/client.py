@@ -84,12 +84,15 @@ class AccountView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TaskView(msgspec.Struct, frozen=True, kw_only=True):
-    """A product that has ended with an answer: what it was, how exact it is, who did what."""
+    """A product: what it was, how exact it is, who did what."""
 
     id: str
     name: str
     """Of the weights."""
-    certificate: CertificateView
+    state: str
+    """running | done | failed"""
+    certificate: CertificateView | None
+    """Once its last rows stand."""
     account: AccountView
 
 

@@ -34,7 +34,7 @@ from node.work import (
     RowsTaken,
     TakeRows,
 )
-from protocol.client import AccountView, MatmulRequest
+from protocol.client import CertificateView, MatmulRequest, TaskView
 from protocol.digests import LoadDigest
 from protocol.errors import ErrorCode, ErrorInfo, TaskError
 from protocol.ids import NodeId, TaskId
@@ -84,6 +84,7 @@ class Matmul:
         self._finished = finished
         self._dealer = Dealer(manifest, request, around)
         self._account = Account(now)
+        self._certificate: CertificateView | None = None
         self._rows_left = rows
         self._sums: Sums | None = None
         self._panel: _Panel | None = None
@@ -98,9 +99,16 @@ class Matmul:
             return self._ends_at
         return min(parts.deadline, self._ends_at)
 
-    def account(self, now: float) -> AccountView:
-        """What it took; complete once the task is over."""
-        return self._account.view(now)
+    def view(self, now: float) -> TaskView:
+        """What it took so far, and how exact it is once its last rows stand."""
+        state = "failed" if self.over else "running"
+        return TaskView(
+            id=self.task,
+            name=self._request.name,
+            state=state if self._certificate is None else "done",
+            certificate=self._certificate,
+            account=self._account.view(now),
+        )
 
     # -- the way through -----------------------------------------------------------------------------
 
@@ -225,9 +233,10 @@ class Matmul:
         self._account.stands(facts, bound)
         self._step = self._around.desk.number(self)
         last = self._rows_left == 0
-        promised = self._request.rtol is not None
-        certificate = self._account.certificate(promised=promised) if last else None
-        return [Work(self._step, GiveRows(self.task, panel.y, last, certificate))]
+        if last:
+            promised = self._request.rtol is not None
+            self._certificate = self._account.certificate(promised=promised)
+        return [Work(self._step, GiveRows(self.task, panel.y, last, self._certificate))]
 
     def _panel_given(self, panel: _Panel, now: float) -> list[Effect]:
         effects = self._close_panel(panel, now)

@@ -18,6 +18,7 @@ from protocol.client import (
     PlanView,
     PutRequest,
     StatusView,
+    TaskView,
     TicketRequest,
     TicketView,
     WeightsView,
@@ -109,6 +110,9 @@ class Front:
             certificate=certificate,
             converted=body.header.converted,
         )
+
+    def task(self, task: str) -> TaskView:
+        return self._node.task(task, self._live.now)
 
     async def remove(self, name: str, if_match: str | None) -> None:
         self._require_mesh()

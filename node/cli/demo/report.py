@@ -104,10 +104,10 @@ def _acts(acts: Sequence[Act]) -> str:
         "analog",
     )
     note = (
-        "<p>Client bytes are what the client sent and received, mesh bytes what daemons sent each other for"
-        " its products. Energy is that of the simulated crossbars; plain arithmetic is not counted. The bound is the loosest certified relative"
-        " error of all products of an act; analog is the share of the multiplications that simulated"
-        " crossbars did.</p>"
+        "<p>Client bytes are what the client sent and received, mesh bytes what daemons sent each other"
+        " for its products. Energy is that of the simulated crossbars; plain arithmetic is not counted."
+        " The bound is the loosest certified relative error of all products of an act; analog is the"
+        " share of the multiplications that simulated crossbars did.</p>"
     )
     return _section("Acts", _table(names, map(_act, acts)) + note)
 

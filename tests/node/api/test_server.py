@@ -15,7 +15,7 @@ import uvloop
 from node.api.server import RunningApi, start_api
 from protocol.client import StatusView, TaskView, WeightsView
 from protocol.errors import ConfigError, ErrorCode, ErrorInfo, PeerError, TaskError
-from tests.node.api.numpy_service import TOKEN, Log, NumpyService
+from tests.node.api.numpy_service import CERTIFICATE, TOKEN, Log, NumpyService
 
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
 W = np.arange(12, dtype=np.float32).reshape(3, 4)
@@ -65,7 +65,7 @@ async def test_a_product_can_be_asked_what_it_took(client: aiohttp.ClientSession
     async with client.get("/v1/tasks/t2") as unknown:
         error = await refused(unknown, 404)
 
-    assert (view.id, view.certificate.regime, view.account.seconds) == ("t1", "digital", 0.1)
+    assert (view.id, view.certificate, view.account.seconds) == ("t1", CERTIFICATE, 0.1)
     assert "t2" in error.reason
 
 

@@ -267,7 +267,7 @@ class BenchMesh:
         free = self.ledger.free_for(Purpose.ACTIVATIONS)
         assert free == self.ledger.budget_bytes - self.ledger.overhead_bytes
         assert not self.weights.buffers
-        self.answer.account = product.account(self.now)
+        self.answer.account = product.view(self.now).account
         if self._given:
             self.answer.value = np.concatenate(self._given)
         return self.answer
