@@ -34,7 +34,7 @@ async def download(manifest: Manifest, live: Live) -> AsyncIterator[memoryview]:
             while (rows := await loop.run_in_executor(live.pool, next, strips, None)) is not None:
                 yield rows.data.cast("B")
         finally:
-            live.leave_spool(spooled)
+            live.spool.leave(spooled)
 
 
 async def _source(
@@ -44,13 +44,14 @@ async def _source(
     content = manifest.entries[index].content
     if await asyncio.get_running_loop().run_in_executor(live.pool, live.store.has, content):
         return live.store, content
-    live.enter_spool(content)
+    live.spool.enter(content)
     spooled.append(content)
-    if not await asyncio.get_running_loop().run_in_executor(live.pool, live.spooled.has, content):
+    spool = live.spool.store
+    if not await asyncio.get_running_loop().run_in_executor(live.pool, spool.has, content):
         fetched = Awaited()
         task, effects = live.node.fetch(manifest, index, live.now)
         await live.run(task, fetched, effects, fetched.ended)
-    return live.spooled, content
+    return spool, content
 
 
 def _strips(grid: BlockGrid, sources: list[tuple[Store, ContentId]]) -> Iterator[Matrix]:

@@ -4,13 +4,10 @@ It decides nothing. After every input it re-arms one timer for the Node's deadli
 """
 
 import asyncio
-from collections import Counter
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Protocol, TypeVar, assert_never
-
-import psutil
 
 from node.core import Node
 from node.effects import (
@@ -33,23 +30,22 @@ from node.effects import (
 )
 from node.log import Log
 from node.runtime.arena import Arena
+from node.runtime.chores import Chores, Peers
 from node.runtime.connection import OutgoingCall
 from node.runtime.intake import Intake
 from node.runtime.relay import relay
 from node.runtime.sessions import Session
 from node.runtime.shard_run import run_shard
+from node.runtime.spool import Spool
 from node.runtime.store import Store, content_id
 from node.runtime.switchboard import Switchboard
 from node.runtime.workshop import Blocking, Workshop
 from node.service import MatrixBody
-from node.work import GiveRows, Outcome, Relay, RowsTaken, RunShard, SpoolContent, TakeRows
+from node.work import Discard, GiveRows, Outcome, Relay, RowsTaken, RunShard, SpoolContent, TakeRows
 from protocol.digests import LoadDigest
 from protocol.errors import ErrorCode, ErrorInfo, SedmaError, TaskError
-from protocol.ids import ContentId, NodeId
+from protocol.ids import NodeId
 from protocol.messages import Join, Joined, RequestHeader, Response
-
-SAMPLE_S = 1.0
-"""How often the process's resident memory is measured."""
 
 LOAD_FRESH_S = 0.005
 """How old the load may be that rides on an answer: what a peer makes of it is coarser than that."""
@@ -58,7 +54,6 @@ X_KEY_DIGITS = 15
 """Of the hash of X, in hexadecimal: 60 bits, which every field of a message can carry."""
 
 T = TypeVar("T")
-Peers = tuple[tuple[NodeId, tuple[str, ...]], ...]
 
 
 class Ending(Protocol):
@@ -85,14 +80,11 @@ class Live:
         self.node = node
         self.store = store
         self.pool = ThreadPoolExecutor(workers, "worker")
-        self.spooled = Store(spool / "fetched", store.quota_bytes)
-        """Blocks of others, for as long as a client downloads them."""
+        self.spool = Spool(spool / "fetched", store.quota_bytes, self.pool)
         self.stopping = False
-        self._spool_users: Counter[ContentId] = Counter()
-        self._spool = spool
+        self._folder = spool
         self._workers = workers
         self._log = log
-        self._keep_peers = keep_peers
         self._redeem = redeem
         self._loop = asyncio.get_running_loop()
         self._arena = Arena()
@@ -101,16 +93,22 @@ class Live:
         self._sessions: dict[str, Session] = {}
         self._endings: dict[str, Ending] = {}
         self._jobs: dict[int, asyncio.Task[None]] = {}
+        self._ending: set[asyncio.Task[None]] = set()
+        """Jobs that were cancelled and have not ended yet: a thread of theirs may be at work."""
         self._calls: dict[int, OutgoingCall] = {}
-        self._peers_to_keep: Peers | None = None
-        self._keeping: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
         self._rearm_due = False
         self._load = LoadDigest()
         self._load_at = -LOAD_FRESH_S
-        self._process = psutil.Process()
-        self._sampler = self._loop.call_soon(self._sample)
+        self._chores = Chores(
+            store,
+            self.pool,
+            log,
+            measured=lambda rss: self.feed(self.node.memory_measured(rss, self.now)),
+            named=lambda: node.catalogue.contents() | node.holding.unpublished,
+            keep_peers=keep_peers,
+        )
 
     # -- start and stop ------------------------------------------------------------------------------
 
@@ -127,7 +125,7 @@ class Live:
 
     async def close(self) -> None:
         self.stopping = True
-        self._sampler.cancel()
+        self._chores.rest()
         for task in list(self._endings):
             self.feed(self.node.cancel(task, self.now))
         if self._switchboard is not None:
@@ -136,9 +134,8 @@ class Live:
             self._timer.cancel()
         for job in list(self._jobs.values()):
             job.cancel()
-        await asyncio.gather(*self._jobs.values(), return_exceptions=True)
-        if self._keeping is not None:
-            await self._keeping
+        await asyncio.gather(*self._jobs.values(), *self._ending, return_exceptions=True)
+        await self._chores.close()
         self.pool.shutdown(wait=False, cancel_futures=True)
 
     # -- clients -------------------------------------------------------------------------------------
@@ -149,22 +146,11 @@ class Live:
 
     @property
     def rss_bytes(self) -> int:
-        return int(self._process.memory_info().rss)
-
-    def enter_spool(self, content: ContentId) -> None:
-        """A download needs this in the spool, until it leaves."""
-        self._spool_users[content] += 1
-
-    def leave_spool(self, contents: list[ContentId]) -> None:
-        for content in contents:
-            self._spool_users[content] -= 1
-            if not self._spool_users[content]:
-                del self._spool_users[content]
-                self.spooled.delete(content)
+        return self._chores.rss_bytes
 
     def session(self, body: MatrixBody) -> Session:
         return Session(
-            Intake(body.header, body.chunks, self.pool, self._spool), self.pool, self._spool
+            Intake(body.header, body.chunks, self.pool, self._folder), self.pool, self._folder
         )
 
     async def run(
@@ -239,7 +225,7 @@ class Live:
                     self._start(effect)
                 case CancelWork():
                     if (job := self._jobs.pop(effect.job, None)) is not None:
-                        job.cancel()
+                        self._cancel(job)
                 case Done():
                     self._sessions.pop(effect.task, None)
                     self._endings.pop(effect.task).finish()
@@ -247,7 +233,7 @@ class Live:
                     self._sessions.pop(effect.task, None)
                     self._endings.pop(effect.task).fail(TaskError.of(effect.error))
                 case KeepPeers():
-                    self._keep(effect.peers)
+                    self._chores.keep(effect.peers)
                 case Note():
                     self._log.info(effect.event, **effect.fields)
                 case _:
@@ -339,16 +325,20 @@ class Live:
         if self._jobs.pop(job, None) is not None:
             self.feed(tell())
 
+    def _cancel(self, job: asyncio.Task[None]) -> None:
+        job.cancel()
+        self._ending.add(job)
+        job.add_done_callback(self._ending.discard)
+
     async def _blocking(self, what: Blocking) -> Outcome:
+        if isinstance(what, Discard) and self._ending:
+            # What a cancelled put's last thread still brings must not come after it was let go.
+            await asyncio.wait(set(self._ending))
         return await self._loop.run_in_executor(self.pool, self._workshop.do, what)
 
     async def _spool_content(self, what: SpoolContent) -> Outcome:
-        data = self._arena.bytes(what.buffer)
-        found = await self._loop.run_in_executor(self.pool, self.spooled.write, data)
-        if found == what.content:
-            return None
-        await self._loop.run_in_executor(self.pool, self.spooled.delete, found)
-        raise TaskError(ErrorCode.NOT_FOUND, f"content {what.content[:12]} came damaged")
+        await self.spool.take(self._arena.bytes(what.buffer), what.content)
+        return None
 
     async def _relay(self, work: Relay) -> Outcome:
         assert self._switchboard is not None
@@ -382,25 +372,6 @@ class Live:
         self._jobs[job] = self._loop.create_task(self._follow(job, spooled()))
 
     # -- within --------------------------------------------------------------------------------------
-
-    def _keep(self, peers: Peers) -> None:
-        """One write at a time; of several that come meanwhile only the last matters."""
-        self._peers_to_keep = peers
-        if self._keeping is None:
-            self._keeping = self._loop.create_task(self._keep_latest())
-
-    async def _keep_latest(self) -> None:
-        while (peers := self._peers_to_keep) is not None:
-            self._peers_to_keep = None
-            try:
-                await self._loop.run_in_executor(self.pool, self._keep_peers, peers)
-            except OSError as error:
-                self._log.info("peers.not_kept", reason=str(error))
-        self._keeping = None
-
-    def _sample(self) -> None:
-        self.feed(self.node.memory_measured(self.rss_bytes, self.now))
-        self._sampler = self._loop.call_later(SAMPLE_S, self._sample)
 
     def _tick(self) -> None:
         self._timer = None

@@ -18,6 +18,7 @@ from node.runtime.connection import OutgoingCall
 from node.runtime.intake import Intake
 from node.runtime.store import Store, content_id
 from node.runtime.switchboard import Switchboard
+from node.runtime.threads import to_its_end
 from node.runtime.workshop import Workshop
 from node.work import Relay, Relayed, Route
 from protocol.digests import LoadDigest
@@ -176,7 +177,8 @@ async def _finish(
     sketch_content = await loop.run_in_executor(pool, content_id, sketch)
     if one.values is not None:
         await loop.run_in_executor(pool, store.write, sketch)
-        await loop.run_in_executor(pool, workshop.adopt, one.route.store, one.values)
+        adopting = loop.run_in_executor(pool, workshop.adopt, one.route.store, one.values)
+        await to_its_end(adopting)
     request = StoreSketch(put=work.put, nbytes=sketch.nbytes)
     sketches = [
         _Sending(switchboard, peer, request, sketch.nbytes, work.deadline_s, work.task, sketch)

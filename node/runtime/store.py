@@ -5,11 +5,13 @@ damaged; damaged files are removed, and the content is fetched again from anothe
 here blocks and is safe to call from several worker threads at once.
 """
 
+import contextlib
 import errno
+import math
 import os
 import re
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Set
 from io import FileIO
 from pathlib import Path
 
@@ -70,6 +72,7 @@ class Store:
         name = content_id(content)
         with self._lock:
             if self._sizes.get(name) == content.nbytes:
+                self._renew(name)
                 return name
             self._reserve(content.nbytes)
         try:
@@ -138,23 +141,23 @@ class Store:
     def delete(self, content: ContentId) -> None:
         """Forget the content, if it is there."""
         with self._lock:
-            self.used_bytes -= self._sizes.pop(content, 0)
-            self._proven.discard(content)
-            (self._contents / content).unlink(missing_ok=True)
+            self._delete(content)
 
-    def unreferenced(self, manifests: Iterable[Manifest]) -> list[ContentId]:
-        """Contents that none of these manifests names, as a put that was cut off leaves them.
+    def sweep(self, named: Set[ContentId], older_than: float) -> list[ContentId]:
+        """Remove contents that are not named and were last written before this moment (wall clock).
 
-        Only at a time when no put is on its way: its contents are named by no manifest yet.
+        Puts that were cut off leave such contents. What was written lately stays: a manifest that names it may be
+        on its way.
         """
-        named = {
-            content
-            for manifest in manifests
-            for entry in manifest.entries
-            for content in (entry.content, entry.sketch)
-        }
         with self._lock:
-            return sorted(self._sizes.keys() - named)
+            unnamed = self._sizes.keys() - named
+        swept = []
+        for content in sorted(unnamed):
+            with self._lock:
+                if self._written_at(content) < older_than:
+                    self._delete(content)
+                    swept.append(content)
+        return swept
 
     # -- manifests ---------------------------------------------------------------------------------
 
@@ -164,6 +167,25 @@ class Store:
     def manifests(self) -> tuple[list[Manifest], list[str]]:
         """All that can be read, and the files that could not and have been set aside."""
         return self._shelf.read()
+
+    # -- within ------------------------------------------------------------------------------------
+
+    def _delete(self, content: ContentId) -> None:
+        self.used_bytes -= self._sizes.pop(content, 0)
+        self._proven.discard(content)
+        (self._contents / content).unlink(missing_ok=True)
+
+    def _renew(self, content: ContentId) -> None:
+        """It was written again, so it counts as new."""
+        with contextlib.suppress(FileNotFoundError):
+            os.utime(self._contents / content)
+
+    def _written_at(self, content: ContentId) -> float:
+        """Wall clock; never if the file is gone, which its next reader will find."""
+        try:
+            return (self._contents / content).stat().st_mtime
+        except FileNotFoundError:
+            return math.inf
 
     def _reserve(self, nbytes: int) -> None:
         free = max(self.quota_bytes - self.used_bytes, 0)

@@ -10,10 +10,8 @@ import pytest
 
 from node.runtime import store as store_module
 from node.runtime.store import DamagedContent, Store, content_id
-from protocol.digests import WeightsVersion
 from protocol.errors import ErrorCode, TaskError
 from protocol.ids import ContentId
-from protocol.messages import BlockEntry, Manifest, ManifestHead
 
 MIB = 1 << 20
 BLOCK = np.arange(50 * 8, dtype=np.float32).reshape(50, 8)
@@ -194,9 +192,23 @@ def test_leftovers_are_removed_and_foreign_files_left_alone(tmp_path: Path) -> N
     assert store.used_bytes == 0
 
 
-def test_contents_that_no_manifest_names_are_told(tmp_path: Path) -> None:
+def test_contents_that_nobody_names_are_swept_once_they_are_old(tmp_path: Path) -> None:
     store = Store(tmp_path, MIB)
-    block, sketch, stray = (store.write(memoryview(text)) for text in (b"b", b"s", b"stray"))
-    head = ManifestHead(name="w", version=WeightsVersion(1, 0, "n"), rows=1, columns=1, blocks=1)
+    named, stray, fresh = (store.write(memoryview(text)) for text in (b"n", b"stray", b"fresh"))
+    for content in (named, stray):
+        os.utime(file_of(tmp_path, content), (1000.0, 1000.0))
 
-    assert store.unreferenced([Manifest(head, (BlockEntry(block, sketch, (0,)),))]) == [stray]
+    assert store.sweep({named}, older_than=1000.0) == []
+    assert store.sweep({named}, older_than=1001.0) == [stray]
+    assert store.used_bytes == len(b"n") + len(b"fresh")
+    assert file_of(tmp_path, fresh).exists() and not file_of(tmp_path, stray).exists()
+
+
+def test_content_that_is_written_again_is_new(tmp_path: Path) -> None:
+    store = Store(tmp_path, MIB)
+    content = store.write(memoryview(b"twice"))
+    os.utime(file_of(tmp_path, content), (1000.0, 1000.0))
+
+    store.write(memoryview(b"twice"))
+
+    assert store.sweep(set(), older_than=1001.0) == []
