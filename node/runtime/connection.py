@@ -213,6 +213,8 @@ class Connection:
         self.stranger = False
         self.address = address
         """Where we dialed it; empty if the peer did."""
+        self.ending = ""
+        """Why we close it, if it was us."""
         self.ready: asyncio.Future[None] = loop.create_future()
         # Whoever dialed asks; nobody does on the other side.
         self.ready.add_done_callback(lambda ready: ready.cancelled() or ready.exception())
@@ -232,6 +234,7 @@ class Connection:
         return not (self._calls or self._waiting or self._requests)
 
     def close(self, reason: str) -> None:
+        self.ending = self.ending or reason
         self.link.close(reason)
 
     # -- our calls -----------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from node.runtime.links import Link
 from node.runtime.tcp_link import Security, dial
 from node.runtime.tls import explain
 from protocol.errors import ConfigError, ErrorCode, PeerError, TaskError
+from protocol.ids import NodeId, short
 
 DIAL_S = 3.0
 """For one address: TCP and TLS."""
@@ -19,21 +20,34 @@ Connect = Callable[[Link, str], Connection]
 
 
 async def reach(
-    addresses: tuple[str, ...], security: Security | None, connect: Connect
+    addresses: tuple[str, ...],
+    security: Security | None,
+    connect: Connect,
+    sought: NodeId | None = None,
 ) -> Connection:
-    """The first that answers and fits, greeted. TaskError says for each address why it is not that one."""
+    """The first that answers and fits, greeted. TaskError says for each address why it is not that one.
+
+    Where somebody else than `sought` is found we go on: one private address may be many nodes' own.
+    """
     failures: list[str] = []
     code = ErrorCode.UNAVAILABLE
     for address in addresses:
         try:
-            return await _reach_one(address, security, connect)
+            connection = await _reach_one(address, security, connect)
         except Unfit as unfit:
             code = unfit.code
-            failures.append(str(unfit))
+            failures.append(f"{address}: {unfit}")
         except (ConfigError, PeerError) as wrong:
             failures.append(f"{address}: {wrong}")
         except OSError as wrong:
             failures.append(explain(wrong, address))
+        else:
+            if sought is None or connection.peer == sought:
+                return connection
+            if connection.bulk:
+                connection.close("another node was sought here")
+            other = short(connection.peer)
+            failures.append(f"{address} is now node {other}, not {short(sought)}")
     raise TaskError(code, "; ".join(failures) or "no address is known")
 
 

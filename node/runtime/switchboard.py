@@ -34,13 +34,17 @@ BULK_RETRY_S = 30.0
 RETIRE_S = 1.0
 """How often a doubled connection is looked at, whether it can be closed."""
 
+FORGOTTEN_S = 10.0
+"""A doubled connection that the peer dialed and has not closed by then is closed here: as after a restart of the
+peer that we have not noticed."""
+
 CLOSE_S = 1.0
 
 REDEMPTIONS_MAX = 16
 """Tickets redeemed at once; further strangers are told to come back."""
 
 STRANGERS_MAX = 64
-"""Connections whose other side is not known as a member; further ones are closed."""
+"""Connections from those who have shown no certificate; further ones are closed."""
 
 
 class Heard(Protocol):
@@ -105,7 +109,7 @@ class Switchboard:
         self._server: LinkServer | None = None
         self._pairs: dict[NodeId, _Pair] = {}
         self._unknown: set[Connection] = set()
-        """Not greeted yet, or with a stranger on the other side."""
+        """Not greeted yet, with a stranger on the other side, or replaced while it was closing."""
         self._requests: dict[int, IncomingRequest] = {}
         self._numbers = itertools.count(1)
         self._redeeming = 0
@@ -203,6 +207,7 @@ class Switchboard:
         except TimeoutError:
             for link in links:
                 link.abort()
+            await asyncio.gather(*(link.closed() for link in links))
 
     # -- what connections tell -----------------------------------------------------------------------
 
@@ -210,7 +215,8 @@ class Switchboard:
         """Hear a link that somebody else opened."""
         connection = Connection(link, self, self._terms)
         self._unknown.add(connection)
-        if len(self._unknown) > STRANGERS_MAX:
+        # A member has proven who it is: it comes in however many strangers there are.
+        if link.peer is None and self._count_strangers() > STRANGERS_MAX:
             connection.close(f"{STRANGERS_MAX} strangers are connected already; try again later")
         return connection
 
@@ -221,9 +227,13 @@ class Switchboard:
         peer = connection.peer
         pair = self._pairs.setdefault(peer, _Pair())
         lane = pair.lane(connection)
+        if lane and _open(lane) is None:
+            self._replace(lane, pair)
         is_new = not connection.bulk and not lane
         self._take_in(connection, lane)
         if connection.bulk:
+            if connection.link.dialed and not pair.control:
+                connection.close("there is no control connection any more")
             self._bulk_settled(pair)
         if is_new:
             self._heard.link_up(peer)
@@ -243,19 +253,17 @@ class Switchboard:
         if pair is None or connection not in (lane := pair.lane(connection)):
             return
         lane.remove(connection)
-        if not pair.control:
-            for other in pair.bulk:
-                other.close(reason)
-            if not connection.bulk:
-                self._heard.link_down(connection.peer, reason)
-        if not (pair.control or pair.bulk or pair.waiting):
+        if not (pair.control or pair.bulk):
             del self._pairs[connection.peer]
+        if not pair.control and not connection.bulk:
+            self._down(connection.peer, pair, reason)
 
     def joining(self, request: IncomingRequest, join: Join) -> None:
         if self._redeeming >= REDEMPTIONS_MAX:
             reason = f"{REDEMPTIONS_MAX} others are joining at the moment; try again"
             busy = ErrorInfo(code=ErrorCode.OVERLOADED, reason=reason, retry_after_s=1.0)
             request.connection.refuse(request, busy)
+            self._dismiss(request.connection)
             return
         self._redeeming += 1
         self._own_task(self._redeem(request, join))
@@ -283,16 +291,12 @@ class Switchboard:
 
     async def _dial(self, addresses: tuple[str, ...], peer: NodeId | None) -> None:
         try:
-            connection = await reach(addresses, self._client, self._connect())
+            await reach(addresses, self._client, self._connect(), peer)
         except TaskError as failure:
             self._heard.dial_failed(addresses, peer, str(failure))
             return
         if peer is None:
             self._heard.reached(addresses)
-        elif connection.peer != peer:
-            other = short(connection.peer)
-            reason = f"{connection.address} is now node {other}, not {short(peer)}"
-            self._heard.dial_failed(addresses, peer, reason)
 
     def _connect(self, *, bulk: bool = False) -> Callable[[Link, str], Connection]:
         def connect(link: Link, address: str) -> Connection:
@@ -311,7 +315,9 @@ class Switchboard:
         else:
             lane.append(connection)
         if len(lane) > 1:
-            self._loop.call_later(RETIRE_S, self._retire, connection.peer, connection.bulk)
+            which = connection.peer, connection.bulk
+            self._loop.call_later(RETIRE_S, self._retire, *which, True)
+            self._loop.call_later(FORGOTTEN_S, self._retire, *which, False)
 
     def _stays(self, new: Connection, old: Connection) -> bool:
         """Both sides must come to the same end, whatever each of them saw first."""
@@ -319,16 +325,35 @@ class Switchboard:
             return True
         return new.link.dialed == (self._own < new.peer)
 
-    def _retire(self, peer: NodeId, bulk: bool) -> None:
-        """Close what we dialed in vain. The other side does so with its own, so none is closed twice."""
+    def _retire(self, peer: NodeId, bulk: bool, dialed: bool) -> None:
+        """Close what was dialed in vain, by us or by the peer, unless something is under way on it."""
         pair = self._pairs.get(peer)
-        spare = [] if pair is None else (pair.bulk if bulk else pair.control)[1:]
-        mine = [connection for connection in spare if connection.link.dialed]
-        for connection in mine:
+        lane = [] if pair is None else pair.bulk if bulk else pair.control
+        spare = [connection for connection in lane[1:] if connection.link.dialed is dialed]
+        for connection in spare:
             if connection.idle:
                 connection.close("another connection between these two nodes stays")
-        if any(not connection.idle for connection in mine):
-            self._loop.call_later(RETIRE_S, self._retire, peer, bulk)
+        if any(not connection.idle for connection in spare):
+            self._loop.call_later(RETIRE_S, self._retire, peer, bulk, dialed)
+
+    def _replace(self, lane: list[Connection], pair: _Pair) -> None:
+        """All that there were are closing: whoever comes now is not their double, but a new beginning."""
+        gone = lane.copy()
+        lane.clear()
+        self._unknown.update(gone)
+        if lane is pair.control:
+            reason = gone[0].ending or "the peer closed the connection, and opened another"
+            self._down(gone[0].peer, pair, reason)
+
+    def _down(self, peer: NodeId, pair: _Pair, reason: str) -> None:
+        """The last control connection is gone: so is all that goes with it."""
+        for bulk in pair.bulk:
+            bulk.close(reason)
+        self._heard.link_down(peer, reason)
+        waiting, pair.waiting = pair.waiting, []
+        text = f"the connection to node {short(peer)} is gone: {reason}"
+        for call in waiting:
+            call.fail(ErrorInfo(code=ErrorCode.UNAVAILABLE, reason=text, node=peer))
 
     def _start_large(self, call: OutgoingCall, pair: _Pair, control: Connection) -> None:
         if (bulk := _open(pair.bulk)) is not None:
@@ -351,37 +376,30 @@ class Switchboard:
 
     async def _dial_bulk(self, peer: NodeId, pair: _Pair, addresses: tuple[str, ...]) -> None:
         reason = f"no answer within {BULK_WAIT_S:g} s"
-        connection: Connection | None = None
         try:
             async with asyncio.timeout(BULK_WAIT_S):
-                connection = await reach(addresses, self._client, self._connect(bulk=True))
+                await reach(addresses, self._client, self._connect(bulk=True), peer)
+                return
         except TimeoutError:
             pass
         except TaskError as failure:
             reason = str(failure)
         finally:
             pair.dialing = False
-        if connection is not None and connection.peer == peer:
-            return
-        if connection is not None:
-            reason = f"{connection.address} is now node {short(connection.peer)}"
-            connection.close("another node was sought here")
         self._heard.note("link.bulk_failed", peer=short(peer), reason=reason)
         pair.no_bulk_until = self._loop.time() + BULK_RETRY_S
         self._bulk_settled(pair)
 
     def _bulk_settled(self, pair: _Pair) -> None:
         """There is a bulk connection now, or there will be none for a while."""
+        connection = _open(pair.bulk) or _open(pair.control)
+        if connection is None:
+            # They fail with the reason for which the connections close.
+            return
         waiting, pair.waiting = pair.waiting, []
-        lane = _open(pair.bulk) or _open(pair.control)
         for call in waiting:
-            if call.over:
-                continue
-            if lane is None:
-                reason = f"the connection to node {short(call.peer)} is gone"
-                call.fail(ErrorInfo(code=ErrorCode.UNAVAILABLE, reason=reason, node=call.peer))
-            else:
-                lane.start(call)
+            if not call.over:
+                connection.start(call)
 
     # -- within --------------------------------------------------------------------------------------
 
@@ -397,8 +415,15 @@ class Switchboard:
                 connection.reply(request, joined, None)
         finally:
             self._redeeming -= 1
+            self._dismiss(connection)
+
+    def _dismiss(self, connection: Connection) -> None:
         if connection.stranger:
             connection.close("a stranger has nothing more to do here")
+
+    def _count_strangers(self) -> int:
+        links = (connection.link for connection in self._unknown)
+        return sum(link.peer is None and not link.dialed for link in links)
 
     def _refused(self, remote: str, wrong: OSError) -> None:
         self._heard.note("link.refused", remote=remote, reason=explain(wrong, remote))

@@ -220,6 +220,9 @@ class Station:
         self.ear.on_asked = grant
         return come
 
+    async def is_down(self) -> None:
+        await self.ear.until(lambda: self.ear.down)
+
     async def up(self, *peers: "Station | RawPeer") -> None:
         await self.ear.until(lambda: {peer.id for peer in peers} <= set(self.ear.up))
 
@@ -266,7 +269,11 @@ class RawPeer(Waiting):
     def met(self, link: Link) -> LinkListener:
         assert isinstance(link, FrameLink)
         self.link = link
+        self.changed()
         return self
+
+    async def is_met(self) -> None:
+        await self.until(lambda: hasattr(self, "link"))
 
     def frame_received(self, link: Link, frame: Frame) -> None:
         self.frames.append(frame)
