@@ -24,13 +24,14 @@ from node.execution.announce import Removal
 from node.execution.fetch import Fetch
 from node.execution.fleet import Fleet
 from node.execution.matmul import Matmul
+from node.execution.plans import plan_of_put, plan_of_weights
 from node.execution.put import Put
 from node.execution.recent import Recent
 from node.execution.room import Room
 from node.execution.serving import Serving
 from node.execution.sketches import SketchCache
 from node.execution.upkeep import Upkeep
-from node.execution.views import peer_views, plan_view, weights_view
+from node.execution.views import peer_views, weights_view
 from node.memory.short_term import ShortTerm
 from node.work import Outcome
 from protocol.client import (
@@ -328,11 +329,12 @@ class Node:
         running = self._tasks.get(task)
         return running.view(now) if isinstance(running, Matmul) else self.recent.find(task)
 
-    def plan(self, request: PlanRequest) -> PlanView:
-        """Where a matrix would lie, or why it would not fit."""
-        standing = None if request.name is None else self.catalogue.find(request.name)
+    def plan(self, request: PlanRequest, now: float) -> PlanView:
+        """Where a matrix would lie, or who would multiply by weights that stand."""
+        if request.name is not None:
+            return plan_of_weights(self.catalogue.find(request.name), request, self.fleet, now)
         full = msgspec.structs.replace(request, backend=request.backend or self._policy.backend)
-        return plan_view(full, standing, self.exchange, self.fleet, self._policy.device)
+        return plan_of_put(full, self.fleet, self._policy.device, now)
 
     # -- within --------------------------------------------------------------------------------------
 

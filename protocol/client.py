@@ -43,9 +43,10 @@ class MatmulRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CertificateView(msgspec.Struct, frozen=True, kw_only=True):
-    """How exact an answer is. `bound` is None where nothing was promised (rtol=none)."""
+    """How exact an answer is, by the check of the answer itself, also where no tolerance was asked for."""
 
     bound: float | None
+    """||Y' - X W||_F / ||X W||_F is below it; None where the answer is too small against it to tell."""
     confidence: float
     regime: str
     analog_fraction: float
@@ -189,14 +190,21 @@ class PlanShare(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PlanView(msgspec.Struct, frozen=True, kw_only=True):
+    """Of a matrix that might be put; with a `name`, of weights that stand."""
+
     fits: bool
+    """There is room; or, of weights that stand, every block has a holder in reach."""
     reason: str
+    """Why not."""
     shape: tuple[int, int]
     replicas: int
     need: int
+    """Bytes of all copies."""
     free: int
     nearest_fit: int
+    """The largest payload of such weights in bytes that would still fit."""
     shares: tuple[PlanShare, ...]
+    name: str = ""
     seconds: float | None = None
     """Estimated for one product with `m` rows; None where no speed is known yet."""
 

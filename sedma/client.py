@@ -27,7 +27,7 @@ class Certificate:
     """How exact an answer is."""
 
     bound: float | None
-    """||Y' - X W||_F / ||X W||_F is below this; None where nothing was promised (rtol=None)."""
+    """||Y' - X W||_F / ||X W||_F is below this; None where X W is too small to tell."""
     confidence: float
     regime: str
     """How it was computed: digital, or the way the crossbars were driven."""

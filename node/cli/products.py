@@ -139,7 +139,7 @@ def _show_product(told: dict[str, Any]) -> None:
 def _exactness(certificate: dict[str, Any]) -> str:
     how = f"{certificate['regime']}, {certificate['analog_fraction']:.0%} analog"
     if certificate["bound"] is None:
-        return f"nothing promised ({how})"
+        return f"no bound can be stated ({how})"
     risk = 1.0 - certificate["confidence"]
     return f"relative error below {certificate['bound']:.2g}, wrong once in {1 / risk:.0e} ({how})"
 
@@ -148,12 +148,16 @@ def _show_plan(told: dict[str, Any]) -> None:
     from node.cli.tables import pairs, rows
 
     sides = " x ".join(map(str, told["shape"]))
-    lines = [
-        ("matrix", f"{sides}, {told['replicas']} copies"),
-        ("fits", "yes" if told["fits"] else f"no: {told['reason']}"),
-        ("need", f"{size_text(told['need'])} of {size_text(told['free'])} free"),
-        ("nearest fit", size_text(told["nearest_fit"])),
-    ]
+    copies = told["replicas"]
+    lines = [("matrix", f"{sides}, {copies} {'copy' if copies == 1 else 'copies'}")]
+    answer = "yes" if told["fits"] else f"no: {told['reason']}"
+    if told["name"]:
+        lines = [("weights", told["name"]), *lines, ("in reach", answer)]
+        lines += [("takes", size_text(told["need"])), ("free", size_text(told["free"]))]
+    else:
+        lines += [("fits", answer)]
+        lines += [("need", f"{size_text(told['need'])} of {size_text(told['free'])} free")]
+        lines += [("nearest fit", size_text(told["nearest_fit"]))]
     if (seconds := told.get("seconds")) is not None:
         lines.append(("a product", f"about {duration_text(seconds)}"))
     pairs(lines)

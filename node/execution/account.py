@@ -79,12 +79,11 @@ class Account:
     def over(self, now: float) -> None:
         self._ended_at = now
 
-    def certificate(self, *, promised: bool) -> CertificateView:
-        """Of the panels so far; a bound is stated only where a tolerance was asked for."""
+    def certificate(self) -> CertificateView:
+        """Of the panels so far. The bound is what the check found, whether or not a tolerance was asked for."""
         done = self._analog + self._digital
-        stated = promised and math.isfinite(self._worst_bound)
         return CertificateView(
-            bound=self._worst_bound if stated else None,
+            bound=self._worst_bound if math.isfinite(self._worst_bound) else None,
             confidence=1.0 - FAILURE_PROBABILITY,
             regime="+".join(sorted(self._regimes)),
             analog_fraction=self._analog / done if done else 0.0,

@@ -82,6 +82,14 @@ class Fleet:
         nodes = [self.own, *self._exchange.linked]
         return [self._candidate(node, now) for node in nodes if self.ready(node, version, now)]
 
+    def everybody(self, now: float) -> list[Candidate]:
+        """All live nodes, as if each held what is asked of it."""
+        return [self._candidate(node, now) for node in (self.own, *self._exchange.linked)]
+
+    def record(self, node: NodeId) -> NodeRecord | None:
+        """What a node has told of itself."""
+        return self._exchange.own if node == self.own else self._exchange.records.get(node)
+
     def capacities(self, only: tuple[str, ...], avoid: tuple[str, ...]) -> list[Capacity]:
         """Nodes that may hold new weights, with what they can take."""
         records = [self._exchange.own]

@@ -84,6 +84,7 @@ class Matmul:
         self._finished = finished
         self._dealer = Dealer(manifest, request, around)
         self._account = Account(now)
+        self._state = "running"
         self._certificate: CertificateView | None = None
         self._rows_left = rows
         self._sums: Sums | None = None
@@ -101,11 +102,10 @@ class Matmul:
 
     def view(self, now: float) -> TaskView:
         """What it took so far, and how exact it is once its last rows stand."""
-        state = "failed" if self.over else "running"
         return TaskView(
             id=self.task,
             name=self._request.name,
-            state=state if self._certificate is None else "done",
+            state=self._state,
             certificate=self._certificate,
             account=self._account.view(now),
         )
@@ -234,8 +234,7 @@ class Matmul:
         self._step = self._around.desk.number(self)
         last = self._rows_left == 0
         if last:
-            promised = self._request.rtol is not None
-            self._certificate = self._account.certificate(promised=promised)
+            self._certificate = self._account.certificate()
         return [Work(self._step, GiveRows(self.task, panel.y, last, self._certificate))]
 
     def _panel_given(self, panel: _Panel, now: float) -> list[Effect]:
@@ -322,6 +321,7 @@ class Matmul:
 
     def _end(self, now: float, *, ok: bool) -> list[Effect]:
         self.over = True
+        self._state = "done" if ok else "failed"
         self._account.over(now)
         self._finished(ok)
         if self._sums is None:

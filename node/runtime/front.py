@@ -87,7 +87,7 @@ class Front:
         return self._node.weights(self._live.now)
 
     def plan(self, request: PlanRequest) -> PlanView:
-        return self._node.plan(request)
+        return self._node.plan(request, self._live.now)
 
     async def put(self, request: PutRequest, body: MatrixBody) -> WeightsView:
         self._require_mesh()

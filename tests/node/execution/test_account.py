@@ -33,20 +33,26 @@ def test_parts_done_twice_count_twice_but_only_those_that_stand_are_certified() 
     account.served("b", [FIRST], digital, 0)
     account.stands([digital], bound=1e-7)
 
-    certificate = account.certificate(promised=True)
+    certificate = account.certificate()
 
     assert [work.macs for work in account.view(1.0).work] == [8, 8]
     assert (certificate.analog_fraction, certificate.bound) == (0.0, 1e-7)
     assert certificate.regime == "digital"
 
 
-def test_the_worst_panel_is_the_bound_and_none_is_stated_where_none_was_promised() -> None:
+def test_the_worst_panel_is_the_bound() -> None:
     account = Account(now=0.0)
     mixed = ShardDone(analog_macs=1, digital_macs=1, regime="digital+fast")
     account.stands([analog(5)], bound=2e-3)
     account.stands([mixed, ShardDone(digital_macs=1)], bound=1e-7)
 
-    assert account.certificate(promised=True).bound == 2e-3
-    assert account.certificate(promised=True).analog_fraction == 0.75
-    assert account.certificate(promised=True).regime == "digital+fast"
-    assert account.certificate(promised=False).bound is None
+    assert account.certificate().bound == 2e-3
+    assert account.certificate().analog_fraction == 0.75
+    assert account.certificate().regime == "digital+fast"
+
+
+def test_no_bound_is_stated_where_the_check_cannot_tell() -> None:
+    account = Account(now=0.0)
+    account.stands([analog(5)], bound=float("inf"))
+
+    assert account.certificate().bound is None
