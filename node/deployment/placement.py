@@ -20,6 +20,7 @@ from itertools import combinations
 from compute.partition import Block
 from protocol.errors import ErrorCode, TaskError
 from protocol.limits import REPLICAS_MAX
+from protocol.quantities import size_text
 
 SEARCH_UNITS_MAX = 24
 SEARCH_STEPS_MAX = 4_000
@@ -251,8 +252,11 @@ def _refusal(
             f" let more nodes join or ask for replicas={max(len(fleet), 1)}"
         )
     else:
+        nodes = "1 node has" if len(fleet) == 1 else f"{len(fleet)} nodes have"
+        apart = " in all, but none of them enough for another block" if need <= free else ""
+        blocks = "1 block" if len(units) == 1 else f"{len(units)} blocks"
         reason = (
-            f"{copies} of {len(units)} blocks need {need} bytes and do not fit into the {free}"
-            f" bytes that {len(fleet)} nodes have free; at most {fit} bytes of weights fit now"
+            f"{copies} of {blocks} take {size_text(need)}, and {nodes} {size_text(free)} free{apart};"
+            f" at most {size_text(fit)} of weights fit now"
         )
     return TaskError(ErrorCode.NO_ROOM, reason, need=need, free=free, nearest_fit=fit)
