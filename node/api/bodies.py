@@ -127,6 +127,9 @@ async def _next(request: web.Request) -> bytes:
     except web.RequestPayloadError as broken:
         reason = f"the body cannot be read as HTTP frames it: {broken}"
         raise TaskError(ErrorCode.BAD_REQUEST, reason) from broken
+    except ConnectionError as gone:
+        reason = "the client closed the connection before all of the body had come"
+        raise TaskError(ErrorCode.CANCELLED, reason) from gone
 
 
 async def _values(request: web.Request, header: NpyHeader, chunk: bytes) -> AsyncIterator[bytes]:

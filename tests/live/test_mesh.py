@@ -252,6 +252,38 @@ def pinned(mesh: Iterable[Member]) -> int:
 # -- puts that fail ----------------------------------------------------------------------------------
 
 
+class GoneError(Exception):
+    """The client's program ends."""
+
+
+def test_a_put_whose_client_goes_away_half_way_leaves_nothing_behind(mesh: Mesh) -> None:
+    def leave(sent: int, total: int) -> None:
+        if sent > total * 2 // 3:
+            raise GoneError
+
+    with pytest.raises(GoneError):
+        mesh["a"].client.put("w", W, replicas=2, backend="digital", progress=leave)
+
+    mesh.wait_empty(5.0)
+
+
+def test_a_put_whose_holder_is_killed_half_way_leaves_nothing_behind(mesh: Mesh) -> None:
+    def kill(sent: int, total: int) -> None:
+        if sent > total * 2 // 3 and mesh["d"].runs:
+            mesh["d"].kill()
+
+    with pytest.raises(sedma.SedmaError) as failed:
+        mesh["a"].client.put("w", W, replicas=2, backend="digital", progress=kill)
+
+    assert failed.value.code == "unavailable"
+    assert short(NodeId(mesh["d"].id)) in failed.value.reason
+    mesh.wait_empty(5.0)
+    mesh["d"].start()
+    mesh.wait_linked()
+    mesh.wait_empty()
+    assert all(member.client.weights() == [] for member in mesh)
+
+
 def test_what_does_not_fit_is_refused_and_the_nearest_fit_does(mesh: Mesh) -> None:
     client = mesh["a"].client
 

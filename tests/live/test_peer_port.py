@@ -320,6 +320,7 @@ def test_a_member_that_breaks_the_protocol_is_told_why_and_dropped(
     wire.send(said)
 
     assert told in wire.reason()
+    wire.close()
     until(
         lambda: mesh["a"].log.read_text().count("peer.broke_protocol") == logged + 1, "it is logged"
     )
