@@ -23,6 +23,13 @@ ENVIRONMENT = {
 }
 """One thread for each product: the daemon runs several products at once instead."""
 
+NO_AUTHORITIES = {
+    "SSL_CERT_FILE": os.devnull,
+    "SSL_CERT_DIR": os.devnull,
+}
+"""A node trusts its mesh's own CA alone. aiohttp would load all that the system trusts as it is imported: 50 ms of
+the start and 2 MiB for good."""
+
 ALLOCATOR = {
     "MALLOC_ARENA_MAX": "2",
     "MALLOC_TRIM_THRESHOLD_": str(1 << 20),
@@ -108,7 +115,8 @@ def handed_over(
         resolved = resolve(flags, os.environ, config, join)
     except ConfigError as error:
         raise UsageError(str(error)) from error
-    return ALLOCATOR | dict(os.environ) | ENVIRONMENT | _search_path() | hand_over(resolved)
+    given = ALLOCATOR | dict(os.environ)
+    return given | ENVIRONMENT | NO_AUTHORITIES | _search_path() | hand_over(resolved)
 
 
 def become_daemon(environment: dict[str, str]) -> NoReturn:

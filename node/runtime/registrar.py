@@ -78,6 +78,14 @@ class Registrar:
         """The process id of the child that was started last, None before the first."""
         return None if self._child is None else self._child.process.pid
 
+    async def warm_up(self) -> None:
+        """Start the child now if this node has yet to found or to join: it loads while we do."""
+        kept = identity.load(self._paths)
+        if kept is not None and credentials.load(self._paths, kept) is not None:
+            return
+        async with self._turn:
+            (await self._running()).linger()
+
     async def prepare(self) -> Identity:
         """Who this node is; drawn now if it is new. ConfigError when its files are damaged."""
         if (kept := identity.load(self._paths)) is not None:
@@ -214,7 +222,7 @@ class _Child:
             await self.end()
             raise _unavailable(f"ended early (exit code {self.process.returncode})") from gone
         finally:
-            self._linger()
+            self.linger()
 
     async def end(self) -> None:
         """Let it finish what it is doing, for END_S at most."""
@@ -244,7 +252,8 @@ class _Child:
             self._idle.cancel()
             self._idle = None
 
-    def _linger(self) -> None:
+    def linger(self) -> None:
+        """Nothing is to be done at the moment: end it if that stays so."""
         if not self._retired:
             self._idle = asyncio.get_running_loop().call_later(LINGER_S, self._retire)
 

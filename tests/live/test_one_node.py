@@ -129,7 +129,6 @@ def test_what_cannot_be_held_is_refused_with_the_nearest_fit_and_the_node_goes_o
         (lambda c: c.put("w", W, replicas=2), "no_room"),
         (lambda c: c.matmul("w", X, deadline=1e-4), "deadline"),
         (lambda c: c.rm("nothing"), "not_found"),
-        (lambda c: c.ticket(), "unavailable"),
     ],
 )
 def test_the_impossible_is_refused_with_its_code_and_the_node_goes_on(
