@@ -22,6 +22,7 @@ from enum import StrEnum
 
 from protocol.digests import MemoryDigest
 from protocol.errors import ConfigError, ErrorCode, TaskError
+from protocol.quantities import size_text
 
 MIB = 1024 * 1024
 
@@ -76,7 +77,7 @@ class NoRoom(TaskError):
     def __init__(self, purpose: Purpose, need: int, free: int) -> None:
         super().__init__(
             ErrorCode.NO_ROOM,
-            f"{need} bytes for {purpose} do not fit: {free} bytes are free for that;"
+            f"{size_text(need)} for {purpose} do not fit: {size_text(free)} are free for that;"
             " ask for less, remove weights or raise share.memory",
             need=need,
             free=free,
@@ -95,13 +96,13 @@ class Ledger:
             reserve = min(max(ACTIVATION_RESERVE_MIN, share), ACTIVATION_RESERVE_MAX)
         if reserve < ACTIVATION_RESERVE_MIN:
             raise ConfigError(
-                f"memory.activations of {reserve} bytes is too little: other nodes count on"
+                f"memory.activations of {size_text(reserve)} is too little: other nodes count on"
                 f' "{ACTIVATION_RESERVE_MIN // MIB}MiB" at least'
             )
         minimum = OVERHEAD_BYTES + reserve
         if budget_bytes < minimum:
             raise ConfigError(
-                f"share.memory of {budget_bytes} bytes is too little: a node takes about"
+                f"share.memory of {size_text(budget_bytes)} is too little: a node takes about"
                 f" {OVERHEAD_BYTES // MIB} MiB for itself and keeps"
                 f" {reserve // MIB} MiB for requests in flight;"
                 f' the minimum budget is "{minimum // MIB}MiB"'

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from node.deployment.ledger import Lease, Ledger, Purpose
 from node.effects import Effect
 from protocol.errors import ErrorCode, TaskError
+from protocol.quantities import size_text
 
 Granted = Callable[[Lease, float], list[Effect]]
 WAITING_MAX = 4096
@@ -53,8 +54,8 @@ class Room:
         if nbytes > possible:
             raise TaskError(
                 ErrorCode.NO_ROOM,
-                f"the request needs {nbytes} bytes for its activations and this node can give at most"
-                f" {possible}; send fewer rows at a time or raise share.memory",
+                f"the request needs {size_text(nbytes)} for its activations and this node can give at most"
+                f" {size_text(max(possible, 0))}; send fewer rows at a time or raise share.memory",
                 need=nbytes,
                 free=max(possible, 0),
                 nearest_fit=max(possible, 0),

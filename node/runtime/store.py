@@ -24,6 +24,7 @@ from node.runtime.manifests import ManifestShelf
 from protocol.errors import ErrorCode, TaskError
 from protocol.ids import ContentId
 from protocol.messages import Manifest
+from protocol.quantities import size_text
 
 CONTENT_ID = re.compile(r"[0-9a-f]{64}")
 PROOF_BYTES = 512 * 1024
@@ -192,7 +193,7 @@ class Store:
         if nbytes > free:
             raise TaskError(
                 ErrorCode.NO_ROOM,
-                f"the disk quota of {self.quota_bytes} bytes is full: remove weights, or raise "
+                f"the disk quota of {size_text(self.quota_bytes)} is full: remove weights, or raise "
                 "share.disk",
                 need=nbytes,
                 free=free,
