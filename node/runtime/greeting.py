@@ -53,9 +53,9 @@ class Terms:
         if theirs.mesh is None and dialed:
             # Strangers come to us; nobody that we dial is one.
             raise Unfit(ErrorCode.FORBIDDEN, f"node {short(theirs.node)} belongs to no mesh")
-        if self.mesh is None or theirs.mesh is None:
+        if theirs.mesh is None:
             return
-        if theirs.mesh != self.mesh:
+        if self.mesh is not None and theirs.mesh != self.mesh:
             raise Unfit(
                 ErrorCode.WRONG_MESH,
                 f"node {short(theirs.node)} belongs to mesh {short(theirs.mesh)}, this one to"

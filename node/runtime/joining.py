@@ -10,19 +10,20 @@ from node.runtime.reaching import reach
 from node.runtime.tcp_link import Security
 from protocol.digests import LoadDigest
 from protocol.errors import ErrorCode, ErrorInfo, TaskError
-from protocol.ids import NodeId
+from protocol.ids import NodeId, short
 from protocol.messages import Join, Joined, RequestHeader, Response
-from protocol.ticket import Ticket
+from protocol.ticket import Ticket, read_token
 
 ANSWER_S = 15.0
 """Signing takes milliseconds, but the minter may have to start the process that signs."""
 
 
 async def ask_to_join(ticket: Ticket, join: Join, own: NodeId, software: str) -> Joined:
-    """TaskError with the minter's code and reason if it refuses, UNAVAILABLE if nobody answers."""
-    joiner = _Joiner(Terms(own, None, software))
+    """TaskError with the minter's code and reason if it refuses, UNAVAILABLE if it does not answer."""
+    minter = read_token(ticket.token).claims.minter
+    joiner = _Joiner(Terms(own, None, software), minter)
     security = Security(tls.joining_context(ticket), tls.peer_id)
-    connection = await reach(ticket.addresses, security, joiner.connect)
+    connection = await reach(ticket.addresses, security, joiner.connect, minter)
     answer: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
 
     def failed(error: ErrorInfo) -> None:
@@ -47,14 +48,18 @@ async def ask_to_join(ticket: Ticket, join: Join, own: NodeId, software: str) ->
 class _Joiner:
     """Owns the one connection of a joiner, who answers no question."""
 
-    def __init__(self, terms: Terms) -> None:
+    def __init__(self, terms: Terms, minter: NodeId) -> None:
         self._terms = terms
+        self._minter = minter
 
     def connect(self, link: Link, address: str) -> Connection:
         return Connection(link, self, self._terms, address=address)
 
     def greeted(self, connection: Connection) -> None:
-        pass
+        if connection.peer != self._minter:
+            connection.close(
+                f"node {short(self._minter)} was sought here, with a ticket of its own"
+            )
 
     def unfit(self, connection: Connection, reason: str) -> None:
         """`reach` raises it."""

@@ -415,7 +415,8 @@ class Switchboard:
                 connection.reply(request, joined, None)
         finally:
             self._redeeming -= 1
-            self._dismiss(connection)
+            if not self._closing:
+                self._dismiss(connection)
 
     def _dismiss(self, connection: Connection) -> None:
         if connection.stranger:

@@ -106,3 +106,4 @@ def test_a_joiner_talks_to_a_member_of_the_mesh_it_wants() -> None:
 
     joiner.judge(hello(), BERT, dialed=True)
     assert judged(hello(low=4, high=4), BERT, joiner).code is ErrorCode.VERSION_MISMATCH
+    assert judged(hello(), "carl" * 13, joiner).code is ErrorCode.FORBIDDEN

@@ -702,7 +702,8 @@ async def test_closing_tells_every_peer_and_leaves_nothing(
     await fetch_large(here, left)
     join = Join(token="t", public_key=bytes(32), proof=bytes(64))
     joining = left.ask(here, join)
-    await started.wait()
+    async with asyncio.timeout(SOON_S):
+        await started.wait()
     here.ear.addresses = {right.id: (silent_address,)}
     outcomes = [
         here.ask(left, RELEASE, body_bytes=LARGE),
