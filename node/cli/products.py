@@ -151,7 +151,7 @@ def _show_plan(told: dict[str, Any]) -> None:
     copies = told["replicas"]
     lines = [("matrix", f"{sides}, {copies} {'copy' if copies == 1 else 'copies'}")]
     answer = "yes" if told["fits"] else f"no: {told['reason']}"
-    if told["name"]:
+    if told.get("name"):
         lines = [("weights", told["name"]), *lines, ("in reach", answer)]
         lines += [("takes", size_text(told["need"])), ("free", size_text(told["free"]))]
     else:

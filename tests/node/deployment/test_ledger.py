@@ -41,7 +41,7 @@ def test_requests_in_flight_use_their_reserve_before_they_use_room_for_weights()
 def test_a_refusal_says_what_is_needed_what_is_free_and_what_would_fit() -> None:
     ledger = Ledger(BUDGET)
 
-    with pytest.raises(NoRoom, match="bytes for weights do not fit") as refused:
+    with pytest.raises(NoRoom, match="for weights do not fit") as refused:
         ledger.reserve("w", Purpose.WEIGHTS, FREE + 1, now=0.0)
 
     info = refused.value.info
