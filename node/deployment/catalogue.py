@@ -86,6 +86,8 @@ class Catalogue:
         self._asked: dict[int, NodeId] = {}
         self._asking: set[NodeId] = set()
         self._digest: str | None = None
+        self._given = WeightsVersion(0, 0, "")
+        """The last version that was given out; its put may still be under way."""
 
     @property
     def gathering(self) -> int:
@@ -148,11 +150,14 @@ class Catalogue:
         }
 
     def next_version(self, wall_ms: int, writer: NodeId) -> WeightsVersion:
-        """Hybrid clock: never less than any version seen, though clocks may differ."""
-        latest = max((m.head.version for m in self.manifests.values()), default=None)
-        if latest is None or latest.wall_ms < wall_ms:
-            return WeightsVersion(wall_ms, 0, writer)
-        return WeightsVersion(latest.wall_ms, latest.counter + 1, writer)
+        """Hybrid clock: later than any version seen or given out, though clocks may differ."""
+        seen = [manifest.head.version for manifest in self.manifests.values()]
+        latest = max([*seen, self._given])
+        if latest.wall_ms < wall_ms:
+            self._given = WeightsVersion(wall_ms, 0, writer)
+        else:
+            self._given = WeightsVersion(latest.wall_ms, latest.counter + 1, writer)
+        return self._given
 
     @property
     def digest(self) -> str:

@@ -60,7 +60,7 @@ from protocol.messages import (
 from tests.node.relaying import Relaying, content_of
 
 if TYPE_CHECKING:
-    from tests.node.world import Calling, World
+    from tests.node.world import Calling, Link, World
 
 MESH = MeshId("m" * 64)
 POLICY = Policy(
@@ -170,11 +170,17 @@ class Member:
         return number
 
     def lose(self, calling: "Calling") -> None:
-        """The peer has given up, or the link is lost."""
-        for number, request in list(self._requests.items()):
-            if request is calling:
-                del self._requests[number]
-                self.hear(partial(self.node.request_gone, number, self._world.now))
+        """The peer has given up."""
+        self._gone([number for number, one in self._requests.items() if one is calling])
+
+    def lose_all(self, link: "Link") -> None:
+        """The link is lost, and with it all that was asked over it."""
+        self._gone([number for number, one in self._requests.items() if one.link is link])
+
+    def _gone(self, numbers: list[int]) -> None:
+        for number in numbers:
+            del self._requests[number]
+            self.hear(partial(self.node.request_gone, number, self._world.now))
 
     # -- effects -------------------------------------------------------------------------------------
 

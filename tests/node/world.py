@@ -237,6 +237,7 @@ class World:
         for calling in list(link.calls):
             self._fail(calling, ErrorCode.UNAVAILABLE, reason)
         for end, other in ((first, second), (second, first)):
+            end.lose_all(link)
             self._part(end, other, reason)
 
     # -- within --------------------------------------------------------------------------------------

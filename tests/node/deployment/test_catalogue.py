@@ -132,6 +132,14 @@ def test_a_version_is_later_than_all_that_were_seen_though_the_clock_went_back()
     assert catalogue.next_version(4000, B) > WeightsVersion(5000, 0, A)
 
 
+def test_no_version_is_given_out_twice_though_none_has_been_published() -> None:
+    catalogue = Catalogue(Desk())
+
+    versions = [catalogue.next_version(wall_ms, A) for wall_ms in (5, 5, 4, 6, 6)]
+
+    assert versions == sorted(set(versions))
+
+
 def test_two_catalogues_that_differ_end_up_equal() -> None:
     here, there = Catalogue(Desk()), Catalogue(Desk())
     for index in range(300):
