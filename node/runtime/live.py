@@ -6,6 +6,7 @@ It decides nothing. After every input it re-arms one timer for the Node's deadli
 import asyncio
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Protocol, TypeVar, assert_never
 
@@ -33,6 +34,7 @@ from node.runtime.arena import Arena
 from node.runtime.chores import Chores, Peers
 from node.runtime.connection import OutgoingCall
 from node.runtime.intake import Intake
+from node.runtime.jobs import Doing, Jobs
 from node.runtime.relay import relay
 from node.runtime.sessions import Session
 from node.runtime.shard_run import run_shard
@@ -41,9 +43,19 @@ from node.runtime.store import Store, content_id
 from node.runtime.switchboard import Switchboard
 from node.runtime.workshop import Blocking, Workshop
 from node.service import MatrixBody
-from node.work import Discard, GiveRows, Outcome, Relay, RowsTaken, RunShard, SpoolContent, TakeRows
+from node.work import (
+    Discard,
+    GiveRows,
+    KeepManifest,
+    Outcome,
+    Relay,
+    RowsTaken,
+    RunShard,
+    SpoolContent,
+    TakeRows,
+)
 from protocol.digests import LoadDigest
-from protocol.errors import ErrorCode, ErrorInfo, SedmaError, TaskError
+from protocol.errors import ErrorInfo, TaskError
 from protocol.ids import NodeId
 from protocol.messages import Join, Joined, RequestHeader, Response
 
@@ -92,9 +104,11 @@ class Live:
         self._switchboard: Switchboard | None = None
         self._sessions: dict[str, Session] = {}
         self._endings: dict[str, Ending] = {}
-        self._jobs: dict[int, asyncio.Task[None]] = {}
-        self._ending: set[asyncio.Task[None]] = set()
-        """Jobs that were cancelled and have not ended yet: a thread of theirs may be at work."""
+        self._jobs = Jobs(
+            log,
+            lambda job, outcome: self.feed(node.job_done(job, outcome, self.now)),
+            lambda job, error: self.feed(node.job_failed(job, error, self.now)),
+        )
         self._calls: dict[int, OutgoingCall] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
@@ -132,9 +146,7 @@ class Live:
             await self._switchboard.close("the node is stopping")
         if self._timer is not None:
             self._timer.cancel()
-        for job in list(self._jobs.values()):
-            job.cancel()
-        await asyncio.gather(*self._jobs.values(), *self._ending, return_exceptions=True)
+        await self._jobs.close()
         await self._chores.close()
         self.pool.shutdown(wait=False, cancel_futures=True)
 
@@ -224,8 +236,7 @@ class Live:
                 case Work():
                     self._start(effect)
                 case CancelWork():
-                    if (job := self._jobs.pop(effect.job, None)) is not None:
-                        self._cancel(job)
+                    self._jobs.cancel(effect.job)
                 case Done():
                     self._sessions.pop(effect.task, None)
                     self._endings.pop(effect.task).finish()
@@ -290,50 +301,29 @@ class Live:
 
     def _start(self, work: Work) -> None:
         what = work.what
+        doing: Doing
         match what:
             case TakeRows():
-                doing = self._take(what)
+                doing = partial(self._take, what)
             case GiveRows():
                 self._give(work.job, what)
                 return
             case Relay():
-                doing = self._relay(what)
+                doing = partial(self._relay, what)
             case RunShard():
-                doing = run_shard(what, self._workshop, self.pool, self._workers)
+                doing = partial(run_shard, what, self._workshop, self.pool, self._workers)
             case SpoolContent():
-                doing = self._spool_content(what)
+                doing = partial(self._spool_content, what)
             case _:
-                doing = self._blocking(what)
-        self._jobs[work.job] = self._loop.create_task(self._follow(work.job, doing))
-
-    async def _follow(self, job: int, doing: Coroutine[object, object, Outcome]) -> None:
-        """Await one piece of work and tell the Node how it ended."""
-        try:
-            outcome = await doing
-        except SedmaError as error:
-            info = error.info if isinstance(error, TaskError) else _internal(error)
-            self._ended(job, lambda: self.node.job_failed(job, info, self.now))
-        except Exception as error:  # noqa: BLE001
-            # The outermost loop of this work: the task fails, the node goes on.
-            self._log.exception("work.broke", job=job)
-            info = _internal(error)
-            self._ended(job, lambda: self.node.job_failed(job, info, self.now))
-        else:
-            self._ended(job, lambda: self.node.job_done(job, outcome, self.now))
-
-    def _ended(self, job: int, tell: Callable[[], list[Effect]]) -> None:
-        if self._jobs.pop(job, None) is not None:
-            self.feed(tell())
-
-    def _cancel(self, job: asyncio.Task[None]) -> None:
-        job.cancel()
-        self._ending.add(job)
-        job.add_done_callback(self._ending.discard)
+                doing = partial(self._blocking, what)
+        # Without these the disk would not tell the truth at the next start.
+        lasting = isinstance(what, KeepManifest | Discard)
+        self._jobs.begin(work.job, doing, lasting=lasting)
 
     async def _blocking(self, what: Blocking) -> Outcome:
-        if isinstance(what, Discard) and self._ending:
+        if isinstance(what, Discard):
             # What a cancelled put's last thread still brings must not come after it was let go.
-            await asyncio.wait(set(self._ending))
+            await self._jobs.settled()
         return await self._loop.run_in_executor(self.pool, self._workshop.do, what)
 
     async def _spool_content(self, what: SpoolContent) -> Outcome:
@@ -369,7 +359,7 @@ class Live:
             await session.spool(rows, work.last, work.certificate)
             return None
 
-        self._jobs[job] = self._loop.create_task(self._follow(job, spooled()))
+        self._jobs.begin(job, spooled)
 
     # -- within --------------------------------------------------------------------------------------
 
@@ -389,7 +379,3 @@ class Live:
         if deadline is not None:
             self._timer = self._loop.call_at(deadline, self._tick)
             self._timer_at = deadline
-
-
-def _internal(error: Exception) -> ErrorInfo:
-    return ErrorInfo(code=ErrorCode.INTERNAL, reason=f"the node failed: {error}; see its log")

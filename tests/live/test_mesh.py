@@ -208,7 +208,8 @@ def test_a_daemon_stopped_amid_products_ends_in_time_and_the_others_go_on(mesh: 
 def test_rm_reaches_all_also_a_node_that_was_down_and_frees_what_it_took(mesh: Mesh) -> None:
     mesh["b"].client.put("w", W, replicas=4, backend="digital")
     manifest = mesh["d"].data_dir / "manifests" / "w.manifest"
-    until(lambda: manifest.exists() and manifest.stat().st_size > 200, "d keeps the manifest")
+    # A tombstone of a former test may stand there until then: it is short.
+    until(lambda: manifest.exists() and manifest.stat().st_size > 1000, "d keeps the manifest")
     mesh["d"].kill()
     kept = len(mesh["d"].contents)
 

@@ -1,0 +1,75 @@
+"""The work under way for one Node: each piece is one task, and its end is told once, unless it was cancelled before."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+
+from node.log import Log
+from node.work import Outcome
+from protocol.errors import ErrorCode, ErrorInfo, SedmaError, TaskError
+
+Doing = Callable[[], Coroutine[object, object, Outcome]]
+
+
+class Jobs:
+    """Numbered by the Node; `done` and `failed` are told how they end."""
+
+    def __init__(
+        self,
+        log: Log,
+        done: Callable[[int, Outcome], None],
+        failed: Callable[[int, ErrorInfo], None],
+    ) -> None:
+        self._log = log
+        self._done = done
+        self._failed = failed
+        self._loop = asyncio.get_running_loop()
+        self._running: dict[int, asyncio.Task[None]] = {}
+        self._lasting: set[int] = set()
+        self._leaving: set[asyncio.Task[None]] = set()
+        """Cancelled and not ended yet: a thread of theirs may be at work."""
+
+    def begin(self, number: int, doing: Doing, *, lasting: bool = False) -> None:
+        """`lasting`: `close` waits for it instead of cancelling it."""
+        self._running[number] = self._loop.create_task(self._follow(number, doing))
+        if lasting:
+            self._lasting.add(number)
+
+    def cancel(self, number: int) -> None:
+        """Nothing more is told of it."""
+        if (job := self._running.pop(number, None)) is not None:
+            job.cancel()
+            self._leaving.add(job)
+            job.add_done_callback(self._leaving.discard)
+
+    async def settled(self) -> None:
+        """Return once no thread works for a job that was cancelled before."""
+        if self._leaving:
+            await asyncio.wait(set(self._leaving))
+
+    async def close(self) -> None:
+        for number in self._running.keys() - self._lasting:
+            self.cancel(number)
+        await asyncio.gather(*self._running.values(), *self._leaving, return_exceptions=True)
+
+    async def _follow(self, number: int, doing: Doing) -> None:
+        try:
+            outcome = await doing()
+        except SedmaError as error:
+            info = error.info if isinstance(error, TaskError) else _internal(error)
+            self._end(number, lambda: self._failed(number, info))
+        except Exception as error:  # noqa: BLE001
+            # The outermost loop of this work: the task fails, the node goes on.
+            self._log.exception("work.broke", job=number)
+            info = _internal(error)
+            self._end(number, lambda: self._failed(number, info))
+        else:
+            self._end(number, lambda: self._done(number, outcome))
+
+    def _end(self, number: int, tell: Callable[[], None]) -> None:
+        self._lasting.discard(number)
+        if self._running.pop(number, None) is not None:
+            tell()
+
+
+def _internal(error: Exception) -> ErrorInfo:
+    return ErrorInfo(code=ErrorCode.INTERNAL, reason=f"the node failed: {error}; see its log")
