@@ -44,7 +44,7 @@ REDEMPTIONS_MAX = 16
 """Tickets redeemed at once; further strangers are told to come back."""
 
 STRANGERS_MAX = 64
-"""Connections from those who have shown no certificate; further ones are closed."""
+"""Connections from those who have shown no certificate. For a further one goes who has been silent for longest."""
 
 
 class Heard(Protocol):
@@ -108,8 +108,8 @@ class Switchboard:
         self._loop = asyncio.get_running_loop()
         self._server: LinkServer | None = None
         self._pairs: dict[NodeId, _Pair] = {}
-        self._unknown: set[Connection] = set()
-        """Not greeted yet, with a stranger on the other side, or replaced while it was closing."""
+        self._unknown: dict[Connection, None] = {}
+        """Not greeted yet, with a stranger on the other side, or replaced while it was closing. The oldest first."""
         self._requests: dict[int, IncomingRequest] = {}
         self._numbers = itertools.count(1)
         self._redeeming = 0
@@ -214,16 +214,18 @@ class Switchboard:
     def on_link(self, link: Link) -> Connection:
         """Hear a link that somebody else opened."""
         connection = Connection(link, self, self._terms)
-        self._unknown.add(connection)
+        self._unknown[connection] = None
         # A member has proven who it is: it comes in however many strangers there are.
-        if link.peer is None and self._count_strangers() > STRANGERS_MAX:
-            connection.close(f"{STRANGERS_MAX} strangers are connected already; try again later")
+        if link.peer is None and len(strangers := self._strangers()) > STRANGERS_MAX:
+            # Joining takes milliseconds, so a crowd that says nothing keeps nobody out.
+            silent = next((one for one in strangers if one.idle), connection)
+            silent.close(f"{STRANGERS_MAX} strangers are connected already; try again later")
         return connection
 
     def greeted(self, connection: Connection) -> None:
         if connection.stranger:
             return
-        self._unknown.discard(connection)
+        self._unknown.pop(connection, None)
         peer = connection.peer
         pair = self._pairs.setdefault(peer, _Pair())
         lane = pair.lane(connection)
@@ -245,7 +247,7 @@ class Switchboard:
         self._heard.note("peer.nonsense", peer=short(connection.peer), reason=reason)
 
     def lost(self, connection: Connection, reason: str) -> None:
-        self._unknown.discard(connection)
+        self._unknown.pop(connection, None)
         if (fault := connection.link.fault) is not None:
             remote = connection.link.remote
             self._heard.note("peer.broke_protocol", remote=remote, reason=str(fault))
@@ -301,7 +303,7 @@ class Switchboard:
     def _connect(self, *, bulk: bool = False) -> Callable[[Link, str], Connection]:
         def connect(link: Link, address: str) -> Connection:
             connection = Connection(link, self, self._terms, bulk=bulk, address=address)
-            self._unknown.add(connection)
+            self._unknown[connection] = None
             return connection
 
         return connect
@@ -340,7 +342,7 @@ class Switchboard:
         """All that there were are closing: whoever comes now is not their double, but a new beginning."""
         gone = lane.copy()
         lane.clear()
-        self._unknown.update(gone)
+        self._unknown.update(dict.fromkeys(gone))
         if lane is pair.control:
             reason = gone[0].ending or "the peer closed the connection, and opened another"
             self._down(gone[0].peer, pair, reason)
@@ -422,9 +424,12 @@ class Switchboard:
         if connection.stranger:
             connection.close("a stranger has nothing more to do here")
 
-    def _count_strangers(self) -> int:
-        links = (connection.link for connection in self._unknown)
-        return sum(link.peer is None and not link.dialed for link in links)
+    def _strangers(self) -> list[Connection]:
+        return [
+            one
+            for one in self._unknown
+            if not (one.link.peer or one.link.dialed or one.link.closing)
+        ]
 
     def _refused(self, remote: str, wrong: OSError) -> None:
         self._heard.note("link.refused", remote=remote, reason=explain(wrong, remote))
@@ -447,4 +452,7 @@ class Switchboard:
 
 def _open(lane: list[Connection]) -> Connection | None:
     """The first that still takes calls."""
-    return next((connection for connection in lane if not connection.link.closing), None)
+    for connection in lane:
+        if not connection.link.closing:
+            return connection
+    return None

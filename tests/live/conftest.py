@@ -20,6 +20,9 @@ import sedma
 READY_S = 20.0
 POLL_S = 0.02
 
+QUICK = {"SEDMA_GOSSIP_REDIAL_S": "1.0"}
+"""Nobody waits longer than this between two tries."""
+
 
 def eventually(holds: Callable[[], Any], what: str, within_s: float = 10.0) -> Any:
     """What `holds` gives once it is true, asked again and again; AssertionError after `within_s`."""
@@ -29,6 +32,15 @@ def eventually(holds: Callable[[], Any], what: str, within_s: float = 10.0) -> A
             raise AssertionError(f"not within {within_s:g} s: {what}")
         time.sleep(POLL_S)
     return found
+
+
+def ticket(client: sedma.Client, **wanted: Any) -> str:
+    minted: str = client.ticket(**wanted)["ticket"]
+    return minted
+
+
+def connected(client: sedma.Client) -> list[str]:
+    return sorted(peer["id"] for peer in client.peers() if peer["state"] == "connected")
 
 
 class Daemon:
