@@ -16,7 +16,7 @@ NAMES = ("a", "b", "c", "d", "e")
 BLOCK_BYTES = 4 * 1024 * 1024
 SEEDS = st.integers(0, 2**32)
 
-few = settings(max_examples=15)
+few = settings(max_examples=10)
 """A world of five takes some tens of milliseconds for each second of its time."""
 
 
@@ -316,7 +316,7 @@ def test_puts_that_compete_for_the_last_memory_all_end_and_give_back_what_they_d
 # -- holders that fail -------------------------------------------------------------------------------
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(SEEDS, st.sampled_from(NAMES[1:]), st.floats(0.0, 0.2))
 def test_a_put_in_which_a_holder_dies_leaves_no_promise_behind(
     seed: int, victim: str, after_s: float
@@ -336,7 +336,7 @@ def test_a_put_in_which_a_holder_dies_leaves_no_promise_behind(
     check_accounts(world)
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(SEEDS, st.floats(0.0, 0.2))
 def test_a_put_whose_coordinator_dies_is_whole_or_nothing(seed: int, after_s: float) -> None:
     world = mesh(seed)
@@ -447,7 +447,7 @@ def mend(world: World, member: Member) -> None:
 TROUBLE = (put_something, remove_something, come_and_go, cut_off, mend)
 
 
-@settings(max_examples=30)
+@settings(max_examples=20)
 @given(
     SEEDS,
     st.lists(
