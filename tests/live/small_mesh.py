@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import sedma
@@ -34,6 +35,28 @@ def until(found: Callable[[], Any], what: str, patience_s: float = PATIENCE_S) -
         time.sleep(0.02)
 
 
+DICE = np.random.default_rng(11)
+W = DICE.normal(size=(2900, 2100)).astype(np.float32)
+"""3 x 3 blocks, those at two edges smaller."""
+X = DICE.normal(size=(4, 2900)).astype(np.float32)
+Y = DICE.normal(size=(4, 2100)).astype(np.float32)
+XW = X.astype(np.float64) @ W
+YW = Y.astype(np.float64) @ W.T
+
+SIGNS = np.sign(W)
+"""What crossbars hold best; of values with long tails most products at 1e-2 go to the digital fallback."""
+
+
+def error_of(answer: object, exact: np.ndarray) -> float:
+    return float(np.linalg.norm(np.asarray(answer) - exact) / np.linalg.norm(exact))
+
+
+def is_right(answer: sedma.Answer, exact: np.ndarray = XW) -> bool:
+    assert answer.certificate is not None
+    bound = answer.certificate.bound
+    return bound is not None and error_of(answer, exact) <= bound <= 1e-2
+
+
 class Member:
     """One daemon through all its lives, on one data directory. It carries its name as a label too."""
 
@@ -44,6 +67,8 @@ class Member:
         self.log = folder / f"{name}.log"
         self.process: subprocess.Popen[bytes] | None = None
         self.id = ""
+        self.listen = "127.0.0.1:0"
+        """For its next start: on port 0 it comes back at another address."""
         self._client: sedma.Client | None = None
         self._read_bytes = 0
 
@@ -51,7 +76,7 @@ class Member:
         assert not self.runs
         words = ["up", "--name", self.name, "--label", self.name, "--data-dir", str(self.data_dir)]
         words += ["--memory", str(self.budget_bytes), "--api", "127.0.0.1:0"]
-        words += ["--listen", "127.0.0.1:0", *more]
+        words += ["--listen", self.listen, *more]
         self.forget_client()
         (self.data_dir / "api.url").unlink(missing_ok=True)
         with self.log.open("ab") as log:
@@ -127,6 +152,12 @@ class Member:
             return client
         client.close()
         return None
+
+
+def keeps_manifest(member: Member) -> None:
+    """Wait until the disk of this node knows of the weights; a tombstone that stands there is shorter."""
+    manifest = member.data_dir / "manifests" / "w.manifest"
+    until(lambda: manifest.exists() and manifest.stat().st_size > 1000, "the manifest is kept")
 
 
 class Mesh:

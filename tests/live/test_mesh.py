@@ -1,11 +1,9 @@
-"""Weights and products across four real daemons, some of which are killed, frozen or stopped meanwhile."""
+"""Weights and products across four real daemons."""
 
 import json
-import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -13,43 +11,27 @@ import numpy as np
 import pytest
 
 import sedma
-from protocol.ids import NodeId, short
-from tests.live.small_mesh import Member, Mesh, _mesh, mesh, until
+from tests.live.small_mesh import (
+    DICE,
+    SIGNS,
+    XW,
+    YW,
+    Member,
+    Mesh,
+    W,
+    X,
+    Y,
+    _mesh,
+    error_of,
+    is_right,
+    keeps_manifest,
+    mesh,
+    until,
+)
 
 __all__ = ["_mesh", "mesh"]
 
-DICE = np.random.default_rng(11)
-W = DICE.normal(size=(2900, 2100)).astype(np.float32)
-"""3 x 3 blocks, those at two edges smaller."""
-X = DICE.normal(size=(4, 2900)).astype(np.float32)
-Y = DICE.normal(size=(4, 2100)).astype(np.float32)
-XW = X.astype(np.float64) @ W
-YW = Y.astype(np.float64) @ W.T
-
-SIGNS = np.sign(W)
-"""What crossbars hold best; of values with long tails most products at 1e-2 go to the digital fallback."""
-
 MIB = 1 << 20
-
-
-def error_of(answer: object, exact: np.ndarray) -> float:
-    return float(np.linalg.norm(np.asarray(answer) - exact) / np.linalg.norm(exact))
-
-
-def is_right(answer: sedma.Answer, exact: np.ndarray = XW) -> bool:
-    assert answer.certificate is not None
-    bound = answer.certificate.bound
-    return bound is not None and error_of(answer, exact) <= bound <= 1e-2
-
-
-def stream(client: sedma.Client, products: int, midway: Callable[[], object]) -> list[sedma.Answer]:
-    """Products one after another, four under way at once; `midway` happens after a third of them."""
-
-    def progress(done: int) -> None:
-        if done == products // 3:
-            midway()
-
-    return list(client.map("w", [X] * products, progress=progress))
 
 
 # -- what the mesh holds -----------------------------------------------------------------------------
@@ -124,92 +106,12 @@ def test_weights_are_downloaded_byte_for_byte_through_a_node_that_holds_none(mes
     assert mesh["d"].client.status()["pinned_bytes"] == 0
 
 
-# -- who is killed, frozen, stopped ------------------------------------------------------------------
-
-
-def test_a_holder_killed_before_and_one_killed_during_products_cost_no_answer(mesh: Mesh) -> None:
-    client = mesh["a"].client
-    client.put("w", W, replicas=3, backend="digital")
-
-    mesh["c"].kill()
-    before = [client.matmul("w", X) for _ in range(3)]
-    during = stream(client, 60, mesh["d"].kill)
-
-    assert all(is_right(answer) for answer in before + during)
-
-
-def test_without_a_replica_the_error_names_the_lost_holder_long_before_the_deadline(
-    mesh: Mesh,
-) -> None:
-    client = mesh["a"].client
-    client.put("w", W, backend="digital", only=["d"])
-    mesh["d"].kill()
-
-    began = time.monotonic()
-    with pytest.raises(sedma.SedmaError) as failed:
-        client.matmul("w", X, deadline=15.0)
-
-    assert time.monotonic() - began < 10.0
-    assert failed.value.code == "unavailable"
-    assert short(NodeId(mesh["d"].id)) in failed.value.reason
-    assert client["w"].info["missing"] == 9
-
-
-def test_a_frozen_holder_costs_no_answer_and_takes_part_again_when_it_thaws(mesh: Mesh) -> None:
-    client = mesh["a"].client
-    client.put("w", W, replicas=2, backend="digital")
-    client.matmul("w", X)
-
-    began = time.monotonic()
-    answers = stream(client, 30, lambda: mesh["d"].signal(signal.SIGSTOP))
-    took_s = time.monotonic() - began
-    mesh["d"].signal(signal.SIGCONT)
-
-    assert all(is_right(answer) for answer in answers)
-    assert took_s < 12.0
-    mesh.wait_linked()
-    assert is_right(mesh["d"].client.matmul("w", X))
-
-
-def test_a_killed_holder_that_starts_again_serves_again(mesh: Mesh) -> None:
-    client = mesh["a"].client
-    client.put("w", W, backend="digital", only=["d"])
-    mesh["d"].kill()
-    until(lambda: client["w"].info["missing"] == 9, "the loss is known")
-
-    mesh["d"].start()
-
-    mesh.wait_serving("w")
-    mesh.wait_linked()
-    assert all(is_right(member.client.matmul("w", X)) for member in mesh)
-    assert any(peer["id"] == mesh["d"].id for peer in client.peers())
-
-
-def test_a_daemon_stopped_amid_products_ends_in_time_and_the_others_go_on(mesh: Mesh) -> None:
-    mesh["a"].client.put("w", W, replicas=2, backend="digital")
-    stopped_s = []
-
-    def stop() -> None:
-        began = time.monotonic()
-        mesh["d"].signal(signal.SIGTERM)
-        process = mesh["d"].process
-        assert process is not None and process.wait(timeout=10) == 0
-        stopped_s.append(time.monotonic() - began)
-
-    answers = stream(mesh["a"].client, 60, stop)
-
-    assert all(is_right(answer) for answer in answers)
-    assert stopped_s[0] < 2.0
-
-
 # -- removing and replacing --------------------------------------------------------------------------
 
 
 def test_rm_reaches_all_also_a_node_that_was_down_and_frees_what_it_took(mesh: Mesh) -> None:
     mesh["b"].client.put("w", W, replicas=4, backend="digital")
-    manifest = mesh["d"].data_dir / "manifests" / "w.manifest"
-    # A tombstone of a former test may stand there until then: it is short.
-    until(lambda: manifest.exists() and manifest.stat().st_size > 1000, "d keeps the manifest")
+    keeps_manifest(mesh["d"])
     mesh["d"].kill()
     kept = len(mesh["d"].contents)
 
@@ -248,61 +150,6 @@ def test_of_two_puts_of_one_name_at_once_one_stands_whole_everywhere(mesh: Mesh)
 
 def pinned(mesh: Iterable[Member]) -> int:
     return sum(int(member.client.status()["pinned_bytes"]) for member in mesh)
-
-
-# -- puts that fail ----------------------------------------------------------------------------------
-
-
-class GoneError(Exception):
-    """The client's program ends."""
-
-
-def test_a_put_whose_client_goes_away_half_way_leaves_nothing_behind(mesh: Mesh) -> None:
-    def leave(sent: int, total: int) -> None:
-        if sent > total * 2 // 3:
-            raise GoneError
-
-    with pytest.raises(GoneError):
-        mesh["a"].client.put("w", W, replicas=2, backend="digital", progress=leave)
-
-    mesh.wait_empty(5.0)
-
-
-def test_a_put_whose_holder_is_killed_half_way_leaves_nothing_behind(mesh: Mesh) -> None:
-    def kill(sent: int, total: int) -> None:
-        if sent > total * 2 // 3 and mesh["d"].runs:
-            mesh["d"].kill()
-
-    with pytest.raises(sedma.SedmaError) as failed:
-        mesh["a"].client.put("w", W, replicas=2, backend="digital", progress=kill)
-
-    assert failed.value.code == "unavailable"
-    assert short(NodeId(mesh["d"].id)) in failed.value.reason
-    mesh.wait_empty(5.0)
-    mesh["d"].start()
-    mesh.wait_linked()
-    mesh.wait_empty()
-    assert all(member.client.weights() == [] for member in mesh)
-
-
-def test_what_does_not_fit_is_refused_and_the_nearest_fit_does(mesh: Mesh) -> None:
-    client = mesh["a"].client
-
-    def put(matrix: np.ndarray) -> sedma.Weights:
-        return client.put("w", matrix, replicas=2, backend="digital", avoid=["a", "b"])
-
-    with pytest.raises(sedma.NoRoom) as refused:
-        put(np.zeros((20_480, 2048), np.float32))
-
-    need, free, fit = refused.value.need, refused.value.free, refused.value.nearest_fit
-    assert need is not None and free is not None and fit is not None
-    assert need > free > 0 and 0 < 2 * fit <= free
-    columns = fit // 4 // 1024
-    weights = put(np.ones((1024, columns), np.float32))
-
-    assert set(mesh.holders(weights)) == {"c", "d"}
-    assert error_of(client.matmul("w", np.ones(1024)), np.full(columns, 1024.0)) < 1e-6
-    assert all(member.peak_bytes() <= member.budget_bytes for member in mesh)
 
 
 # -- many, large, late -------------------------------------------------------------------------------
