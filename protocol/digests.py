@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Meta
 
 from protocol.ids import MeshId, NodeId
-from protocol.limits import ADDRESSES_MAX, LABELS_MAX, TEXT_BYTES_MAX, WEIGHTS_MAX
+from protocol.limits import ADDRESSES_MAX, HELD_MAX, LABELS_MAX, TEXT_BYTES_MAX
 
 Text = Annotated[str, Meta(max_length=TEXT_BYTES_MAX)]
 Count = Annotated[int, Meta(ge=0, le=1 << 62)]
@@ -68,7 +68,7 @@ class NodeRecord(msgspec.Struct, frozen=True, kw_only=True):
     labels: Annotated[tuple[Text, ...], Meta(max_length=LABELS_MAX)] = ()
     memory: MemoryDigest = MemoryDigest()
     load: LoadDigest = LoadDigest()
-    ready: Annotated[tuple[WeightsVersion, ...], Meta(max_length=WEIGHTS_MAX)] = ()
+    ready: Annotated[tuple[WeightsVersion, ...], Meta(max_length=HELD_MAX)] = ()
     """Versions of weights of which this node has all its blocks in memory."""
     left: bool = False
     """The node said goodbye; it is not missing."""

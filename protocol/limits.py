@@ -48,6 +48,9 @@ MANIFEST_BLOCKS_PER_MESSAGE = 400
 WEIGHTS_MAX = 4096
 """Names of weights in one mesh, tombstones included."""
 
+HELD_MAX = 400
+"""Weights of which one node holds blocks: it tells all their versions in its record. Further ones are refused."""
+
 REPLICAS_MAX = 16
 
 DEADLINE_S_MAX = 3600.0

@@ -21,9 +21,10 @@ from protocol.limits import PEERS_MAX
 from protocol.messages import Exchange as ExchangeRequest
 from protocol.messages import Exchanged, Response
 
-RECORDS_PER_MESSAGE = 64
-"""A record takes some 300 bytes, so a header of 64 KiB holds them with room to spare."""
-KNOWN_PER_MESSAGE = 400
+RECORDS_BYTES = 24 * 1024
+"""Of records in one message, and always one: with `HELD_MAX` versions and all its addresses and labels it may take
+45 KiB, and together with the stamps that still fits a header."""
+KNOWN_PER_MESSAGE = 200
 """Stamps told in one message. A record whose stamp was not told may be sent once too often."""
 ANSWER_S = 4.0
 """A neighbour that does not answer for this long is hung up on and dialled anew."""
@@ -187,7 +188,7 @@ class Exchange:
             known[record.id] = max(known.get(record.id, (-1, -1)), record.stamp)
         if (neighbour := self._neighbours.get(peer)) is not None:
             neighbour.heard.update(known)
-        news = self._news_for(known)
+        news = _fitting(self._news_for(known))
         if neighbour is not None:
             neighbour.heard.update({record.id: record.stamp for record in news})
         return Exchanged(records=tuple(news), catalogue=self.catalogue), effects
@@ -250,7 +251,8 @@ class Exchange:
 
     def _tell(self, peer: NodeId, now: float) -> Call:
         neighbour = self._neighbours[peer]
-        news = self._news_for(neighbour.heard)
+        all_news = self._news_for(neighbour.heard)
+        news = _fitting(all_news)
         neighbour.heard.update({record.id: record.stamp for record in news})
         known = {node: record.stamp for node, record in self.records.items()}
         known[self.own.id] = self.own.stamp
@@ -261,7 +263,7 @@ class Exchange:
         )
         neighbour.call = self._desk.number(self)
         neighbour.called_at = now
-        more = len(news) == RECORDS_PER_MESSAGE
+        more = len(news) < len(all_news)
         neighbour.tell_at = now + (self._interval_s if more else QUIET_S)
         return Call(neighbour.call, peer, message, deadline_s=ANSWER_S)
 
@@ -274,8 +276,7 @@ class Exchange:
     def _news_for(self, known: dict[NodeId, tuple[int, int]]) -> list[NodeRecord]:
         unknown = (-1, -1)
         ours = [self.own, *(self.records[node] for node in sorted(self.records))]
-        news = [record for record in ours if record.stamp > known.get(record.id, unknown)]
-        return news[:RECORDS_PER_MESSAGE]
+        return [record for record in ours if record.stamp > known.get(record.id, unknown)]
 
     def _learn(
         self, teller: NodeId, records: tuple[NodeRecord, ...], catalogue: str, now: float
@@ -356,3 +357,13 @@ class Exchange:
                 moments.append(pursuit.dial_at)
         self.deadline = min(moments, default=None)
         return []
+
+
+def _fitting(news: list[NodeRecord]) -> list[NodeRecord]:
+    """As many as one message takes, in their order."""
+    left = RECORDS_BYTES
+    for number, record in enumerate(news):
+        left -= len(msgspec.msgpack.encode(record))
+        if left < 0:
+            return news[: max(number, 1)]
+    return news

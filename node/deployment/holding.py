@@ -15,9 +15,11 @@ from node.effects import Effect, note
 from protocol.digests import WeightsVersion
 from protocol.errors import ErrorCode, TaskError
 from protocol.ids import ContentId, NodeId
+from protocol.limits import HELD_MAX
 from protocol.messages import BlockIndex, Manifest, StoreBlock
 
 NOTHING_PROMISED = "nothing, or too little, is reserved for this put; it may have lapsed: put again"
+HELD_ENOUGH = f"this node holds blocks of {HELD_MAX} weights already: remove some"
 ENDED_MAX = 1024
 """Puts remembered that have lost blocks here."""
 
@@ -136,6 +138,8 @@ class Holding:
                 self.renew(put, now)
                 return
             self._replaceable(standing, nbytes)
+        elif len(self._promises) >= HELD_MAX:
+            raise TaskError(ErrorCode.NO_ROOM, HELD_ENOUGH)
         self.release(put)
         lease = self._ledger.reserve(put, Purpose.WEIGHTS, nbytes, now, expires_s=LEASE_S)
         self._promises[put] = _Promise(lease, nbytes)
@@ -215,6 +219,8 @@ class Holding:
         stores = list(stores_of(manifest, self._own, put).values())
         if not stores:
             return []
+        if len(self._promises) >= HELD_MAX:
+            raise TaskError(ErrorCode.NO_ROOM, HELD_ENOUGH)
         need = sum(resident_bytes(store) for store in stores)
         lease = self._ledger.reserve(put, Purpose.WEIGHTS, need, now)
         blocks = {store.block for store in stores}

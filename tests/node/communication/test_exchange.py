@@ -3,13 +3,21 @@ import random
 import msgspec
 
 from node.communication.desk import Desk
-from node.communication.exchange import ANSWER_S, POLITE_S, RECORDS_PER_MESSAGE, Exchange
+from node.communication.exchange import ANSWER_S, POLITE_S, Exchange
 from node.effects import Call, Dial, Hang, Note
-from protocol.digests import LoadDigest, NodeRecord
+from protocol import codec
+from protocol.digests import LoadDigest, NodeRecord, WeightsVersion
 from protocol.errors import ErrorCode, ErrorInfo
 from protocol.ids import MeshId, NodeId
+from protocol.limits import (
+    ADDRESSES_MAX,
+    HEADER_BYTES_MAX,
+    HELD_MAX,
+    LABELS_MAX,
+    TEXT_BYTES_MAX,
+)
 from protocol.messages import Exchange as ExchangeRequest
-from protocol.messages import Exchanged
+from protocol.messages import Exchanged, RequestHeader, ResponseHeader
 
 MESH = MeshId("m" * 64)
 
@@ -17,6 +25,19 @@ MESH = MeshId("m" * 64)
 def record(name: str, incarnation: int = 1) -> NodeRecord:
     return NodeRecord(
         id=NodeId(name), mesh=MESH, incarnation=incarnation, version=0, addresses=(f"{name}:1",)
+    )
+
+
+def large_record(name: str) -> NodeRecord:
+    """As much as a record may say."""
+    return msgspec.structs.replace(
+        record(name),
+        id=NodeId(name.rjust(52, "n")),
+        name="x" * TEXT_BYTES_MAX,
+        software="x" * TEXT_BYTES_MAX,
+        labels=("x" * TEXT_BYTES_MAX,) * LABELS_MAX,
+        addresses=("x" * TEXT_BYTES_MAX,) * ADDRESSES_MAX,
+        ready=(WeightsVersion(1 << 50, 1 << 30, "x" * 52),) * HELD_MAX,
     )
 
 
@@ -110,16 +131,31 @@ def test_what_was_told_in_vain_is_told_again() -> None:
 def test_more_news_than_one_message_holds_follows_soon() -> None:
     a = exchange("a")
     for index in range(100):
-        a.asked(NodeId("b"), ExchangeRequest(records=(record(f"n{index:03}"),)), 0.0)
+        a.asked(NodeId("b"), ExchangeRequest(records=(large_record(f"{index:03}"),)), 0.0)
+    calls = [first_call(a, "b", 0.0)]
+
+    while len(told := [one for call in calls for one in _records(call)]) < 101:
+        now = float(len(calls))
+        after = a.answered(calls[-1].call, NodeId("b"), Exchanged(), LoadDigest(), now)
+        (rest,) = [effect for effect in after if isinstance(effect, Call)]
+        calls.append(rest)
+
+    assert len({one.id for one in told}) == 101
+    assert all(1 <= len(_records(call)) < 100 for call in calls)
+
+
+def test_a_message_fits_its_header_however_much_its_records_say() -> None:
+    a = exchange("a")
+    for index in range(1000):
+        a.asked(NodeId("b"), ExchangeRequest(records=(large_record(f"{index:03}"),)), 0.0)
     call = first_call(a, "b", 0.0)
-    answer = Exchanged()
+    assert isinstance(call.request, ExchangeRequest)
 
-    a.answered(call.call, NodeId("b"), answer, LoadDigest(), 0.1)
-    (rest,) = [effect for effect in a.tick(0.5) if isinstance(effect, Call)]
+    header = RequestHeader(request=call.request, deadline_ms=4000, trace="t" * 32)
+    answer, _ = a.asked(NodeId("c"), ExchangeRequest(), 1.0)
 
-    told = [*_records(call), *_records(rest)]
-    assert len(_records(call)) == RECORDS_PER_MESSAGE
-    assert len(told) == len({one.id for one in told}) == 101
+    assert len(codec.encode(header)) <= HEADER_BYTES_MAX
+    assert len(codec.encode(ResponseHeader(response=answer))) <= HEADER_BYTES_MAX
 
 
 def test_an_address_that_was_reached_is_dialled_again_once_all_links_are_lost() -> None:

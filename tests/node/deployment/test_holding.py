@@ -5,6 +5,7 @@ from node.deployment.ledger import LEASE_S, MIB, Ledger, NoRoom, Purpose
 from protocol.digests import WeightsVersion
 from protocol.errors import ErrorCode, TaskError
 from protocol.ids import ContentId, NodeId
+from protocol.limits import HELD_MAX
 from protocol.messages import BlockEntry, Manifest, ManifestHead, StoreBlock
 
 OWN = NodeId("a" * 64)
@@ -91,6 +92,21 @@ def test_what_does_not_fit_is_not_promised() -> None:
 
     assert promised(ledger) == 0
     assert not holding.renew("put", 0.0)
+
+
+def test_blocks_of_more_weights_than_a_record_can_tell_are_refused() -> None:
+    holding, ledger = world()
+    for number in range(HELD_MAX):
+        holding.reserve(f"put {number}", 1, 0.0)
+
+    with pytest.raises(TaskError, match="remove some"):
+        holding.reserve("one more", 1, 0.0)
+    with pytest.raises(TaskError, match="remove some"):
+        holding.expect(manifest(), 0.0)
+
+    assert promised(ledger) == HELD_MAX
+    holding.release("put 0")
+    holding.reserve("one more", 1, 0.0)
 
 
 def test_a_block_that_did_not_come_may_be_sent_again() -> None:
