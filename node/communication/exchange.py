@@ -30,6 +30,9 @@ ANSWER_S = 4.0
 """A neighbour that does not answer for this long is hung up on and dialled anew."""
 QUIET_S = 2.0
 """With nothing new to tell, neighbours still hear from us this often: it measures the round trip."""
+NEWCOMER_S = 0.05
+"""Whoever is new, or has moved, is told of this soon: until then others cannot reach it. Of several who come at
+once all are told together."""
 POLITE_S = 1.0
 """How long the node with the larger id waits for the other to dial first."""
 REDIAL_FIRST_S = 0.1
@@ -124,7 +127,7 @@ class Exchange:
         assert record.id == self.own.id
         stamped = msgspec.structs.replace(record, version=self.own.version + 1)
         self.own = stamped
-        return self._tell_soon(now)
+        return self._tell_by(now + self._interval_s)
 
     def introduce(self, mesh: MeshId, addresses: tuple[str, ...], now: float) -> list[Effect]:
         """Now we belong to a mesh and are reached at these addresses."""
@@ -135,7 +138,7 @@ class Exchange:
         if digest == self.catalogue:
             return []
         self.catalogue = digest
-        return self._tell_soon(now)
+        return self._tell_by(now + self._interval_s)
 
     def link_up(self, peer: NodeId, now: float) -> list[Effect]:
         self._neighbours[peer] = _Neighbour(tell_at=now)
@@ -267,9 +270,9 @@ class Exchange:
         neighbour.tell_at = now + (self._interval_s if more else QUIET_S)
         return Call(neighbour.call, peer, message, deadline_s=ANSWER_S)
 
-    def _tell_soon(self, now: float) -> list[Effect]:
+    def _tell_by(self, moment: float) -> list[Effect]:
         for neighbour in self._neighbours.values():
-            neighbour.tell_at = min(neighbour.tell_at, now + self._interval_s)
+            neighbour.tell_at = min(neighbour.tell_at, moment)
         self._rearm()
         return []
 
@@ -289,7 +292,8 @@ class Exchange:
             if record.id == self.own.id:
                 effects += self._hear_of_ourselves(record, teller)
             elif self._is_news(record):
-                fresh = fresh or record.id not in self.records
+                known = self.records.get(record.id)
+                fresh = fresh or known is None or known.addresses != record.addresses
                 self.records[record.id] = record
                 load = msgspec.structs.replace(record.load, free=record.memory.free)
                 self._loads[record.id] = (load, now)
@@ -299,7 +303,7 @@ class Exchange:
             neighbour.catalogue = catalogue
         if fresh:
             effects.append(self._keep_peers())
-            effects += self._tell_soon(now)
+            effects += self._tell_by(now + NEWCOMER_S)
         self._rearm()
         return effects
 

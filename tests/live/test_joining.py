@@ -93,6 +93,19 @@ def test_a_founder_that_was_killed_is_found_again_by_all(daemon: Daemons) -> Non
     all_linked(daemon("a", listen=at, environment=QUICK).client(), b, c)
 
 
+def test_nodes_that_move_one_after_the_other_never_lose_each_other(daemon: Daemons) -> None:
+    first = daemon("a")
+    b = daemon("b", join=ticket(first.client()), environment=QUICK)
+    all_linked(first.client(), b.client())
+    first.stop()
+    a = daemon("a", environment=QUICK).client()
+    all_linked(a, b.client())
+    b.stop()
+
+    # `a` knows where b was; where `a` is now, b has to remember.
+    all_linked(a, daemon("b", environment=QUICK).client())
+
+
 def test_two_halves_that_lost_each_other_merge_over_one_link(daemon: Daemons) -> None:
     daemons = {"a": daemon("a")}
     line = ticket(daemons["a"].client(), may_invite=True)

@@ -3,8 +3,8 @@ import random
 import msgspec
 
 from node.communication.desk import Desk
-from node.communication.exchange import ANSWER_S, POLITE_S, Exchange
-from node.effects import Call, Dial, Hang, Note
+from node.communication.exchange import ANSWER_S, NEWCOMER_S, POLITE_S, Exchange
+from node.effects import Call, Dial, Hang, KeepPeers, Note
 from protocol import codec
 from protocol.digests import LoadDigest, NodeRecord, WeightsVersion
 from protocol.errors import ErrorCode, ErrorInfo
@@ -191,6 +191,34 @@ def test_a_node_known_from_disk_is_sought_though_it_never_said_who_it_is() -> No
     a.link_down(NodeId("b"), "connection lost", 2.0)
 
     assert a.tick(2.0) == [Dial(("b:1",), NodeId("b"))]
+
+
+def test_of_a_newcomer_the_others_are_told_at_once() -> None:
+    a, b = exchange("a"), exchange("b")
+    tell(a, first_call(a, "b", 0.0), b, 0.0)
+    (call,) = (one for one in a.tick(NEWCOMER_S) if isinstance(one, Call))
+    tell(a, call, b, NEWCOMER_S)
+
+    a.link_up(NodeId("c"), 1.0)
+    a.asked(NodeId("c"), ExchangeRequest(records=(record("c"),)), 1.0)
+
+    (call,) = (one for one in a.tick(1.0 + NEWCOMER_S) if isinstance(one, Call))
+    assert call.peer == "b"
+    assert isinstance(call.request, ExchangeRequest)
+    assert [one.id for one in call.request.records] == ["c"]
+
+
+def test_a_node_that_has_moved_is_kept_where_it_is_now() -> None:
+    a = exchange("a")
+    a.link_up(NodeId("b"), 0.0)
+    a.asked(NodeId("b"), ExchangeRequest(records=(record("b"),)), 0.0)
+    moved = msgspec.structs.replace(record("b", incarnation=2), addresses=("b:2",))
+
+    _, effects = a.asked(NodeId("b"), ExchangeRequest(records=(moved,)), 1.0)
+    _, again = a.asked(NodeId("b"), ExchangeRequest(records=(record("b", 3),)), 2.0)
+
+    assert [e.peers for e in effects if isinstance(e, KeepPeers)] == [(("b", ("b:2",)),)]
+    assert [e.peers for e in again if isinstance(e, KeepPeers)] == [(("b", ("b:1",)),)]
 
 
 def test_who_left_is_not_dialled_any_more() -> None:
