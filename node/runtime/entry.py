@@ -14,10 +14,11 @@ from node.runtime import credentials, tls
 from node.runtime.addresses import own_addresses
 from node.runtime.credentials import Membership
 from node.runtime.datadir import DataDir
+from node.runtime.heard import Heard
 from node.runtime.identity import Identity
 from node.runtime.joining import ask_to_join
 from node.runtime.registrar import Registrar
-from node.runtime.switchboard import Heard, Switchboard
+from node.runtime.switchboard import Switchboard
 from node.runtime.tcp_link import Security, check_free
 from protocol.client import TicketRequest, TicketView
 from protocol.errors import ConfigError, ErrorCode, PeerError, TaskError

@@ -3,7 +3,8 @@
 import asyncio
 
 from node.runtime import tls
-from node.runtime.connection import Connection, IncomingRequest, OutgoingCall
+from node.runtime.calls import IncomingRequest, OutgoingCall
+from node.runtime.connection import Connection
 from node.runtime.greeting import Terms
 from node.runtime.links import Link
 from node.runtime.reaching import reach

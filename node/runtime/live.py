@@ -31,8 +31,8 @@ from node.effects import (
 )
 from node.log import Log
 from node.runtime.arena import Arena
+from node.runtime.calls import OutgoingCall
 from node.runtime.chores import Chores, Peers
-from node.runtime.connection import OutgoingCall
 from node.runtime.intake import Intake
 from node.runtime.jobs import Doing, Jobs
 from node.runtime.relay import relay

@@ -14,7 +14,7 @@ from blake3 import blake3
 from compute.partition import Block, Matrix
 from compute.verify import SketchAccumulator
 from node.execution.put import STRIP_BYTES
-from node.runtime.connection import OutgoingCall
+from node.runtime.calls import OutgoingCall
 from node.runtime.intake import Intake
 from node.runtime.store import Store, content_id
 from node.runtime.switchboard import Switchboard

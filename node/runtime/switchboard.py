@@ -8,11 +8,12 @@ closes it once nothing is under way on it. Nothing is decided here about peers o
 import asyncio
 import itertools
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, field
-from typing import Protocol
 
-from node.runtime.connection import Answered, Connection, IncomingRequest, OutgoingCall, Refused
+from node.runtime.calls import Answered, IncomingRequest, OutgoingCall, Refused
+from node.runtime.connection import Connection
 from node.runtime.greeting import Terms
+from node.runtime.heard import Heard
+from node.runtime.lanes import Lane
 from node.runtime.links import Link
 from node.runtime.reaching import reach
 from node.runtime.tcp_link import LinkServer, Security, serve
@@ -20,7 +21,7 @@ from node.runtime.tls import explain
 from protocol.digests import LoadDigest
 from protocol.errors import ErrorCode, ErrorInfo, TaskError
 from protocol.ids import MeshId, NodeId, short
-from protocol.messages import Join, Joined, Request, RequestHeader, Response
+from protocol.messages import Join, Request, RequestHeader, Response
 
 BULK_BYTES_MIN = 64 * 1024
 """A call whose body or answer is larger goes over the bulk connection."""
@@ -31,13 +32,6 @@ BULK_WAIT_S = 2.0
 BULK_RETRY_S = 30.0
 """How long nobody tries again after that."""
 
-RETIRE_S = 1.0
-"""How often a doubled connection is looked at, whether it can be closed."""
-
-FORGOTTEN_S = 10.0
-"""A doubled connection that the peer dialed and has not closed by then is closed here: as after a restart of the
-peer that we have not noticed."""
-
 CLOSE_S = 1.0
 
 REDEMPTIONS_MAX = 16
@@ -47,52 +41,23 @@ STRANGERS_MAX = 64
 """Connections from those who have shown no certificate. For a further one goes who has been silent for longest."""
 
 
-class Heard(Protocol):
-    """Who is told what comes in. All on the loop; nothing is told from within a call of the switchboard."""
-
-    def link_up(self, peer: NodeId) -> None: ...
-
-    def reached(self, addresses: tuple[str, ...]) -> None:
-        """Where nobody in particular was sought, a member was found."""
-
-    def link_down(self, peer: NodeId, reason: str) -> None: ...
-
-    def dial_failed(self, addresses: tuple[str, ...], peer: NodeId | None, reason: str) -> None: ...
-
-    def asked(self, request: int, peer: NodeId, header: RequestHeader) -> None: ...
-
-    def body_received(self, request: int) -> None: ...
-
-    def request_gone(self, request: int, reason: str) -> None:
-        """The peer gave it up, or is gone. Not told of a request that has been answered."""
-
-    def replied(self, request: int) -> None:
-        """The body of an answer has left, or never will. Told once for each answer with a body."""
-
-    def note(self, event: str, **fields: object) -> None: ...
-
-    def load(self) -> LoadDigest:
-        """Rides on every answer."""
-
-    def addresses_of(self, peer: NodeId) -> tuple[str, ...]: ...
-
-    async def redeem(self, join: Join) -> Joined:
-        """Raises TaskError with what the stranger is told."""
-
-
-@dataclass(slots=True)
 class _Pair:
-    """The connections to one peer; the first of each kind takes the calls."""
+    """The connections to one peer."""
 
-    control: list[Connection] = field(default_factory=list)
-    bulk: list[Connection] = field(default_factory=list)
-    waiting: list[OutgoingCall] = field(default_factory=list)
-    """For a bulk connection that is being dialed."""
-    dialing: bool = False
-    no_bulk_until: float = 0.0
+    def __init__(self, own: NodeId) -> None:
+        self.control = Lane(own)
+        self.bulk = Lane(own)
+        self.waiting: list[OutgoingCall] = []
+        """For a bulk connection that is being dialed."""
+        self.dialing = False
+        self.no_bulk_until = 0.0
 
-    def lane(self, connection: Connection) -> list[Connection]:
+    def lane(self, connection: Connection) -> Lane:
         return self.bulk if connection.bulk else self.control
+
+    @property
+    def connections(self) -> list[Connection]:
+        return [*self.control.connections, *self.bulk.connections]
 
 
 class Switchboard:
@@ -131,7 +96,7 @@ class Switchboard:
     def hang(self, peer: NodeId, reason: str) -> None:
         """Close every connection to this peer."""
         if (pair := self._pairs.get(peer)) is not None:
-            for connection in (*pair.control, *pair.bulk):
+            for connection in pair.connections:
                 connection.close(reason)
 
     def call(
@@ -165,7 +130,7 @@ class Switchboard:
             trace=trace,
         )
         pair = self._pairs.get(peer)
-        if pair is None or (control := _open(pair.control)) is None:
+        if pair is None or (control := pair.control.open) is None:
             reason = f"there is no connection to node {short(peer)}"
             error = ErrorInfo(code=ErrorCode.UNAVAILABLE, reason=reason, node=peer)
             self._loop.call_soon(call.fail, error)
@@ -227,14 +192,14 @@ class Switchboard:
             return
         self._unknown.pop(connection, None)
         peer = connection.peer
-        pair = self._pairs.setdefault(peer, _Pair())
+        pair = self._pairs.setdefault(peer, _Pair(self._own))
         lane = pair.lane(connection)
-        if lane and _open(lane) is None:
+        if lane.connections and lane.open is None:
             self._replace(lane, pair)
-        is_new = not connection.bulk and not lane
-        self._take_in(connection, lane)
+        is_new = not connection.bulk and not lane.connections
+        lane.take_in(connection)
         if connection.bulk:
-            if connection.link.dialed and not pair.control:
+            if connection.link.dialed and not pair.control.connections:
                 connection.close("there is no control connection any more")
             self._bulk_settled(pair)
         if is_new:
@@ -252,12 +217,12 @@ class Switchboard:
             remote = connection.link.remote
             self._heard.note("peer.broke_protocol", remote=remote, reason=str(fault))
         pair = self._pairs.get(connection.peer)
-        if pair is None or connection not in (lane := pair.lane(connection)):
+        if pair is None or connection not in (lane := pair.lane(connection)).connections:
             return
-        lane.remove(connection)
-        if not (pair.control or pair.bulk):
+        lane.connections.remove(connection)
+        if not pair.connections:
             del self._pairs[connection.peer]
-        if not pair.control and not connection.bulk:
+        if not pair.control.connections and not connection.bulk:
             self._down(connection.peer, pair, reason)
 
     def joining(self, request: IncomingRequest, join: Join) -> None:
@@ -310,38 +275,10 @@ class Switchboard:
 
     # -- which connection ----------------------------------------------------------------------------
 
-    def _take_in(self, connection: Connection, lane: list[Connection]) -> None:
-        """Put it among those of its kind, and see to it that only the best one stays."""
-        if not lane or self._stays(connection, lane[0]):
-            lane.insert(0, connection)
-        else:
-            lane.append(connection)
-        if len(lane) > 1:
-            which = connection.peer, connection.bulk
-            self._loop.call_later(RETIRE_S, self._retire, *which, True)
-            self._loop.call_later(FORGOTTEN_S, self._retire, *which, False)
-
-    def _stays(self, new: Connection, old: Connection) -> bool:
-        """Both sides must come to the same end, whatever each of them saw first."""
-        if new.link.dialed == old.link.dialed:
-            return True
-        return new.link.dialed == (self._own < new.peer)
-
-    def _retire(self, peer: NodeId, bulk: bool, dialed: bool) -> None:
-        """Close what was dialed in vain, by us or by the peer, unless something is under way on it."""
-        pair = self._pairs.get(peer)
-        lane = [] if pair is None else pair.bulk if bulk else pair.control
-        spare = [connection for connection in lane[1:] if connection.link.dialed is dialed]
-        for connection in spare:
-            if connection.idle:
-                connection.close("another connection between these two nodes stays")
-        if any(not connection.idle for connection in spare):
-            self._loop.call_later(RETIRE_S, self._retire, peer, bulk, dialed)
-
-    def _replace(self, lane: list[Connection], pair: _Pair) -> None:
+    def _replace(self, lane: Lane, pair: _Pair) -> None:
         """All that there were are closing: whoever comes now is not their double, but a new beginning."""
-        gone = lane.copy()
-        lane.clear()
+        gone = lane.connections.copy()
+        lane.connections.clear()
         self._unknown.update(dict.fromkeys(gone))
         if lane is pair.control:
             reason = gone[0].ending or "the peer closed the connection, and opened another"
@@ -349,7 +286,7 @@ class Switchboard:
 
     def _down(self, peer: NodeId, pair: _Pair, reason: str) -> None:
         """The last control connection is gone: so is all that goes with it."""
-        for bulk in pair.bulk:
+        for bulk in pair.bulk.connections:
             bulk.close(reason)
         self._heard.link_down(peer, reason)
         waiting, pair.waiting = pair.waiting, []
@@ -358,7 +295,7 @@ class Switchboard:
             call.fail(ErrorInfo(code=ErrorCode.UNAVAILABLE, reason=text, node=peer))
 
     def _start_large(self, call: OutgoingCall, pair: _Pair, control: Connection) -> None:
-        if (bulk := _open(pair.bulk)) is not None:
+        if (bulk := pair.bulk.open) is not None:
             bulk.start(call)
             return
         addresses = self._bulk_addresses(call.peer, control)
@@ -394,7 +331,7 @@ class Switchboard:
 
     def _bulk_settled(self, pair: _Pair) -> None:
         """There is a bulk connection now, or there will be none for a while."""
-        connection = _open(pair.bulk) or _open(pair.control)
+        connection = pair.bulk.open or pair.control.open
         if connection is None:
             # They fail with the reason for which the connections close.
             return
@@ -446,13 +383,5 @@ class Switchboard:
             task.result()
 
     def _connections(self) -> list[Connection]:
-        pairs = [(*pair.control, *pair.bulk) for pair in self._pairs.values()]
+        pairs = [pair.connections for pair in self._pairs.values()]
         return [*self._unknown, *itertools.chain.from_iterable(pairs)]
-
-
-def _open(lane: list[Connection]) -> Connection | None:
-    """The first that still takes calls."""
-    for connection in lane:
-        if not connection.link.closing:
-            return connection
-    return None

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from node.runtime import tls
-from node.runtime.connection import OutgoingCall
+from node.runtime.calls import OutgoingCall
 from node.runtime.frame_link import FrameLink
 from node.runtime.greeting import Terms
 from node.runtime.links import Link, LinkListener

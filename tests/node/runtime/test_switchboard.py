@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from node.runtime import connection as connections
-from node.runtime import switchboard, tls
+from node.runtime import lanes, switchboard, tls
 from node.runtime.greeting import Terms
 from node.runtime.tcp_link import Security, dial
 from protocol.errors import ConfigError, ErrorCode
@@ -58,7 +58,7 @@ async def no_complaints() -> AsyncIterator[None]:
 
 @pytest.fixture(autouse=True)
 def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(switchboard, "RETIRE_S", 0.03)
+    monkeypatch.setattr(lanes, "RETIRE_S", 0.03)
 
 
 Make = Callable[..., Awaitable[Station]]
@@ -416,7 +416,7 @@ async def test_a_double_is_not_closed_while_a_call_is_under_way_on_it(make: Make
     await low.ear.until(lambda: low.ear.requests)
     new, _ = link_in_memory(low, high)
     await eventually(lambda: links(low) == links(high) == 2)
-    await asyncio.sleep(4 * switchboard.RETIRE_S)
+    await asyncio.sleep(4 * lanes.RETIRE_S)
 
     assert not old.closing and not new.closing
     low.board.reply(low.ear.requests[0].number, Taken(), None)
@@ -430,7 +430,7 @@ async def test_a_double_takes_no_new_calls(make: Make) -> None:
     old = RawPeer().dials(left)
     await left.up(old)
     new = RawPeer().dials(left)
-    await eventually(lambda: len(left.board._pairs[THIRD].control) == 2)
+    await eventually(lambda: len(left.board._pairs[THIRD].control.connections) == 2)
 
     left.ask(new, Probe())
     await new.hears(FrameType.REQ)
@@ -441,7 +441,7 @@ async def test_a_double_that_its_dialer_forgot_is_closed_here(
     make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As after a restart that this side did not notice."""
-    monkeypatch.setattr(switchboard, "FORGOTTEN_S", 0.1)
+    monkeypatch.setattr(lanes, "FORGOTTEN_S", 0.1)
     left = await make(0, "plain")
     old = RawPeer().dials(left)
     await left.up(old)
@@ -457,7 +457,7 @@ async def test_the_other_of_two_takes_over(make: Make) -> None:
     old = RawPeer().dials(left)
     await left.up(old)
     new = RawPeer().dials(left)
-    await eventually(lambda: len(left.board._pairs[THIRD].control) == 2)
+    await eventually(lambda: len(left.board._pairs[THIRD].control.connections) == 2)
     new.link.abort()
     await eventually(lambda: links(left) == 1)
 
