@@ -43,6 +43,8 @@ SKETCHING_BYTES = 512 * 1024
 """For each block of a row on its way: its two probes and its two sketches."""
 PLACINGS_MAX = 3
 """Digests may be stale: a holder that refuses says what it has, and the matrix is placed anew."""
+ELSEWHERE = (ErrorCode.NO_ROOM, ErrorCode.DEADLINE, ErrorCode.UNAVAILABLE)
+"""A peer that has less room than we thought, or does not answer: others may hold its part."""
 
 
 class Surroundings(Protocol):
@@ -113,6 +115,15 @@ class Put:
         ]
         self._placement = place(self._units, capacities, self._request.replicas)
         return self._reserve(now)
+
+    def _place_without(self, error: ErrorInfo, now: float) -> list[Effect]:
+        """Place anew, with no more at a peer than it has told."""
+        try:
+            return self._place(now)
+        except TaskError as refused:
+            # A peer's silence says more than how much room there is without it.
+            told = refused.info if error.code is ErrorCode.NO_ROOM else error
+            return self._fail(TaskError.of(told), now)
 
     def _reserve(self, now: float) -> list[Effect]:
         assert self._placement is not None
@@ -253,9 +264,12 @@ class Put:
             self._renewals.remove(call)
             return [note("put.not_renewed", task=self.task, reason=error.reason)]
         peer = self._asked.pop(call)
-        if error.code is ErrorCode.NO_ROOM and self._placings < PLACINGS_MAX:
+        if error.code is not ErrorCode.NO_ROOM:
+            # It may have promised before it fell silent, and must hear that nothing comes.
+            self._reserved.append(peer)
+        if error.code in ELSEWHERE and self._placings < PLACINGS_MAX:
             self._free[peer] = error.free or 0
-            return [*self._let_go(), *self._guard(lambda: self._place(now), now)]
+            return [*self._let_go(), *self._place_without(error, now)]
         return self._fail(TaskError.of(error), now)
 
     def job_done(self, job: int, outcome: Outcome, now: float) -> list[Effect]:

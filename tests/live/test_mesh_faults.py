@@ -7,6 +7,7 @@ import signal
 import socket
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -185,6 +186,23 @@ def test_a_put_whose_holder_is_killed_half_way_leaves_nothing_behind(mesh: Mesh)
     mesh.wait_linked()
     mesh.wait_empty()
     assert all(member.client.weights() == [] for member in mesh)
+
+
+def test_a_put_goes_round_a_frozen_node_and_names_it_if_it_must_have_it(mesh: Mesh) -> None:
+    client = mesh["a"].client
+    mesh["d"].signal(signal.SIGSTOP)
+
+    with ThreadPoolExecutor(2) as pool:
+        anywhere = pool.submit(client.put, "w", W, replicas=2, backend="digital")
+        there_alone = pool.submit(client.put, "v", W, backend="digital", only=["d"])
+        weights = anywhere.result()
+        with pytest.raises(sedma.DeadlineExceeded, match=short(NodeId(mesh["d"].id))):
+            there_alone.result()
+
+    assert set(mesh.holders(weights)) == {"a", "b", "c"}
+    assert is_right(client.matmul("w", X))
+    # What it would answer when it thaws comes too late, and lapses by itself.
+    mesh["d"].kill()
 
 
 def test_what_does_not_fit_is_refused_and_the_nearest_fit_does(mesh: Mesh) -> None:
