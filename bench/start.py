@@ -41,7 +41,7 @@ def main() -> None:
         _tell_times("ready, founding a mesh", first, floor=0.8)
         again = [ready_s(folder / "warm") for _ in range(rounds)]
         _tell_times("ready, coming back", again, floor=0.8)
-        joined = [joined_s(folder / f"mesh{turn}") for turn in range(max(rounds // 2, 1))]
+        joined = [joined_s(folder / f"mesh{turn}") for turn in range((rounds + 1) // 2)]
         _tell_times(f"{NODES} started at once, all joined", joined, floor=2.0)
         _tell("idle, alone", floor_mib=80, **memory(folder / "alone", 1))
         _tell(f"idle, one of {NODES}", floor_mib=50, **memory(folder / "four", NODES))
