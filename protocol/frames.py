@@ -65,6 +65,7 @@ CRITICAL = 1
 END = 2
 """Flag: the last DATA frame of a body."""
 
+_DATA = FrameType.DATA
 _TYPES = {int(kind): kind for kind in FrameType}
 _CLASSES = {int(klass): klass for klass in TrafficClass}
 
@@ -103,6 +104,11 @@ def encode_frame(frame: Frame) -> bytes:
     """Prefix and header of a frame without a body."""
     assert frame.type is not FrameType.DATA, "bodies go through encode_data_prefix"
     return _encode(frame.type, frame.flags, frame.klass, frame.stream, frame.header, 0, frame.aux)
+
+
+def encode_credit(stream: int, nbytes: int) -> bytes:
+    """A CREDIT frame: so many bytes more may come."""
+    return _encode(FrameType.CREDIT, 0, TrafficClass.CONTROL, stream, b"", 0, nbytes)
 
 
 def encode_data_prefix(stream: int, body_bytes: int, *, end: bool) -> bytes:
@@ -183,13 +189,23 @@ class FrameDecoder:
         """
         if not self._left:
             self._end += nbytes
-            return self._parse()
+            if self._end - self._start != PREFIX_BYTES:
+                return self._parse()
+            return self._parse_lone()
         self._left -= nbytes
         if self._target is None:
             self.skipped_bytes += nbytes
         if self._left or self._part is None:
             return ()
         return (self._part,)
+
+    def _parse_lone(self) -> Iterable[Event]:
+        """One prefix and nothing else, as before each piece of a body: the way must be short."""
+        prefix: tuple[int, ...] = _PREFIX.unpack_from(self._scratch, self._start)
+        if prefix[0] != FRAME_VERSION or prefix[5]:
+            return self._parse()
+        event = self._take(prefix, self._end)
+        return () if event is None else (event,)
 
     def _parse(self) -> Iterator[Event]:
         while self._end - self._start >= PREFIX_BYTES:
@@ -225,7 +241,7 @@ class FrameDecoder:
         if known is None:
             self._skip(kind, flags, body_bytes)
             return None
-        if known is FrameType.DATA:
+        if known is _DATA:
             return self._begin_body(stream, header_bytes, body_bytes, bool(flags & END))
         if body_bytes:
             raise FrameError(f"{known.name} with a body of {body_bytes} bytes; only DATA has one")

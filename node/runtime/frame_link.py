@@ -27,11 +27,11 @@ from protocol.errors import PeerError, SedmaError
 from protocol.frames import (
     PREFIX_BYTES,
     BodyPart,
-    Event,
     Frame,
     FrameDecoder,
     FrameType,
     TrafficClass,
+    encode_credit,
     encode_data_prefix,
     encode_frame,
 )
@@ -75,6 +75,8 @@ class FrameLink(asyncio.BufferedProtocol):
         self._slice_bytes_max = BODY_BYTES_MAX
         self._written_at = 0.0
         self._flush_due = False
+        """Something is to be sent."""
+        self._flush_scheduled = False
         self._reading = False
         """What came in is being told: what is sent meanwhile leaves at the end of it."""
         self._paused = False
@@ -118,7 +120,8 @@ class FrameLink(asyncio.BufferedProtocol):
         self._decoder.bodies_due = True
         for start in range(0, memory.nbytes, CREDIT_BYTES_MAX):
             granted = min(CREDIT_BYTES_MAX, memory.nbytes - start)
-            self._control(FrameType.CREDIT, stream, aux=granted)
+            self._queue.append(encode_credit(stream, granted))
+        self._flush_soon()
 
     def cancel(self, stream: int) -> None:
         if self.closing:
@@ -179,7 +182,10 @@ class FrameLink(asyncio.BufferedProtocol):
         self._reading = True
         try:
             for event in self._decoder.buffer_updated(nbytes):
-                self._handle(event)
+                if isinstance(event, BodyPart):
+                    self._part_arrived(event)
+                else:
+                    self._handle(event)
                 if self.closing:
                     return
         except PeerError as wrong:
@@ -189,7 +195,7 @@ class FrameLink(asyncio.BufferedProtocol):
         finally:
             self._reading = False
             if self._flush_due:
-                self._flush()
+                self._flush_after_reading()
         if self._partial_timer is None and self._decoder.partial:
             self._watch_partial()
 
@@ -227,10 +233,7 @@ class FrameLink(asyncio.BufferedProtocol):
 
     # -- coming in ---------------------------------------------------------------------------------
 
-    def _handle(self, event: Event) -> None:
-        if isinstance(event, BodyPart):
-            self._part_arrived(event)
-            return
+    def _handle(self, event: Frame) -> None:
         match event.type:
             case FrameType.CREDIT:
                 self._outgoing.grant(event.stream, event.aux)
@@ -281,14 +284,29 @@ class FrameLink(asyncio.BufferedProtocol):
 
     # -- going out ---------------------------------------------------------------------------------
 
-    def _control(self, kind: FrameType, stream: int, *, header: bytes = b"", aux: int = 0) -> None:
-        self.send(Frame(kind, TrafficClass.CONTROL, stream, header, aux))
+    def _control(self, kind: FrameType, stream: int, *, header: bytes = b"") -> None:
+        self.send(Frame(kind, TrafficClass.CONTROL, stream, header))
 
     def _flush_soon(self) -> None:
-        if not self._flush_due:
-            self._flush_due = True
-            if not self._reading:
-                self._loop.call_soon(self._flush)
+        self._flush_due = True
+        if not (self._reading or self._flush_scheduled):
+            self._schedule_flush()
+
+    def _flush_after_reading(self) -> None:
+        """At once, but while bodies travel: what else comes in this turn shall leave in the same write."""
+        if not (self._decoder.bodies_due or self._outgoing.ready):
+            self._flush()
+        elif not self._flush_scheduled:
+            self._schedule_flush()
+
+    def _schedule_flush(self) -> None:
+        self._flush_scheduled = True
+        self._loop.call_soon(self._scheduled_flush)
+
+    def _scheduled_flush(self) -> None:
+        self._flush_scheduled = False
+        if self._flush_due:
+            self._flush()
 
     def _flush(self) -> None:
         self._flush_due = False
