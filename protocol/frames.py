@@ -200,12 +200,21 @@ class FrameDecoder:
         return (self._part,)
 
     def _parse_lone(self) -> Iterable[Event]:
-        """One prefix and nothing else, as before each piece of a body: the way must be short."""
+        """One prefix and nothing else, as before each piece of a body: the way must be short.
+
+        What is not the prefix of such a piece, or is wrong, goes the long way.
+        """
         prefix: tuple[int, ...] = _PREFIX.unpack_from(self._scratch, self._start)
-        if prefix[0] != FRAME_VERSION or prefix[5]:
+        version, kind, flags, _, stream, header_bytes, body_bytes, _, crc = prefix
+        if version != FRAME_VERSION or kind != _DATA or header_bytes:
             return self._parse()
-        event = self._take(prefix, self._end)
-        return () if event is None else (event,)
+        checked = self._view[self._start : self._start + CHECKED_BYTES]
+        if not 0 < body_bytes <= BODY_BYTES_MAX or crc32c(checked) != crc:
+            return self._parse()
+        self.frames += 1
+        self._start = self._end = 0
+        self._place_piece(stream, body_bytes, bool(flags & END))
+        return ()
 
     def _parse(self) -> Iterator[Event]:
         while self._end - self._start >= PREFIX_BYTES:
@@ -260,15 +269,25 @@ class FrameDecoder:
     ) -> Event | None:
         if header_bytes:
             raise FrameError(f"DATA with a header of {header_bytes} bytes; it has none")
-        target = self._sink(stream, body_bytes)
-        part = None
-        if target is not None:
-            assert target.nbytes == body_bytes, f"sink gave {target.nbytes} bytes for {body_bytes}"
-            part = BodyPart(stream, body_bytes, end)
         if self._start == self._end and body_bytes:
-            self._target, self._left, self._part = target, body_bytes, part
+            self._place_piece(stream, body_bytes, end)
             return None
-        return self._place(target, body_bytes, part)
+        target = self._sink(stream, body_bytes)
+        return self._place(target, body_bytes, self._part_of(target, stream, body_bytes, end))
+
+    def _place_piece(self, stream: int, body_bytes: int, end: bool) -> None:
+        """All of it is still to come."""
+        target = self._sink(stream, body_bytes)
+        self._part = self._part_of(target, stream, body_bytes, end)
+        self._target, self._left = target, body_bytes
+
+    def _part_of(
+        self, target: memoryview | None, stream: int, body_bytes: int, end: bool
+    ) -> BodyPart | None:
+        if target is None:
+            return None
+        assert target.nbytes == body_bytes, f"sink gave {target.nbytes} bytes for {body_bytes}"
+        return BodyPart(stream, body_bytes, end)
 
     def _place(
         self, target: memoryview | None, body_bytes: int, part: BodyPart | None

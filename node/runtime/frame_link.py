@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import cast
 
 from node.runtime.bodies import IncomingBodies, OutgoingBodies
+from node.runtime.body_sent import BodySent, settle
 from node.runtime.links import (
     CLOSE_S,
     PARTIAL_FRAME_S,
@@ -40,6 +41,9 @@ from protocol.messages import Goodbye
 
 CREDIT_BYTES_MAX = 2**32 - 1
 """What one CREDIT frame can carry."""
+
+CREDIT, CANCEL, GOAWAY = FrameType.CREDIT, FrameType.CANCEL, FrameType.GOAWAY
+"""Looking a member up in its enum costs more than the rest of the way of a small frame."""
 
 QUICK_S = 0.005
 """What a slice may take to leave, and so to make other streams wait, and still be grown."""
@@ -93,9 +97,10 @@ class FrameLink(asyncio.BufferedProtocol):
             self._flush_soon()
 
     def send_body(self, stream: int, body: memoryview, total: int | None = None) -> "Future[None]":
-        future = _BodySent(self, stream)
+        future = BodySent(loop=self._loop)
+        future.link, future.stream = self, stream
         if self.closing:
-            _settle(future, LinkClosed(self._reason or "the link is closing"))
+            settle(future, LinkClosed(self._reason or "the link is closing"))
             return future
         piece = _as_bytes(body)
         if stream in self._outgoing:
@@ -106,7 +111,7 @@ class FrameLink(asyncio.BufferedProtocol):
         if piece.nbytes:
             self._sending[stream] = future
         else:
-            _settle(future, None)
+            settle(future, None)
         return future
 
     def is_sending(self, stream: int) -> bool:
@@ -118,9 +123,11 @@ class FrameLink(asyncio.BufferedProtocol):
         memory = _as_bytes(into)
         self._incoming.expect(stream, memory)
         self._decoder.bodies_due = True
-        for start in range(0, memory.nbytes, CREDIT_BYTES_MAX):
-            granted = min(CREDIT_BYTES_MAX, memory.nbytes - start)
-            self._queue.append(encode_credit(stream, granted))
+        left = memory.nbytes
+        while left > CREDIT_BYTES_MAX:
+            self._queue.append(encode_credit(stream, CREDIT_BYTES_MAX))
+            left -= CREDIT_BYTES_MAX
+        self._queue.append(encode_credit(stream, left))
         self._flush_soon()
 
     def cancel(self, stream: int) -> None:
@@ -210,7 +217,7 @@ class FrameLink(asyncio.BufferedProtocol):
         self._drained()
         draining, self._draining = self._draining, []
         for future, error in draining:
-            _settle(future, error)
+            settle(future, error)
         if self._outgoing.ready or self._queue:
             self._flush_soon()
 
@@ -227,24 +234,23 @@ class FrameLink(asyncio.BufferedProtocol):
         self._outgoing.clear()
         self._incoming.clear()
         for future in futures:
-            _settle(future, LinkClosed(reason))
+            settle(future, LinkClosed(reason))
         self._gone.set()
         self._listener.link_lost(self, reason)
 
     # -- coming in ---------------------------------------------------------------------------------
 
     def _handle(self, event: Frame) -> None:
-        match event.type:
-            case FrameType.CREDIT:
-                self._outgoing.grant(event.stream, event.aux)
-                self._flush_soon()
-            case FrameType.CANCEL:
+        kind = event.type
+        if kind is CREDIT:
+            self._outgoing.grant(event.stream, event.aux)
+            self._flush_soon()
+        elif kind is GOAWAY:
+            self._stop(codec.decode(Goodbye, event.header).reason)
+        else:
+            if kind is CANCEL:
                 self._peer_cancelled(event.stream)
-                self._listener.frame_received(self, event)
-            case FrameType.GOAWAY:
-                self._stop(codec.decode(Goodbye, event.header).reason)
-            case _:
-                self._listener.frame_received(self, event)
+            self._listener.frame_received(self, event)
 
     def _part_arrived(self, part: BodyPart) -> None:
         missing = self._incoming.arrived(part)
@@ -363,7 +369,7 @@ class FrameLink(asyncio.BufferedProtocol):
         if self._paused:
             self._draining.append((future, error))
         else:
-            _settle(future, error)
+            settle(future, error)
 
     def _forget_outgoing(self, stream: int, reason: str) -> None:
         if stream in self._outgoing:
@@ -385,32 +391,6 @@ class FrameLink(asyncio.BufferedProtocol):
         if exc is None:
             return f"the peer closed the connection{where}"
         return f"connection lost{where}: {str(exc) or type(exc).__name__}"
-
-
-class _BodySent(Future[None]):
-    """Cancelling it cancels the stream."""
-
-    def __init__(self, link: FrameLink, stream: int) -> None:
-        super().__init__()
-        self._link, self._stream = link, stream
-
-    def cancel(self, msg: str | None = None) -> bool:
-        if self.done():
-            return False
-        super().cancel(msg)
-        self._link.cancel(self._stream)
-        return True
-
-
-def _settle(future: "Future[None]", error: SedmaError | None) -> None:
-    if future.done():
-        return
-    if error is None:
-        future.set_result(None)
-    else:
-        future.set_exception(error)
-        # Who does not ask hears of it by link_lost, or cancelled the stream: no complaint is due.
-        future.exception()
 
 
 def _as_bytes(view: memoryview) -> memoryview:
