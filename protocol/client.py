@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Meta
 
 from protocol.limits import DEADLINE_S_MAX, REPLICAS_MAX, WEIGHTS_NAME_PATTERN
+from protocol.ticket import TTL_S_MAX, USES_MAX
 
 Name = Annotated[str, Meta(pattern=WEIGHTS_NAME_PATTERN)]
 
@@ -212,8 +213,8 @@ class PlanView(msgspec.Struct, frozen=True, kw_only=True):
 class TicketRequest(msgspec.Struct, frozen=True, kw_only=True):
     """`POST /v1/tickets`."""
 
-    ttl_s: Annotated[float, Meta(gt=0.0, le=366 * 86_400.0)] = 86_400.0
-    uses: Annotated[int, Meta(ge=1, le=10_000)] = 16
+    ttl_s: Annotated[float, Meta(gt=0.0, le=TTL_S_MAX)] = 86_400.0
+    uses: Annotated[int, Meta(ge=1, le=USES_MAX)] = 16
     may_invite: bool = False
 
 

@@ -30,6 +30,8 @@ TICKET_CHARS_MAX = 16_384
 CA_BYTES_MAX = 2_048
 TOKEN_CHARS_MAX = 4_096
 USES_MAX = 10_000
+TTL_S_MAX = 366 * 86_400.0
+"""A ticket is a secret: one that outlives its purpose by a year is forgotten somewhere."""
 CHECKSUM_BYTES = 4
 SIGNATURE_BYTES = 64
 

@@ -90,12 +90,13 @@ class Transport:
         self.endpoint = endpoint
         self.timeout = timeout
         parts = urllib.parse.urlsplit(_with_scheme(endpoint.url))
+        no_url = SedmaError("bad_request", f'"{endpoint.url}" is no URL: write http://host:port')
         try:
             host, port = parts.hostname, parts.port
         except ValueError as error:
-            raise SedmaError("bad_request", f'"{endpoint.url}" is no URL: {error}') from error
+            raise no_url from error
         if parts.scheme not in ("http", "https") or not host:
-            raise SedmaError("bad_request", f'"{endpoint.url}" is no URL: write http://host:port')
+            raise no_url
         self._kind = (
             http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
         )

@@ -166,7 +166,10 @@ def _out_of_bounds(
     message, _, path = str(error).partition(" - at `$.")
     field = path.rstrip("`").partition("[")[0]
     if field == "name":
-        return "weights are named by 1 to 64 letters, digits, dots, dashes and underscores"
+        return (
+            "weights are named by 1 to 64 letters, digits, dots, dashes and underscores,"
+            " the first a letter or a digit"
+        )
     parameter = next((word for word, (name, _) in parameters.items() if name == field), field)
     return f"{parameter}={words.get(parameter, '')}: {_lower(message)}"
 

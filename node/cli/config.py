@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from typer import Argument, Option
 
-from node.cli.options import DataDir, Json
+from node.cli.options import Json
 from node.cli.session import UsageError, telling
 from node.cli.settings import FIELDS, resolve
 from node.config import Resolved
@@ -22,7 +22,9 @@ File = Annotated[Path | None, Option("--config", metavar="FILE", help="Settings 
 @app.command()
 def show(
     config: File = None,
-    data_dir: DataDir = None,
+    data_dir: Annotated[
+        Path | None, Option("--data-dir", metavar="DIR", help="Where the node keeps its state.")
+    ] = None,
     origin: Annotated[bool, Option("--origin", help="Say where each value comes from.")] = False,
     as_json: Json = False,
 ) -> None:

@@ -53,14 +53,24 @@ def app(only: str | None = None) -> typer.Typer:
     return whole
 
 
-def _options(
-    version: Annotated[bool, typer.Option("--version", help="Say the version and stop.")] = False,
-) -> None:
-    if version:
-        from importlib.metadata import version as version_of
+def _say_version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
 
-        print(version_of("sedma"))
+        print(version("sedma"))
         raise typer.Exit
+
+
+def _options(
+    version: Annotated[
+        bool,
+        # Eager: it is answered before a command is missed.
+        typer.Option(
+            "--version", callback=_say_version, is_eager=True, help="Say the version and stop."
+        ),
+    ] = False,
+) -> None:
+    """Options that stand before a command."""
 
 
 if __name__ == "__main__":

@@ -10,12 +10,14 @@ from node.cli.options import Api, DataDir, Json, TokenFile
 from node.cli.session import UsageError, session
 from protocol.errors import ConfigError
 from protocol.quantities import duration_s, duration_text, size_text
+from protocol.ticket import TTL_S_MAX, USES_MAX
 
 
 def ticket(
     ttl: Annotated[str, Option("--ttl", metavar="24h", help="How long it is good for.")] = "24h",
     uses: Annotated[
-        int, Option("--uses", min=1, metavar="N", help="How many nodes may join by it.")
+        int,
+        Option("--uses", min=1, max=USES_MAX, metavar="N", help="How many nodes may join by it."),
     ] = 16,
     may_invite: Annotated[
         bool, Option("--may-invite", help="Who joins by it may mint tickets too.")
@@ -30,11 +32,7 @@ def ticket(
     On the other machine: `sedma-node up --join TICKET`.
     """
     with session(data_dir, api, token_file, as_json) as talk:
-        try:
-            ttl_s = duration_s(ttl)
-        except ConfigError as error:
-            raise UsageError(f"--ttl: {error}") from error
-        asked = {"ttl_s": ttl_s, "uses": uses, "may_invite": may_invite}
+        asked = {"ttl_s": _ttl_s(ttl), "uses": uses, "may_invite": may_invite}
         minted = talk.transport.document("POST", "/v1/tickets", send=asked)
         talk.show(minted, _show_ticket)
 
@@ -59,6 +57,16 @@ def peers(
     """The other nodes of the mesh, as this one knows them."""
     with session(data_dir, api, token_file, as_json) as talk:
         talk.show(talk.transport.document("GET", "/v1/peers"), _show_peers)
+
+
+def _ttl_s(text: str) -> float:
+    try:
+        ttl_s = duration_s(text)
+    except ConfigError as error:
+        raise UsageError(f"--ttl: {error}") from error
+    if not 0.0 < ttl_s <= TTL_S_MAX:
+        raise UsageError(f"--ttl {text}: write more than 0s and at most {TTL_S_MAX / 86_400:g}d")
+    return ttl_s
 
 
 def _show_ticket(minted: dict[str, Any]) -> None:

@@ -23,11 +23,9 @@ from node.cli.options import (
 )
 from node.cli.session import UsageError, session
 from protocol.errors import ConfigError
+from protocol.limits import DEADLINE_S_MAX
 from protocol.quantities import duration_s, duration_text, size_text
 from sedma.transport import quoted
-
-PATIENCE_S = 3600.0
-"""Where the daemon's own deadline holds we wait as long as the longest; it answers before that."""
 
 
 def matmul(
@@ -36,10 +34,13 @@ def matmul(
     output: Output,
     rtol: Annotated[
         str | None,
-        Option("--rtol", metavar="1e-2", help="Relative error allowed; none: the raw product."),
+        Option(
+            "--rtol", metavar="1e-2", help="Relative error allowed, else the daemon's; none: raw."
+        ),
     ] = None,
     deadline: Annotated[
-        str | None, Option("--deadline", metavar="30s", help="How long it may take.")
+        str | None,
+        Option("--deadline", metavar="30s", help="How long it may take, else the daemon's."),
     ] = None,
     transpose: Annotated[
         bool, Option("--transpose", help="X times the transposed weights.")
@@ -55,7 +56,8 @@ def matmul(
     """Multiply X by weights of the mesh; says how exact the answer is."""
     with session(data_dir, api, token_file, as_json) as talk:
         body = input_file(file)
-        patience_s = PATIENCE_S if deadline is None else _deadline_s(deadline)
+        # Where the daemon's own deadline holds we wait as long as the longest; it answers before that.
+        patience_s = DEADLINE_S_MAX if deadline is None else _deadline_s(deadline)
         query: dict[str, Any] = {"rtol": rtol, "deadline": deadline}
         query |= {"transpose": transpose or None, "deterministic": deterministic or None}
         path = f"/v1/weights/{quoted(name)}/matmul"
@@ -140,8 +142,8 @@ def _exactness(certificate: dict[str, Any]) -> str:
     how = f"{certificate['regime']}, {certificate['analog_fraction']:.0%} analog"
     if certificate["bound"] is None:
         return f"no bound can be stated ({how})"
-    risk = 1.0 - certificate["confidence"]
-    return f"relative error below {certificate['bound']:.2g}, wrong once in {1 / risk:.0e} ({how})"
+    once_in = 1.0 / (1.0 - certificate["confidence"])
+    return f"relative error below {certificate['bound']:.2g}, wrong once in {once_in:,.0f} ({how})"
 
 
 def _show_plan(told: dict[str, Any]) -> None:

@@ -28,7 +28,7 @@ EXIT_CODES: tuple[tuple[type[SedmaError], int], ...] = (
     (SedmaError, 1),
 )
 INTERRUPTED = 130
-"""What shells report of a program that SIGINT ended."""
+"""What shells report of a program that Ctrl-C ended: 128 and the number of SIGINT."""
 
 
 class UsageError(SedmaError):
@@ -62,9 +62,12 @@ def session(
 
     with telling(as_json):
         place = data_dir.expanduser().absolute() if data_dir else None
-        token = _token(token_file) if token_file else None
+        token = text_in(token_file, "--token-file") if token_file else None
         endpoint = named_endpoint(api, place, token) if api else local_endpoint(place, token)
-        transport = Transport(endpoint)
+        try:
+            transport = Transport(endpoint)
+        except SedmaError as error:
+            raise UsageError(f"--api {api}: {error}" if api else str(error)) from error
         try:
             yield Session(transport, as_json)
         finally:
@@ -94,6 +97,8 @@ def fail(error: SedmaError, as_json: bool) -> NoReturn:
         print(f"error: {error.reason}", file=sys.stderr)
         if figures := _figures(error):
             print(f"       {figures}", file=sys.stderr)
+        if error.code == "unauthorized":
+            print("       here that is --token-file FILE, or --data-dir DIR", file=sys.stderr)
     if isinstance(error, UsageError):
         raise typer.Exit(USAGE)
     raise typer.Exit(next(code for kind, code in EXIT_CODES if isinstance(error, kind)))
@@ -111,8 +116,11 @@ def _figures(error: SedmaError) -> str:
     return ", ".join(words)
 
 
-def _token(file: Path) -> str:
+def text_in(file: Path, option: str) -> str:
+    """The text of a file that an option names; UsageError where it cannot be read."""
     try:
         return file.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"--token-file {file}: cannot be read: {error}") from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{option}: {file} is no text") from error
+    except OSError as error:
+        raise UsageError(f"{option}: {file} cannot be read: {error.strerror}") from error

@@ -12,7 +12,7 @@ from typing import Annotated, NoReturn
 
 from typer import Option
 
-from node.cli.session import UsageError, telling
+from node.cli.session import UsageError, telling, text_in
 
 MODULE = "node.daemon"
 
@@ -133,15 +133,24 @@ def ticket_from(join: str | None) -> str | None:
     if join == "-":
         text = sys.stdin.read(TICKET_BYTES_MAX)
     elif join.startswith("@"):
-        try:
-            text = Path(join[1:]).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise UsageError(f"--join {join}: cannot be read: {error}") from error
+        text = text_in(Path(join[1:]), "--join")
     else:
         text = join
     if not text.strip():
         raise UsageError(f"--join {join}: there is no ticket in it")
-    return text.strip()
+    return _whole(text.strip())
+
+
+def _whole(ticket: str) -> str:
+    """The ticket, if it is one: a line cut short in copying is told before anything starts."""
+    from protocol.errors import ConfigError
+    from protocol.ticket import decode
+
+    try:
+        decode(ticket)
+    except ConfigError as error:
+        raise UsageError(f"--join: {error}") from error
+    return ticket
 
 
 def _search_path() -> dict[str, str]:

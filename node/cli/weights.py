@@ -22,10 +22,9 @@ from node.cli.options import (
     TokenFile,
 )
 from node.cli.session import session
+from protocol.limits import DEADLINE_S_MAX
 from protocol.quantities import size_text
 from sedma.transport import Progress, quoted
-
-PUT_S_MAX = 3600.0
 
 
 def put(
@@ -55,7 +54,7 @@ def put(
         with (
             _bar(name) as progress,
             talk.transport.request(
-                "PUT", path, query, body, patience_s=PUT_S_MAX, progress=progress
+                "PUT", path, query, body, patience_s=DEADLINE_S_MAX, progress=progress
             ) as reply,
         ):
             entry = reply.json()
@@ -131,10 +130,10 @@ def _bar(name: str) -> Iterator[Progress | None]:
 
 
 def _show_entry(entry: dict[str, Any]) -> None:
-    copies = "1 copy" if entry["replicas"] == 1 else f"{entry['replicas']} copies"
     print(
         f"{entry['name']}: {_sides(entry['shape'])} {entry['dtype']} as {entry['backend']},"
-        f" {entry['blocks']} blocks, {copies} on {_nodes(entry)}"
+        f" {_counted(entry['blocks'], 'block')}, {_counted(entry['replicas'], 'copy', 'copies')}"
+        f" on {_counted(len(entry['holders']), 'node')}"
     )
     for words in entry.get("converted", ()):
         print(f"converted: {words}", file=sys.stderr)
@@ -161,7 +160,7 @@ def _entry(one: dict[str, Any]) -> tuple[str, ...]:
         str(one["replicas"]),
         str(one["blocks"]),
         str(len(one["holders"])),
-        f"{missing} blocks have no live holder" if missing else "",
+        f"no live holder of {_counted(missing, 'block')}" if missing else "",
     )
 
 
@@ -169,6 +168,5 @@ def _sides(shape: tuple[int, ...] | list[int]) -> str:
     return " x ".join(map(str, shape))
 
 
-def _nodes(entry: dict[str, Any]) -> str:
-    count = len(entry["holders"])
-    return "1 node" if count == 1 else f"{count} nodes"
+def _counted(count: int, one: str, many: str = "") -> str:
+    return f"1 {one}" if count == 1 else f"{count} {many or one + 's'}"

@@ -10,24 +10,21 @@ from node.cli.demo.fleet import Fleet
 from node.cli.demo.outcome import Outcome, checks
 from node.cli.demo.screen import Screen, choose_screen
 from node.cli.demo.story import Story
+from node.cli.session import INTERRUPTED, UsageError
 from protocol.errors import SedmaError
 from sedma.errors import SedmaError as Refused
-
-INTERRUPTED = 130
-"""What shells expect of a program that Ctrl-C ended: 128 and the number of SIGINT."""
 
 
 def run(report: Path, plain: bool) -> int:
     """Play the demo and write `report` (.html); 0 if every check held, else 1.
 
     Needs scikit-learn and Pillow (ModuleNotFoundError without them) and Linux, for it reads /proc. The daemons'
-    logs stay in `logs` beside the report, their data does not.
+    logs stay in `logs` beside the report, their data does not. UsageError where no report can be written.
     """
     started = time.monotonic()
     screen = choose_screen(SIDE, plain)
-    folder = report.absolute().parent
-    folder.mkdir(parents=True, exist_ok=True)
-    fleet = Fleet(Path(tempfile.mkdtemp(prefix="state-", dir=folder)), folder / "logs")
+    folder, state = _places(report)
+    fleet = Fleet(state, folder / "logs")
     try:
         outcome = _play(fleet, screen, started)
     except (SedmaError, Refused) as error:
@@ -39,6 +36,17 @@ def run(report: Path, plain: bool) -> int:
     picture = page.write(outcome, report)
     screen.say(f"\nReport: {report}\nPicture: {picture}")
     return _verdict(outcome, screen)
+
+
+def _places(report: Path) -> tuple[Path, Path]:
+    """The report's folder, and one within it for the daemons' data."""
+    folder = report.absolute().parent
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder, Path(tempfile.mkdtemp(prefix="state-", dir=folder))
+    except OSError as error:
+        reason = f"--report {report}: {folder} cannot be written: {error.strerror}"
+        raise UsageError(reason) from error
 
 
 def _play(fleet: Fleet, screen: Screen, started: float) -> Outcome:

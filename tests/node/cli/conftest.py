@@ -84,6 +84,7 @@ ERRORS = {
     "full": (507, {"code": "no_room", "reason": "no room", "need": 2 << 30, "free": 1 << 30}),
     "late": (504, {"code": "deadline", "reason": "too late"}),
     "none": (404, {"code": "not_found", "reason": "no weights none"}),
+    "theirs": (401, {"code": "unauthorized", "reason": "no token"}),
     "busy": (429, {"code": "overloaded", "reason": "busy", "retry_after_s": 2.0}),
 }
 

@@ -1,6 +1,7 @@
 import io
 import json
 import socket
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,13 +36,15 @@ def test_a_matrix_goes_in_multiplies_and_comes_back(daemon: "Daemon", files: Pat
     got = run("get", "w", "-o", files / "back.npy")
 
     assert [put.exit_code, product.exit_code, got.exit_code] == [0, 0, 0]
-    assert put.stdout == "w: 30 x 20 float32 as digital, 1 blocks, 2 copies on 2 nodes\n"
+    assert put.stdout == "w: 30 x 20 float32 as digital, 1 block, 2 copies on 2 nodes\n"
     assert put.stderr == "converted: float64 to float32\n"
     assert daemon.seen[0][2] == {"replicas": ["2"], "only": ["a,b"]}
     assert daemon.seen[1][2] == {"rtol": ["1e-3"]}
     assert np.allclose(np.load(files / "y.npy"), X @ W)
     assert np.array_equal(np.load(files / "back.npy"), W)
-    assert "relative error below 0.002, wrong once in 1e+06 (fast, 100% analog)" in product.stdout
+    assert (
+        "relative error below 0.002, wrong once in 1,000,000 (fast, 100% analog)" in product.stdout
+    )
     assert got.stdout == f"{files}/back.npy: 30 x 20 float32\n"
 
 
@@ -104,7 +107,7 @@ def test_people_read_lists_and_tables(daemon: "Daemon") -> None:
     ]
     assert peers[1].split()[:3] == ["cellar", "0123456789ab", "connected"]
     assert weights[1].split()[:4] == ["w", "30", "x", "20"]
-    assert weights[1].rstrip().endswith("1 blocks have no live holder")
+    assert weights[1].rstrip().endswith("no live holder of 1 block")
 
 
 def test_a_ticket_is_one_line_with_its_warning_beside_it(daemon: "Daemon") -> None:
@@ -164,8 +167,13 @@ def test_a_wrong_command_line_ends_with_2_and_says_why(daemon: "Daemon", files: 
         (("matmul", "w", files / "x.npy", "-o", files / "no" / "y.npy"), "cannot be written"),
         (("matmul", "w", files / "x.npy", "-o", y, "--deadline", "soon"), "--deadline"),
         (("ticket", "--ttl", "soon"), "--ttl"),
+        (("ticket", "--ttl", "400d"), "at most 366d"),
+        (("ticket", "--ttl", "0s"), "more than 0s"),
+        (("ticket", "--uses", 10_001), "1<=x<=10000"),
         (("plan", files / "text.npy"), "not a .npy file"),
         (("status", "--token-file", files / "none"), "--token-file"),
+        (("status", "--api", "attic:http"), '"attic:http" is no URL: write http://host:port'),
+        (("demo", "--report", files / "w.npy" / "report.html"), "w.npy cannot be written"),
         (("put", "w"), "Missing argument"),
         (("fly",), "No such command"),
     ]
@@ -188,6 +196,19 @@ def test_an_answer_can_go_down_a_pipe(daemon: "Daemon", files: Path) -> None:
     told = run("matmul", "w", files / "x.npy", "-o", "-")
 
     assert np.allclose(np.load(io.BytesIO(told.stdout_bytes)), X @ W)
+
+
+def test_the_version_needs_no_command() -> None:
+    told = run("--version")
+
+    assert (told.exit_code, told.stdout) == (0, f"{version('sedma')}\n")
+
+
+def test_who_lacks_the_token_is_told_which_option_brings_it(daemon: "Daemon", files: Path) -> None:
+    told = run("put", "theirs", files / "w.npy")
+
+    assert told.exit_code == 1
+    assert "--token-file FILE" in told.stderr
 
 
 def test_a_file_of_settings_is_checked(files: Path) -> None:

@@ -9,6 +9,9 @@ import pytest
 from node.cli.session import UsageError
 from node.cli.up import handed_over, ticket_from
 from node.config import RESOLVED_VARIABLE, Resolved
+from protocol.ticket import Ticket, encode
+
+TICKET = encode(Ticket(b"ca", ("127.0.0.1:7879",), "token"))
 
 SAYS_WHAT_IT_WAS_GIVEN = """
 import json, os, sys
@@ -40,12 +43,12 @@ def started(tmp_path: Path, *words: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_the_daemon_is_handed_its_settings_in_a_bare_program(tmp_path: Path) -> None:
-    (tmp_path / "ticket").write_text("sedma1abc\n")
+    (tmp_path / "ticket").write_text(f"{TICKET}\n")
 
     run = started(tmp_path, "--memory", "1GiB", "--join", f"@{tmp_path}/ticket")
 
     told = json.loads(run.stdout)
-    assert told["join"] == "sedma1abc"
+    assert told["join"] == TICKET
     assert told["memory"] == "1GiB"
     assert told["origin"] == "flag --memory"
     assert told["data_dir"] == str(tmp_path)
@@ -75,7 +78,15 @@ def test_a_ticket_that_is_not_there_is_told(tmp_path: Path) -> None:
     (tmp_path / "empty").touch()
 
     assert ticket_from(None) is None
-    assert ticket_from(" sedma1abc ") == "sedma1abc"
+    assert ticket_from(f" {TICKET} ") == TICKET
     for join in (f"@{tmp_path}/none", f"@{tmp_path}/empty", "@", ""):
         with pytest.raises(UsageError, match="--join"):
             ticket_from(join)
+
+
+@pytest.mark.parametrize(
+    ("join", "words"), [(TICKET[:-9], "cut short"), ("attic:7879", "this is no ticket")]
+)
+def test_a_ticket_that_is_none_is_told_before_anything_starts(join: str, words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        ticket_from(join)
