@@ -254,9 +254,10 @@ def _refusal(
     else:
         nodes = "1 node has" if len(fleet) == 1 else f"{len(fleet)} nodes have"
         apart = " in all, but none of them enough for another block" if need <= free else ""
+        takes = "takes" if replicas == 1 else "take"
         blocks = "1 block" if len(units) == 1 else f"{len(units)} blocks"
         reason = (
-            f"{copies} of {blocks} take {size_text(need)}, and {nodes} {size_text(free)} free{apart};"
+            f"{copies} of {blocks} {takes} {size_text(need)}, and {nodes} {size_text(free)} free{apart};"
             f" at most {size_text(fit)} of weights fit now"
         )
     return TaskError(ErrorCode.NO_ROOM, reason, need=need, free=free, nearest_fit=fit)
