@@ -10,7 +10,6 @@ the same in every numpy and on every machine, and nodes of different age must ag
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
 from functools import lru_cache
 from typing import Literal
 
@@ -214,19 +213,3 @@ def _chi_square_cdf(freedom: int, value: float) -> float:
         term *= y / step
         total += term
     return min(1.0, math.exp(a * math.log(y) - y - math.lgamma(a + 1.0) + math.log(total)))
-
-
-@dataclass(frozen=True, slots=True)
-class Certificate:
-    """What an answer vouches for: ||Y' - X W||_F <= bound ||X W||_F, with this confidence."""
-
-    bound: float | None
-    """Relative; None where nothing was checked."""
-    confidence: float
-    regime: str
-    """"digital", or how the crossbars were read: "fast" (one input slice), "sliced" (two)."""
-    analog_fraction: float
-    """Of the multiplications."""
-
-    def to_dict(self) -> dict[str, float | str | None]:
-        return asdict(self)

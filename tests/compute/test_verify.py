@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 from compute.partition import Block, BlockGrid, Matrix, Matrix64
 from compute.verify import (
     SKETCH_WIDTH,
-    Certificate,
     SketchAccumulator,
     absolute_shares,
     apply_sketch,
@@ -191,12 +190,3 @@ def test_noise_within_the_safety_factor_passes_999_of_1000_checks(rows_m: int) -
     failed = (misjudged * seen / safety_factor(rows_m) > 1.0).mean()
 
     assert failed < 0.0015
-
-
-def test_a_certificate_becomes_a_plain_mapping() -> None:
-    assert Certificate(0.004, 1 - 1e-6, "sliced", 1.0).to_dict() == {
-        "bound": 0.004,
-        "confidence": 1 - 1e-6,
-        "regime": "sliced",
-        "analog_fraction": 1.0,
-    }
