@@ -1,4 +1,3 @@
-from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -14,8 +13,6 @@ from node.communication.scoring import (
     choose_holders,
     completion_s,
     hedge_after_s,
-    hopeless,
-    retry_after_s,
     shard_cost,
 )
 from protocol.errors import ErrorCode, TaskError
@@ -64,14 +61,12 @@ def test_an_estimate_names_every_cause_of_waiting() -> None:
     assert estimate.total_s == pytest.approx(0.43 + 0.143)
 
 
-def test_what_was_not_measured_is_assumed_and_a_relay_is_assumed_slower() -> None:
+def test_what_was_not_measured_is_assumed() -> None:
     unknown = peer("a", bandwidth_bytes_s=0.0, speed_macs_s=0.0)
 
-    direct = completion_s(unknown, 25_000_000, 0, 2 * 10**9)
-    relayed = completion_s(replace(unknown, relay=True), 25_000_000, 0, 0)
+    estimate = completion_s(unknown, 25_000_000, 0, 2 * 10**9)
 
-    assert (direct.transfer_s, direct.service_s) == (2.0, 1.0)
-    assert relayed.transfer_s == 10.0
+    assert (estimate.transfer_s, estimate.service_s) == (2.0, 1.0)
 
 
 def test_a_node_sends_itself_nothing() -> None:
@@ -183,20 +178,6 @@ def test_sharing_is_never_much_slower_than_one_node_alone(
 
     alone = min(last_s({node.node: list(blocks)}, nodes) for node in nodes)
     assert last_s(chosen, nodes) <= alone * 1.05 + 1e-9
-
-
-def test_a_task_is_hopeless_when_it_would_take_much_longer_than_it_may() -> None:
-    estimate = Estimate(rtt_s=0.1, transfer_s=0.2, queue_s=1.0, service_s=0.7, risk_s=0.0)
-
-    assert hopeless(estimate, deadline_s=1.5)
-    assert not hopeless(estimate, deadline_s=1.7)
-
-
-def test_coming_back_later_helps_only_against_a_queue() -> None:
-    estimate = Estimate(rtt_s=0.1, transfer_s=0.2, queue_s=1.0, service_s=0.7, risk_s=0.0)
-
-    assert retry_after_s(estimate, deadline_s=1.2) == pytest.approx(0.8)
-    assert retry_after_s(estimate, deadline_s=0.9) is None
 
 
 def test_a_hedge_goes_out_at_the_tail_of_what_the_peer_usually_takes() -> None:
