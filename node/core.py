@@ -100,7 +100,12 @@ class Node:
         self.holding = Holding(self.own, ledger)
         self.catalogue = Catalogue(self.desk)
         self.exchange = Exchange(
-            record, self.desk, dice, interval_s=policy.interval_s, redial_s=policy.redial_s
+            record,
+            self.desk,
+            self.memory,
+            dice,
+            interval_s=policy.interval_s,
+            redial_s=policy.redial_s,
         )
         self.fleet = Fleet(
             self.exchange, self.memory, self.outstanding, ledger, self.holding, self.catalogue

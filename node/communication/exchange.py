@@ -13,6 +13,7 @@ import msgspec
 
 from node.communication.desk import Desk
 from node.effects import Call, Dial, Effect, Hang, KeepPeers, note
+from node.memory.short_term import RttSeen, ShortTerm
 from node.work import Outcome
 from protocol.digests import LoadDigest, NodeRecord
 from protocol.errors import ErrorCode, ErrorInfo
@@ -70,6 +71,7 @@ class Exchange:
         self,
         own: NodeRecord,
         desk: Desk,
+        memory: ShortTerm,
         dice: random.Random,
         *,
         interval_s: float,
@@ -79,9 +81,11 @@ class Exchange:
         self.records: dict[NodeId, NodeRecord] = {}
         self.changed_at: dict[NodeId, float] = {}
         self.rtt_s: dict[NodeId, float] = {}
+        """What the memory made of the round trips to each peer, when the last one was measured."""
         self.catalogue = ""
         self.deadline: float | None = None
         self._desk = desk
+        self._memory = memory
         self._dice = dice
         self._interval_s = interval_s
         self._redial_s = redial_s
@@ -204,9 +208,11 @@ class Exchange:
         if neighbour is None or neighbour.call != call:
             return []
         neighbour.call = None
-        sample = now - neighbour.called_at
-        # The least of recent samples: anything above the wire's time is somebody's queue.
-        self.rtt_s[peer] = min(sample, self.rtt_s.get(peer, sample) * 1.05)
+        sample_s = now - neighbour.called_at
+        self._memory.record(RttSeen(peer, sample_s), now)
+        least_s = self._memory.forecast_rtt_s(peer, now)
+        assert least_s is not None, "what was just recorded is known"
+        self.rtt_s[peer] = least_s
         effects = self._learn(peer, response.records, response.catalogue, now)
         return effects + self.tick(now)
 

@@ -5,6 +5,7 @@ import msgspec
 from node.communication.desk import Desk
 from node.communication.exchange import ANSWER_S, NEWCOMER_S, POLITE_S, Exchange
 from node.effects import Call, Dial, Hang, KeepPeers, Note
+from node.memory.short_term import ShortTerm
 from protocol import codec
 from protocol.digests import LoadDigest, NodeRecord, WeightsVersion
 from protocol.errors import ErrorCode, ErrorInfo
@@ -42,7 +43,9 @@ def large_record(name: str) -> NodeRecord:
 
 
 def exchange(name: str) -> Exchange:
-    return Exchange(record(name), Desk(), random.Random(1), interval_s=0.5, redial_s=10.0)
+    return Exchange(
+        record(name), Desk(), ShortTerm(), random.Random(1), interval_s=0.5, redial_s=10.0
+    )
 
 
 def tell(teller: Exchange, call: Call, hearer: Exchange, now: float) -> list[Dial | Call]:
@@ -66,6 +69,18 @@ def test_two_that_meet_know_each_other_after_one_message_and_its_answer() -> Non
 
     assert a.records[NodeId("b")] == b.own
     assert b.records[NodeId("a")] == a.own
+
+
+def test_the_round_trip_is_the_least_of_those_measured_lately() -> None:
+    a, b = exchange("a"), exchange("b")
+    b.link_up(a.own.id, 0.0)
+
+    tell(a, first_call(a, "b", 0.0), b, 0.01)
+    for began_at, answered_at in ((5.0, 5.2), (10.0, 10.3)):
+        (call,) = [effect for effect in a.tick(began_at) if isinstance(effect, Call)]
+        tell(a, call, b, answered_at)
+
+    assert a.rtt_s == {NodeId("b"): 0.01}
 
 
 def test_who_hears_of_a_third_dials_it_the_smaller_id_at_once() -> None:

@@ -60,10 +60,10 @@ class SmallFleet:
     def __init__(self) -> None:
         self.desk = Desk()
         self.ledger = Ledger(200 * MIB)
-        self.exchange = Exchange(
-            record(A), self.desk, random.Random(1), interval_s=0.5, redial_s=10.0
-        )
         self.memory = ShortTerm()
+        self.exchange = Exchange(
+            record(A), self.desk, self.memory, random.Random(1), interval_s=0.5, redial_s=10.0
+        )
         self.outstanding = Outstanding()
         self.holding = Holding(A, self.ledger)
         self.catalogue = Catalogue(self.desk)
