@@ -91,9 +91,9 @@ class Daemon:
             answer = connection.getresponse()
             return answer.status, json.loads(answer.read())
 
-    def ended(self) -> str:
-        """All that it said, once it has ended by itself with exit code 1 and no traceback."""
-        assert self.process.wait(timeout=READY_S) == 1, self.said
+    def ended(self, code: int = 1) -> str:
+        """All that it said, once it has ended by itself with this exit code and no traceback."""
+        assert self.process.wait(timeout=READY_S) == code, self.said
         assert "Traceback" not in self.said, self.said
         return self.said
 

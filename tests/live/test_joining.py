@@ -246,10 +246,10 @@ def test_a_ticket_of_another_mesh_ends_a_member_with_what_to_do(
     ],
     ids=["cut", "altered", "newer", "no ticket", "json"],
 )
-def test_a_damaged_ticket_ends_the_joiner_with_what_to_do(
+def test_a_damaged_ticket_is_a_wrong_command_line_and_the_joiner_says_what_to_do(
     daemon: Daemons, founder: Daemon, damage: Any, told: str
 ) -> None:
-    said = daemon("clumsy", join=damage(ticket(founder.client()))).ended()
+    said = daemon("clumsy", join=damage(ticket(founder.client()))).ended(2)
 
     assert told in said
 
