@@ -180,5 +180,8 @@ class IncomingBodies:
             self._stray_bytes_max += incoming.into.nbytes - incoming.placed
         return incoming is not None
 
-    def clear(self) -> None:
+    def clear(self) -> list[int]:
+        """Expect nothing more; of which streams something was expected."""
+        streams = list(self._bodies)
         self._bodies.clear()
+        return streams

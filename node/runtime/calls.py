@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from node.runtime.body_sent import settle
 from node.runtime.links import StreamCancelled
 from protocol.digests import LoadDigest
 from protocol.errors import ErrorCode, ErrorInfo
@@ -17,12 +18,16 @@ Answered = Callable[[Response, LoadDigest], None]
 Refused = Callable[[ErrorInfo], None]
 
 
+ENDED = "the call ended before its body was sent"
+
+
 class OutgoingCall:
     """A question to a peer, until it is answered, refused, given up or out of time."""
 
     __slots__ = (
         "_answered",
         "_begun",
+        "_leaving",
         "_refused",
         "_timer",
         "body",
@@ -67,19 +72,23 @@ class OutgoingCall:
         self._answered = answered
         self._refused = failed
         self._begun: asyncio.Future[None] | None = None
+        self._leaving: asyncio.Future[None] | None = None
+        """The last piece of a body that was given to the link."""
         self._timer = loop.call_at(self.until, self._expired, deadline_s)
 
     async def send(self, piece: memoryview) -> None:
         """Send the next piece of a body that was announced by its size; return when its memory is free.
 
-        Raises LinkClosed or StreamCancelled: `failed` has been told the reason, or will be.
+        Raises LinkClosed or StreamCancelled: `failed` has been told the reason, or will be. Then the transport may
+        still have the memory, which must not change any more.
         """
         while self.connection is None and not self.over:
             self._begun = asyncio.get_running_loop().create_future()
             await self._begun
         if self.over or self.connection is None or not self.connection.link.is_sending(self.stream):
-            raise StreamCancelled("the call ended before its body was sent")
-        await self.connection.link.send_body(self.stream, piece)
+            raise StreamCancelled(ENDED)
+        self._leaving = self.connection.link.send_body(self.stream, piece)
+        await self._leaving
 
     def cancel(self) -> None:
         """Give it up: the peer is told, nothing more is told here, and the memory is free."""
@@ -100,15 +109,21 @@ class OutgoingCall:
 
     def fail(self, error: ErrorInfo) -> None:
         if not self.over:
-            self._end()
-            self._refused(error)
+            self._refuse(error)
 
     def _expired(self, deadline_s: float) -> None:
         self._end()
         if self.connection is not None:
             self.connection.give_up(self)
         reason = f"node {short(self.peer)} did not answer within {max(deadline_s, 0.0):.3g} s"
-        self._refused(ErrorInfo(code=ErrorCode.DEADLINE, reason=reason, node=self.peer))
+        self._refuse(ErrorInfo(code=ErrorCode.DEADLINE, reason=reason, node=self.peer))
+
+    def _refuse(self, error: ErrorInfo) -> None:
+        self._end()
+        if self._leaving is not None:
+            # A peer that does not read may let the transport keep it for as long as the link lives.
+            settle(self._leaving, StreamCancelled(ENDED))
+        self._refused(error)
 
     def _end(self) -> None:
         self.over = True

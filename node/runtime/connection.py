@@ -12,7 +12,7 @@ import msgspec
 
 from node.runtime.calls import IncomingRequest, OutgoingCall
 from node.runtime.greeting import OWN_ADDRESS, Terms, Unfit
-from node.runtime.links import Link
+from node.runtime.links import CANCELLED, Link
 from protocol import codec
 from protocol.digests import LoadDigest
 from protocol.errors import ErrorCode, ErrorInfo, PeerError
@@ -241,9 +241,7 @@ class Connection:
         try:
             header = codec.decode(RequestHeader, frame.header)
         except PeerError as wrong:
-            reason = f"not understood: {wrong}"[:TEXT_BYTES_MAX]
-            self._owner.nonsense(self, reason)
-            self._send_error(stream, ErrorInfo(code=ErrorCode.BAD_REQUEST, reason=reason))
+            self._reject(stream, f"not understood: {wrong}"[:TEXT_BYTES_MAX])
             return
         request = IncomingRequest(self, stream, header.body_bytes)
         self._requests[stream] = request
@@ -255,6 +253,11 @@ class Connection:
             self.refuse(request, ErrorInfo(code=ErrorCode.FORBIDDEN, reason=reason))
         else:
             self._owner.asked(request, header)
+
+    def _reject(self, stream: int, reason: str) -> None:
+        """A request that breaks the rules, without harm to the others of this connection."""
+        self._owner.nonsense(self, reason)
+        self._send_error(stream, ErrorInfo(code=ErrorCode.BAD_REQUEST, reason=reason))
 
     def _count_open(self) -> int:
         """Requests that the peer knows to be open.
@@ -309,9 +312,13 @@ class Connection:
             call.fail(self._unavailable(f"the answer broke off: {reason}"))
         elif (request := self._requests.get(stream)) is not None:
             request.coming = False
+            if reason != CANCELLED and not request.answered:
+                self._reject(stream, reason)
             self._gone(stream, reason)
 
     def link_lost(self, link: Link, reason: str) -> None:
+        if self._lost is not None:
+            return
         self._timer.cancel()
         self._lost = reason
         if not self.ready.done():

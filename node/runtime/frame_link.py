@@ -15,14 +15,16 @@ from typing import cast
 from node.runtime.bodies import IncomingBodies, OutgoingBodies
 from node.runtime.body_sent import BodySent, settle
 from node.runtime.links import (
+    CANCELLED,
     CLOSE_S,
-    PARTIAL_FRAME_S,
     QUEUE_BYTES_MAX,
     Link,
     LinkClosed,
     LinkListener,
     StreamCancelled,
 )
+from node.runtime.pace import Pace
+from node.runtime.slow_frames import SlowFrames
 from protocol import codec
 from protocol.errors import PeerError, SedmaError
 from protocol.frames import (
@@ -36,7 +38,7 @@ from protocol.frames import (
     encode_data_prefix,
     encode_frame,
 )
-from protocol.limits import BODY_BYTES_MAX, SLICE_BYTES, TEXT_BYTES_MAX
+from protocol.limits import SLICE_BYTES, TEXT_BYTES_MAX
 from protocol.messages import Goodbye
 
 CREDIT_BYTES_MAX = 2**32 - 1
@@ -44,9 +46,6 @@ CREDIT_BYTES_MAX = 2**32 - 1
 
 CREDIT, CANCEL, GOAWAY = FrameType.CREDIT, FrameType.CANCEL, FrameType.GOAWAY
 """Looking a member up in its enum costs more than the rest of the way of a small frame."""
-
-QUICK_S = 0.005
-"""What a slice may take to leave, and so to make other streams wait, and still be grown."""
 
 OnLink = Callable[[Link], LinkListener]
 """Told of each new link before anything comes in on it; answers who shall hear it."""
@@ -72,20 +71,19 @@ class FrameLink(asyncio.BufferedProtocol):
         self._outgoing = OutgoingBodies()
         self._incoming = IncomingBodies()
         self._decoder = FrameDecoder(self._incoming.target)
+        self._slow_frames = SlowFrames(self._decoder, self._stuck)
         self._sending: dict[int, Future[None]] = {}
         self._draining: list[tuple[Future[None], SedmaError | None]] = []
         self._queue: list[bytes] = []
-        self._slice_bytes = SLICE_BYTES
-        self._slice_bytes_max = BODY_BYTES_MAX
-        self._written_at = 0.0
+        self._pace = Pace()
         self._flush_due = False
         """Something is to be sent."""
         self._flush_scheduled = False
         self._reading = False
         """What came in is being told: what is sent meanwhile leaves at the end of it."""
         self._paused = False
+        self._lost = False
         self._reason: str | None = None
-        self._partial_timer: asyncio.TimerHandle | None = None
         self._close_timer: asyncio.TimerHandle | None = None
         self._gone = asyncio.Event()
 
@@ -167,7 +165,7 @@ class FrameLink(asyncio.BufferedProtocol):
         transport.set_write_buffer_limits(high=0 if ssl_object is None else 1, low=0)
         if ssl_object is not None:
             # Encrypting costs far more than framing, and what is encrypted lies in memory.
-            self._slice_bytes_max = SLICE_BYTES
+            self._pace.slice_bytes_max = SLICE_BYTES
         if ssl_object is not None and self._identify is not None:
             try:
                 self.peer = self._identify(ssl_object)
@@ -203,8 +201,8 @@ class FrameLink(asyncio.BufferedProtocol):
             self._reading = False
             if self._flush_due:
                 self._flush_after_reading()
-        if self._partial_timer is None and self._decoder.partial:
-            self._watch_partial()
+        if self._decoder.partial:
+            self._slow_frames.watch()
 
     def eof_received(self) -> None:
         """Without a GOAWAY before it; the transport closes itself."""
@@ -214,7 +212,7 @@ class FrameLink(asyncio.BufferedProtocol):
 
     def resume_writing(self) -> None:
         self._paused = False
-        self._drained()
+        self._pace.left(self._loop.time())
         draining, self._draining = self._draining, []
         for future, error in draining:
             settle(future, error)
@@ -224,19 +222,16 @@ class FrameLink(asyncio.BufferedProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self.closing = True
         self.error = exc
-        for timer in (self._partial_timer, self._close_timer):
-            if timer is not None:
-                timer.cancel()
+        self._slow_frames.stop()
+        if self._close_timer is not None:
+            self._close_timer.cancel()
         reason = self._reason or self._loss(exc)
-        futures = [*self._sending.values(), *(future for future, _ in self._draining)]
-        self._sending.clear()
-        self._draining.clear()
-        self._outgoing.clear()
-        self._incoming.clear()
-        for future in futures:
+        self._paused = False
+        draining, self._draining = self._draining, []
+        for future, _ in draining:
             settle(future, LinkClosed(reason))
         self._gone.set()
-        self._listener.link_lost(self, reason)
+        self._lose(reason)
 
     # -- coming in ---------------------------------------------------------------------------------
 
@@ -264,29 +259,19 @@ class FrameLink(asyncio.BufferedProtocol):
             self._listener.body_received(self, part.stream)
 
     def _peer_cancelled(self, stream: int) -> None:
-        self._forget_outgoing(stream, "cancelled by the peer")
+        self._forget_outgoing(stream, CANCELLED)
         if self._incoming.give_up(stream, may_come=False):
             self._forget_incoming(stream)
-            self._listener.body_failed(self, stream, "cancelled by the peer")
+            self._listener.body_failed(self, stream, CANCELLED)
 
     def _forget_incoming(self, stream: int) -> None:
         self._decoder.abandon(stream)
         self._decoder.bodies_due = bool(self._incoming)
 
-    def _watch_partial(self) -> None:
-        self._partial_timer = self._loop.call_later(
-            PARTIAL_FRAME_S, self._judge_partial, self._decoder.frames
-        )
-
-    def _judge_partial(self, frames: int) -> None:
-        self._partial_timer = None
-        if self.closing or not self._decoder.partial:
-            return
-        if self._decoder.frames != frames:
-            self._watch_partial()
-            return
-        self.fault = PeerError(f"a frame did not come whole within {PARTIAL_FRAME_S:g} s")
-        self.close(str(self.fault))
+    def _stuck(self, reason: str) -> None:
+        if not self.closing:
+            self.fault = PeerError(reason)
+            self.close(reason)
 
     # -- going out ---------------------------------------------------------------------------------
 
@@ -336,9 +321,9 @@ class FrameLink(asyncio.BufferedProtocol):
         """Write the next slices, until they make up a full one; False if none has credit."""
         pieces: list[bytes | memoryview] = []
         finished: list[Future[None]] = []
-        total = 0
-        while total < self._slice_bytes:
-            piece = self._outgoing.next_slice(self._slice_bytes)
+        total, full = 0, self._pace.slice_bytes
+        while total < full:
+            piece = self._outgoing.next_slice(full)
             if piece is None:
                 break
             nbytes = piece.body.nbytes
@@ -349,20 +334,13 @@ class FrameLink(asyncio.BufferedProtocol):
                 finished.append(self._sending.pop(piece.stream))
         if not pieces:
             return False
-        self._written_at = self._loop.time()
+        self._pace.handed_over(self._loop.time())
         self._transport.writelines(pieces)
         for future in finished:
             self._release(future, None)
         if not self._paused:
-            self._drained()
+            self._pace.left(self._loop.time())
         return True
-
-    def _drained(self) -> None:
-        """Slices grow where they leave quickly: there each costs more than it makes others wait."""
-        if self._loop.time() - self._written_at < QUICK_S:
-            self._slice_bytes = min(2 * self._slice_bytes, self._slice_bytes_max)
-        else:
-            self._slice_bytes = max(self._slice_bytes // 2, SLICE_BYTES)
 
     def _release(self, future: Future[None], error: SedmaError | None) -> None:
         """Let a sender go, as soon as the transport holds none of its memory."""
@@ -385,6 +363,21 @@ class FrameLink(asyncio.BufferedProtocol):
         self._reason = reason
         self._transport.close()
         self._close_timer = self._loop.call_later(CLOSE_S, self._transport.abort)
+        # A peer that is frozen lets the transport wait for all of that time; the layer above need not.
+        self._loop.call_soon(self._lose, reason)
+
+    def _lose(self, reason: str) -> None:
+        if self._lost:
+            return
+        self._lost = True
+        sending = list(self._sending.values())
+        self._sending.clear()
+        self._outgoing.clear()
+        for future in sending:
+            self._release(future, LinkClosed(reason))
+        for stream in self._incoming.clear():
+            self._decoder.abandon(stream)
+        self._listener.link_lost(self, reason)
 
     def _loss(self, exc: Exception | None) -> str:
         where = "" if self._decoder.between_frames else " in the middle of a frame"

@@ -24,7 +24,7 @@ class Heard(Protocol):
     def body_received(self, request: int) -> None: ...
 
     def request_gone(self, request: int, reason: str) -> None:
-        """The peer gave it up, or is gone. Not told of a request that has been answered."""
+        """The peer gave it up, or is gone, or sent less than it said. Not told of a request that has been answered."""
 
     def replied(self, request: int) -> None:
         """The body of an answer has left, or never will. Told once for each answer with a body."""

@@ -15,9 +15,6 @@ from typing import Protocol
 from protocol.errors import PeerError, SedmaError
 from protocol.frames import Frame
 
-PARTIAL_FRAME_S = 10.0
-"""A prefix or header that takes longer than this to come is a peer that blocks us on purpose."""
-
 CLOSE_S = 2.0
 """How long a closed link may take to send what is still in its buffer, the reason included."""
 
@@ -26,6 +23,10 @@ HANDSHAKE_S = 10.0
 QUEUE_BYTES_MAX = 8 * 1024 * 1024
 """Small frames that wait because the peer does not read. Past it the link is closed: they cannot be
 dropped one by one, and memory is not theirs to take."""
+
+
+CANCELLED = "cancelled by the peer"
+"""Why a body fails whose stream the peer gave up; its CANCEL is told next."""
 
 
 class LinkClosed(SedmaError):
@@ -52,7 +53,12 @@ class LinkListener(Protocol):
         """The expected body will not come; its memory is not written any more."""
 
     def link_lost(self, link: "Link", reason: str) -> None:
-        """Told once, last. Bodies that were expected are lost with it, without a word for each."""
+        """Told once, last: when the connection has gone, or as soon as either side has closed it.
+
+        Its last words, why it closed among them, may take until `closed` to leave. Bodies that were expected are
+        lost with it, without a word for each, and their memory is free; bodies that were being sent end when the
+        transport has let go of theirs.
+        """
 
 
 class Link(Protocol):
@@ -118,10 +124,10 @@ class Link(Protocol):
         """Give up both bodies of a stream, and tell the peer. Told nothing more of it; `into` is free."""
 
     def close(self, reason: str) -> None:
-        """Tell the peer why, then close. Bodies that are not sent yet are given up."""
+        """Tell the peer why, then close. Bodies that are not sent yet are given up; `link_lost` is told soon."""
 
     def abort(self) -> None:
         """Cut the connection without a word; what waits to be sent is lost."""
 
     async def closed(self) -> None:
-        """Return when the link is gone."""
+        """Return when the transport is gone, and holds no memory any more: at most CLOSE_S after `close`."""

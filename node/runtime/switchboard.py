@@ -8,6 +8,7 @@ closes it once nothing is under way on it. Nothing is decided here about peers o
 import asyncio
 import itertools
 from collections.abc import Callable, Coroutine
+from weakref import WeakSet
 
 from node.runtime.calls import Answered, IncomingRequest, OutgoingCall, Refused
 from node.runtime.connection import Connection
@@ -74,7 +75,9 @@ class Switchboard:
         self._server: LinkServer | None = None
         self._pairs: dict[NodeId, _Pair] = {}
         self._unknown: dict[Connection, None] = {}
-        """Not greeted yet, with a stranger on the other side, or replaced while it was closing. The oldest first."""
+        """Not greeted yet, or with a stranger on the other side. The oldest first."""
+        self._leaving: WeakSet[Link] = WeakSet()
+        """Lost, while what they said last may still be on its way."""
         self._requests: dict[int, IncomingRequest] = {}
         self._numbers = itertools.count(1)
         self._redeeming = 0
@@ -94,7 +97,7 @@ class Switchboard:
             self._own_task(self._dial(addresses, peer))
 
     def hang(self, peer: NodeId, reason: str) -> None:
-        """Close every connection to this peer."""
+        """Close every connection to this peer; it is down soon, whether it still listens or not."""
         if (pair := self._pairs.get(peer)) is not None:
             for connection in pair.connections:
                 connection.close(reason)
@@ -163,7 +166,7 @@ class Switchboard:
             await asyncio.wait(self._tasks)
         if self._server is not None:
             await self._server.close()
-        links = [connection.link for connection in self._connections()]
+        links = [*self._leaving, *(connection.link for connection in self._connections())]
         for link in links:
             link.close(reason)
         try:
@@ -195,7 +198,8 @@ class Switchboard:
         pair = self._pairs.setdefault(peer, _Pair(self._own))
         lane = pair.lane(connection)
         if lane.connections and lane.open is None:
-            self._replace(lane, pair)
+            self._lose(lane.connections.copy())
+            pair = self._pairs.setdefault(peer, pair)
         is_new = not connection.bulk and not lane.connections
         lane.take_in(connection)
         if connection.bulk:
@@ -213,6 +217,7 @@ class Switchboard:
 
     def lost(self, connection: Connection, reason: str) -> None:
         self._unknown.pop(connection, None)
+        self._leaving.add(connection.link)
         if (fault := connection.link.fault) is not None:
             remote = connection.link.remote
             self._heard.note("peer.broke_protocol", remote=remote, reason=str(fault))
@@ -275,14 +280,11 @@ class Switchboard:
 
     # -- which connection ----------------------------------------------------------------------------
 
-    def _replace(self, lane: Lane, pair: _Pair) -> None:
-        """All that there were are closing: whoever comes now is not their double, but a new beginning."""
-        gone = lane.connections.copy()
-        lane.connections.clear()
-        self._unknown.update(dict.fromkeys(gone))
-        if lane is pair.control:
-            reason = gone[0].ending or "the peer closed the connection, and opened another"
-            self._down(gone[0].peer, pair, reason)
+    def _lose(self, closing: list[Connection]) -> None:
+        """Who comes while they are about to be lost is not their double, but a new beginning."""
+        for one in closing:
+            reason = one.ending or "the peer closed the connection, and opened another"
+            one.link_lost(one.link, reason)
 
     def _down(self, peer: NodeId, pair: _Pair, reason: str) -> None:
         """The last control connection is gone: so is all that goes with it."""

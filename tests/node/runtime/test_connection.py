@@ -12,7 +12,7 @@ from node.runtime.links import LinkClosed, StreamCancelled
 from node.runtime.memory_link import memory_link_pair
 from protocol import codec
 from protocol.errors import ErrorCode, ErrorInfo
-from protocol.frames import FrameType
+from protocol.frames import FrameType, encode_data_prefix
 from protocol.limits import STREAMS_MAX
 from protocol.messages import (
     FetchBlock,
@@ -596,6 +596,21 @@ async def test_a_request_whose_body_breaks_off_is_gone(station: Station) -> None
     await peer.hears(FrameType.PONG)
     assert len(station.ear.gone) == 1
     assert station.ear.bodies == []
+
+
+async def test_a_request_whose_body_is_shorter_than_it_said_is_refused(station: Station) -> None:
+    station.take_bodies()
+    peer = RawPeer().dials(station)
+    peer.ask(1, RELEASE, body_bytes=10)
+    await station.ear.until(lambda: station.ear.requests)
+    peer.link._transport.write(encode_data_prefix(1, 6, end=True) + bytes(6))
+
+    error = await peer.hears_error()
+    assert error.code is ErrorCode.BAD_REQUEST
+    assert error.reason == "the body ended 4 bytes short of what was said"
+    assert station.ear.gone == [(station.ear.requests[0].number, error.reason)]
+    assert station.ear.noted("peer.nonsense")
+    assert station.ear.bodies == [] and not peer.lost
 
 
 async def test_the_body_of_an_answered_request_is_told_to_nobody(station: Station) -> None:

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.x509.oid import NameOID
 
-from node.runtime import frame_link
+from node.runtime import frame_link, slow_frames
 from node.runtime.frame_link import FrameLink
 from node.runtime.links import Link, LinkClosed, LinkListener, StreamCancelled
 from node.runtime.memory_link import memory_link_pair
@@ -285,6 +285,7 @@ async def test_a_peer_that_breaks_the_rules_is_cut_off_with_the_reason(
     assert isinstance(right.link.fault, PeerError)
     assert reason in left.lost[0]
     assert left.link.fault is None
+    await right.link.closed()
     assert isinstance(sent.exception(), LinkClosed)
 
 
@@ -369,12 +370,13 @@ async def test_a_close_brings_its_reason_and_what_was_sent_before(pair: Pair) ->
     await left.until(lambda: left.lost)
     await right.until(lambda: right.lost)
 
+    async with asyncio.timeout(SOON_S):
+        await left.link.closed()
+
     assert right.frames == [request_frame(1)]
     assert left.lost == right.lost == ["this node drains"]
     assert isinstance(waiting.exception(), LinkClosed)
     assert isinstance(late.exception(), LinkClosed)
-    async with asyncio.timeout(SOON_S):
-        await left.link.closed()
 
 
 async def test_a_peer_that_vanishes_is_told_as_a_loss(pair: Pair) -> None:
@@ -400,10 +402,14 @@ async def test_a_peer_that_never_reads_costs_no_memory_and_can_be_left(pair: Pai
 
     assert left.link._transport.get_write_buffer_size() <= 3 * MIB
     left.link.close("waited long enough")
-    left.link._transport.abort()
+    assert left.lost == [], "nobody is told from within a call"
     await left.until(lambda: left.lost)
+    assert not sent.done(), "the transport has its memory still"
+    left.link._transport.abort()
+    await left.link.closed()
 
     assert isinstance(sent.exception(), LinkClosed)
+    assert left.lost == ["waited long enough"]
 
 
 async def test_small_frames_that_nobody_reads_close_the_link_in_the_end(
@@ -427,7 +433,7 @@ async def test_small_frames_that_nobody_reads_close_the_link_in_the_end(
 async def test_half_a_prefix_is_not_waited_for_for_ever(
     pair: Pair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(frame_link, "PARTIAL_FRAME_S", 0.05)
+    monkeypatch.setattr(slow_frames, "PARTIAL_FRAME_S", 0.05)
     left, right = pair
 
     left.link._transport.write(encode_frame(request_frame(1, b"header"))[:25])
@@ -438,7 +444,7 @@ async def test_half_a_prefix_is_not_waited_for_for_ever(
 
 
 async def test_slow_but_whole_frames_are_fine(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(frame_link, "PARTIAL_FRAME_S", 0.05)
+    monkeypatch.setattr(slow_frames, "PARTIAL_FRAME_S", 0.05)
     left, right = pair
     data = encode_frame(request_frame(1, b"header")) * 4
     for start in range(0, len(data), 20):

@@ -10,12 +10,15 @@ from pathlib import Path
 import pytest
 
 from node.runtime import connection as connections
-from node.runtime import lanes, switchboard, tls
+from node.runtime import frame_link, lanes, switchboard, tls
+from node.runtime.frame_link import FrameLink
 from node.runtime.greeting import Terms
+from node.runtime.links import StreamCancelled
+from node.runtime.memory_link import memory_link_pair
 from node.runtime.tcp_link import Security, dial
 from protocol.errors import ConfigError, ErrorCode
-from protocol.frames import FrameType
-from protocol.ids import MeshId
+from protocol.frames import FrameType, encode_data_prefix
+from protocol.ids import ContentId, MeshId
 from protocol.messages import FetchBlock, Fetched, Join, Joined, Probe, Probed, Release, Taken
 from tests.node.runtime.small_mesh import Member, founder
 from tests.node.runtime.stations import (
@@ -37,6 +40,7 @@ from tests.node.runtime.stations import (
 LARGE = 100_000
 NOWHERE = "127.0.0.1:9"
 RELEASE = Release(put="p")
+FETCH = FetchBlock(content=ContentId("c" * 64), nbytes=LARGE)
 OTHER_MESH = MeshId("4" * 64)
 
 Pair = tuple[Station, Station]
@@ -59,6 +63,13 @@ async def no_complaints() -> AsyncIterator[None]:
 @pytest.fixture(autouse=True)
 def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lanes, "RETIRE_S", 0.03)
+
+
+@pytest.fixture
+def long_farewell(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A closed link that cannot say its last word stays for longer than any test waits."""
+    monkeypatch.setattr(frame_link, "CLOSE_S", 10 * SOON_S)
+    monkeypatch.setattr(switchboard, "CLOSE_S", 0.01)
 
 
 Make = Callable[..., Awaitable[Station]]
@@ -339,6 +350,183 @@ async def test_whoever_comes_back_at_once_is_up_anew(
     assert len(left.ear.down) == 1
 
 
+async def frozen(left: Station) -> RawPeer:
+    """A peer that is linked and has stopped reading."""
+    peer = RawPeer().dials(left)
+    await left.up(peer)
+    peer.link._transport.pause_reading()
+    return peer
+
+
+async def test_a_frozen_peer_is_down_as_soon_as_we_hang_up(make: Make, long_farewell: None) -> None:
+    left = await make(0, "plain")
+    peer = await frozen(left)
+    peer.ask(1, RELEASE)
+    await left.ear.until(lambda: left.ear.requests)
+    outcome = left.ask(peer, Probe())
+
+    left.board.hang(peer.id, "it does not answer")
+    late = left.ask(peer, Probe())
+    assert not (left.ear.down or left.ear.gone or outcome.over), "nobody is told from within a call"
+
+    assert "it does not answer" in (await outcome.error()).reason
+    assert (await late.error()).code is ErrorCode.UNAVAILABLE
+    assert left.ear.down == [(peer.id, "it does not answer")]
+    assert left.ear.gone == [(left.ear.requests[0].number, "it does not answer")]
+    assert links(left) == 0
+
+
+async def test_whoever_hangs_up_on_a_frozen_peer_may_dial_it_again(
+    make: Make, kind: str, long_farewell: None
+) -> None:
+    left, right = await make(0, kind), await make(1, kind)
+    await meet(left, right)
+    (theirs,) = right.board._connections()
+    assert isinstance(theirs.link, FrameLink)
+    theirs.link._transport.pause_reading()
+
+    left.board.hang(right.id, "it does not answer")
+    await left.is_down()
+    left.board.dial((right.address,), right.id)
+    await left.ear.until(lambda: len(left.ear.up) == 2)
+    right.answer(lambda request: Probed())
+
+    assert await left.ask(right, Probe()).answer() == Probed()
+    assert left.ear.down == [(right.id, "it does not answer")]
+
+
+async def test_what_still_comes_after_we_have_hung_up_is_ignored(
+    make: Make, long_farewell: None
+) -> None:
+    left = await make(0, "plain")
+    peer = await frozen(left)
+    into = bytearray(LARGE)
+    outcome = left.ask(peer, FETCH, into=into)
+    peer.answer(2, Fetched(nbytes=LARGE), body_bytes=LARGE)
+    await eventually(lambda: left.calls[0].response)
+    peer.link._transport.write(encode_data_prefix(2, LARGE, end=True) + b"x" * 100)
+    await eventually(lambda: into[99])
+
+    left.board.hang(peer.id, "enough")
+    peer.link._transport.write(b"y" * (LARGE - 100))
+    peer.ask(1, RELEASE)
+    heard = left.ear.up.copy()
+    await outcome.error()
+    await eventually(lambda: not peer.link._transport.get_write_buffer_size())
+
+    assert bytes(into) == b"x" * 100 + bytes(LARGE - 100)
+    assert (left.ear.up, left.ear.requests, len(left.ear.down)) == (heard, [], 1)
+
+
+async def test_an_answer_on_its_way_to_a_frozen_peer_has_left_once_its_memory_is_free(
+    make: Make, long_farewell: None
+) -> None:
+    left = await make(0, "plain")
+    peer = RawPeer().dials(left)
+    body = memoryview(bytes(LARGE))
+    left.ear.on_asked = lambda asked: left.board.reply(asked.number, Fetched(nbytes=LARGE), body)
+    for stream in (1, 3):
+        peer.ask(stream, FETCH)
+    await peer.hears(FrameType.RES, 2)
+    peer.link._transport.pause_reading()
+    peer.link.expect_body(1, memoryview(bytearray(LARGE)))
+    here = left.board._connections()[0].link
+    await eventually(lambda: here.bytes_out > LARGE)
+
+    left.board.hang(peer.id, "enough")
+    await left.is_down()
+    await asyncio.sleep(0.01)
+    assert left.ear.left == [], "the transport still has the first one's memory"
+    here.abort()
+    await left.ear.until(lambda: len(left.ear.left) == 2)
+    await here.closed()
+
+    assert sorted(left.ear.left) == [1, 2]
+    assert left.ear.gone == []
+
+
+async def test_whoever_sends_to_a_frozen_peer_is_woken_when_we_hang_up(
+    make: Make, long_farewell: None
+) -> None:
+    left = await make(0, "plain")
+    peer = RawPeer().dials(left)
+    await left.up(peer)
+    outcome = left.ask(peer, RELEASE, body_bytes=LARGE)
+    request = await peer.hears(FrameType.REQ)
+    peer.link._transport.pause_reading()
+    peer.link.expect_body(request.stream, memoryview(bytearray(LARGE)))
+    sending = asyncio.ensure_future(left.calls[0].send(memoryview(bytes(LARGE))))
+    here = left.board._connections()[0].link
+    await eventually(lambda: here.bytes_out > LARGE)
+
+    left.board.hang(peer.id, "enough")
+    await outcome.error()
+    await asyncio.wait([sending], timeout=SOON_S)
+
+    assert isinstance(sending.exception(), StreamCancelled)
+
+
+async def test_a_frozen_peer_that_broke_the_protocol_is_down_at_once(
+    make: Make, long_farewell: None
+) -> None:
+    left = await make(0, "plain")
+    peer = await frozen(left)
+    peer.ask(2, Probe())
+    await left.is_down()
+
+    assert "not the peer's to open" in left.ear.down[0][1]
+    assert len(left.ear.noted("peer.broke_protocol")) == 1
+
+
+async def test_whoever_says_no_hello_and_does_not_hang_up_is_given_up_in_time(
+    make: Make, long_farewell: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "GREETING_S", 0.02)
+    left = await make(0, "plain")
+    peer = RawPeer()
+    memory_link_pair(left.board.on_link, peer.met)
+    peer.link._transport.pause_reading()
+
+    await eventually(lambda: links(left) == 0)
+
+
+async def test_a_peer_that_dials_anew_in_the_turn_in_which_we_hang_up_is_down_and_then_up(
+    make: Make, long_farewell: None
+) -> None:
+    left = await make(0, "plain")
+    old, other = await frozen(left), RawPeer(HIGH).dials(left)
+    await left.up(other)
+    told: list[str] = []
+    left.ear.link_up = lambda peer: told.append("up")  # type: ignore[method-assign]
+    left.ear.link_down = lambda peer, reason: told.append(reason)  # type: ignore[method-assign]
+    left.ear.on_asked = lambda asked: left.board.hang(old.id, "tired")
+
+    other.ask(1, Probe())
+    new = RawPeer().dials(left)
+    await eventually(lambda: len(told) == 2)
+    left.ask(new, Probe())
+    await new.hears(FrameType.REQ)
+
+    assert told == ["tired", "up"]
+
+
+async def test_closing_waits_for_the_farewell_to_whom_we_have_hung_up_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(switchboard, "CLOSE_S", 0.05)
+    left = plain_station(LOW)
+    peer = await frozen(left)
+    here = left.board._connections()[0].link
+    left.board.hang(peer.id, "enough")
+    await left.is_down()
+
+    async with asyncio.timeout(SOON_S):
+        await left.board.close("the node is stopping")
+        await here.closed()
+
+    assert left.ear.down == [(peer.id, "enough")]
+
+
 async def test_a_call_may_be_made_as_soon_as_a_link_is_up(make: Make) -> None:
     left, right = await make(0), await make(1)
     right.answer(lambda request: Probed())
@@ -489,8 +677,7 @@ def serve_large(station: Station) -> None:
 
 
 async def fetch_large(asker: Station, peer: Station) -> None:
-    request = FetchBlock(content="c" * 64, nbytes=LARGE)  # type: ignore[arg-type]
-    await asker.ask(peer, request, into=bytearray(LARGE)).answer()
+    await asker.ask(peer, FETCH, into=bytearray(LARGE)).answer()
 
 
 def bulk_links(station: Station) -> int:
