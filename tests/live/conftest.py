@@ -1,154 +1,12 @@
-"""Real daemons: each its own process with its own data directory, on loopback and on free ports."""
+"""Daemons and meshes of them for one test, or for all tests of a file."""
 
-import contextlib
-import http.client
-import json
-import os
-import signal
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
 
-import sedma
-
-READY_S = 20.0
-POLL_S = 0.02
-
-QUICK = {"SEDMA_GOSSIP_REDIAL_S": "1.0"}
-"""Nobody waits longer than this between two tries."""
-
-
-def eventually(holds: Callable[[], Any], what: str, within_s: float = 10.0) -> Any:
-    """What `holds` gives once it is true, asked again and again; AssertionError after `within_s`."""
-    deadline = time.monotonic() + within_s
-    while not (found := holds()):
-        if time.monotonic() > deadline:
-            raise AssertionError(f"not within {within_s:g} s: {what}")
-        time.sleep(POLL_S)
-    return found
-
-
-def ticket(client: sedma.Client, **wanted: Any) -> str:
-    minted: str = client.ticket(**wanted)["ticket"]
-    return minted
-
-
-def connected(client: sedma.Client) -> list[str]:
-    return sorted(peer["id"] for peer in client.peers() if peer["state"] == "connected")
-
-
-class Daemon:
-    """One `sedma-node up`, killed at the end of the test if it still runs."""
-
-    def __init__(
-        self, data_dir: Path, memory: str, flags: list[str], environment: dict[str, str]
-    ) -> None:
-        self.data_dir = data_dir
-        self.clients: list[sedma.Client] = []
-        self.log = data_dir.with_suffix(".log")
-        self._begins_at = self.log.stat().st_size if self.log.exists() else 0
-        words = ["up", "--json", "--data-dir", str(data_dir), "--memory", memory, *flags]
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "node.cli.main", *words],
-                stdout=log,
-                stderr=log,
-                stdin=subprocess.DEVNULL,
-                env={k: v for k, v in os.environ.items() if not k.startswith("SEDMA_")}
-                | environment,
-            )
-
-    @property
-    def said(self) -> str:
-        """Its log, of this life alone."""
-        return self.log.read_bytes()[self._begins_at :].decode()
-
-    def noted(self, event: str) -> list[dict[str, Any]]:
-        """The lines of its log for this event."""
-        lines = [json.loads(line) for line in self.said.splitlines() if line.startswith("{")]
-        return [line for line in lines if line["event"] == event]
-
-    def client(self) -> sedma.Client:
-        """Once it is ready, and only to our own process."""
-        return self._client("ready")
-
-    def joining(self) -> sedma.Client:
-        """Once it can be asked, while it is not in its mesh yet."""
-        return self._client("joining")
-
-    def get(self, path: str) -> tuple[int, Any]:
-        """Status and document that its HTTP side answers."""
-        url = (self.data_dir / "api.url").read_text().strip()
-        connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=5)
-        with contextlib.closing(connection):
-            connection.request("GET", path)
-            answer = connection.getresponse()
-            return answer.status, json.loads(answer.read())
-
-    def ended(self, code: int = 1) -> str:
-        """All that it said, once it has ended by itself with this exit code and no traceback."""
-        assert self.process.wait(timeout=READY_S) == code, self.said
-        assert "Traceback" not in self.said, self.said
-        return self.said
-
-    def stop(self, with_signal: int = signal.SIGTERM) -> int:
-        self.process.send_signal(with_signal)
-        return self.process.wait(timeout=10)
-
-    def _client(self, state: str) -> sedma.Client:
-        deadline = time.monotonic() + READY_S
-        while time.monotonic() < deadline:
-            if self.process.poll() is not None:
-                raise AssertionError(f"the daemon ended: {self.said}")
-            # A killed daemon leaves its address behind: nobody answers there until the next one writes its own.
-            with contextlib.suppress(sedma.NotRunning):
-                if (self.data_dir / "api.url").exists():
-                    client = sedma.connect(data_dir=self.data_dir)
-                    self.clients.append(client)
-                    if client.status()["state"] == state:
-                        return client
-            time.sleep(POLL_S)
-        raise AssertionError(f"not {state} in {READY_S} s: {self.said}")
-
-
-class Daemons:
-    """Starts daemons under one folder and sees to it that none is left."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._started: list[Daemon] = []
-
-    def __call__(
-        self,
-        name: str = "node",
-        memory: str = "256MiB",
-        *,
-        join: str | None = None,
-        listen: str = "127.0.0.1:0",
-        api: str = "127.0.0.1:0",
-        flags: tuple[str, ...] = (),
-        environment: dict[str, str] | None = None,
-    ) -> Daemon:
-        """A daemon of this name, which is also its data directory's: the same name is the same node."""
-        words = ["--name", name, "--listen", listen, "--api", api, *flags]
-        if join is not None:
-            words += ["--join", join]
-        self._started.append(Daemon(self._folder / name, memory, words, environment or {}))
-        return self._started[-1]
-
-    def close(self) -> None:
-        for one in self._started:
-            for client in one.clients:
-                client.close()
-            if one.process.poll() is None:
-                one.process.kill()
-                one.process.wait(timeout=10)
+from tests.live.daemons import Daemons
+from tests.live.small_mesh import Mesh
 
 
 @pytest.fixture
@@ -165,3 +23,25 @@ def lasting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemons]:
     daemons = Daemons(tmp_path_factory.mktemp("lasting"))
     yield daemons
     daemons.close()
+
+
+@pytest.fixture(scope="module")
+def _mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Mesh]]:
+    """One mesh serves all tests of a file; one that cannot be mended is replaced."""
+    standing: list[Mesh] = []
+    yield standing
+    for mesh in standing:
+        mesh.close()
+
+
+@pytest.fixture
+def mesh(_mesh: list[Mesh], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
+    """Four daemons that are linked and hold nothing."""
+    if not _mesh:
+        _mesh.append(Mesh(tmp_path_factory.mktemp("mesh")))
+    yield _mesh[0]
+    try:
+        _mesh[0].mend()
+    except BaseException:
+        _mesh.pop().close()
+        raise

@@ -1,39 +1,20 @@
 """Unequal daemons in one mesh, each a process of its own; what a test breaks is mended after it."""
 
 import contextlib
-import os
 import signal
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import pytest
 
 import sedma
+from tests.live.daemons import READY_S, Daemon, eventually
 
 BUDGETS_MIB = {"a": 208, "b": 192, "c": 176, "d": 160}
-PATIENCE_S = 20.0
 LEASE_S = 30.0
 """So long a daemon keeps a promise to a put of which it hears nothing."""
 BROKEN = ("Traceback", "AssertionError", "work.broke", "never retrieved", "never awaited")
 """Words that no log may hold, whatever was done to its daemon."""
-
-
-def until(found: Callable[[], Any], what: str, patience_s: float = PATIENCE_S) -> Any:
-    """What `found` finds, once it finds something; the daemons' refusals meanwhile count as nothing."""
-    give_up = time.monotonic() + patience_s
-    while True:
-        with contextlib.suppress(sedma.SedmaError):
-            if thing := found():
-                return thing
-        if time.monotonic() > give_up:
-            raise AssertionError(f"not within {patience_s:g} s: {what}")
-        time.sleep(0.02)
-
 
 DICE = np.random.default_rng(11)
 W = DICE.normal(size=(2900, 2100)).astype(np.float32)
@@ -65,7 +46,8 @@ class Member:
         self.budget_bytes = BUDGETS_MIB[name] << 20
         self.data_dir = folder / name
         self.log = folder / f"{name}.log"
-        self.process: subprocess.Popen[bytes] | None = None
+        self.life: Daemon | None = None
+        """The present one, or the last."""
         self.id = ""
         self.listen = "127.0.0.1:0"
         """For its next start: on port 0 it comes back at another address."""
@@ -74,29 +56,22 @@ class Member:
 
     def start(self, *more: str) -> None:
         assert not self.runs
-        words = ["up", "--name", self.name, "--label", self.name, "--data-dir", str(self.data_dir)]
-        words += ["--memory", str(self.budget_bytes), "--api", "127.0.0.1:0"]
-        words += ["--listen", self.listen, *more]
         self.forget_client()
         (self.data_dir / "api.url").unlink(missing_ok=True)
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "node.cli.main", *words],
-                stdout=log,
-                stderr=log,
-                stdin=subprocess.DEVNULL,
-                env={k: v for k, v in os.environ.items() if not k.startswith("SEDMA_")},
-            )
+        flags = ["--name", self.name, "--label", self.name, "--api", "127.0.0.1:0"]
+        flags += ["--listen", self.listen, *more]
+        self.life = Daemon(self.data_dir, str(self.budget_bytes), flags, {})
 
     @property
     def runs(self) -> bool:
-        return self.process is not None and self.process.poll() is None
+        return self.life is not None and self.life.process.poll() is None
 
     @property
     def client(self) -> sedma.Client:
         """Of this life, once it is ready."""
+        assert self.life is not None
         if self._client is None:
-            self._client = until(self._ready, f"{self.name} is ready: {self.log.read_text()}")
+            self._client = self.life.client()
             self.id = self._client.status()["id"]
         return self._client
 
@@ -112,14 +87,13 @@ class Member:
         return {file.name for file in (self.data_dir / "blocks").iterdir()}
 
     def signal(self, number: int) -> None:
-        assert self.process is not None
-        self.process.send_signal(number)
+        assert self.life is not None
+        self.life.process.send_signal(number)
 
     def kill(self) -> None:
         """What a power cut does."""
-        assert self.process is not None
-        self.process.kill()
-        self.process.wait(timeout=10)
+        assert self.life is not None
+        self.life.stop(signal.SIGKILL)
         self.forget_client()
 
     def faults(self) -> str:
@@ -136,28 +110,14 @@ class Member:
 
     def peak_bytes(self) -> int:
         """The highest resident memory of this life, as the kernel saw it."""
-        assert self.process is not None
-        status = Path(f"/proc/{self.process.pid}/status").read_text()
-        field = next(line for line in status.splitlines() if line.startswith("VmHWM"))
-        return int(field.split()[1]) * 1024
-
-    def _ready(self) -> sedma.Client | None:
-        assert self.process is not None
-        if self.process.poll() is not None:
-            raise AssertionError(f"{self.name} ended: {self.log.read_text()}")
-        if not (self.data_dir / "api.url").exists():
-            return None
-        client = sedma.connect(data_dir=self.data_dir)
-        if client.status()["state"] == "ready":
-            return client
-        client.close()
-        return None
+        assert self.life is not None
+        return self.life.peak_bytes()
 
 
 def keeps_manifest(member: Member) -> None:
     """Wait until the disk of this node knows of the weights; a tombstone that stands there is shorter."""
     manifest = member.data_dir / "manifests" / "w.manifest"
-    until(lambda: manifest.exists() and manifest.stat().st_size > 1000, "the manifest is kept")
+    eventually(lambda: manifest.exists() and manifest.stat().st_size > 1000, "the manifest is kept")
 
 
 class Mesh:
@@ -196,7 +156,7 @@ class Mesh:
             def linked(client: sedma.Client = member.client) -> bool:
                 return bool(client.status()["peers"] == others)
 
-            until(linked, f"{member.name} has all peers")
+            eventually(linked, f"{member.name} has all peers")
 
     def wait_serving(self, name: str) -> None:
         """Everybody knows these weights, and no block lacks a holder."""
@@ -205,9 +165,9 @@ class Mesh:
             def whole(client: sedma.Client = member.client) -> bool:
                 return bool(client[name].info["missing"] == 0)
 
-            until(whole, f"{name} is whole to {member.name}")
+            eventually(whole, f"{name} is whole to {member.name}")
 
-    def wait_empty(self, patience_s: float = PATIENCE_S) -> None:
+    def wait_empty(self, within_s: float = READY_S) -> None:
         """Nobody who runs holds or promises anything."""
         for member in self.running:
             client = member.client
@@ -217,7 +177,7 @@ class Mesh:
                 return not any(told[what] for what in ("weights", "pinned_bytes", "leased_bytes"))
 
             try:
-                until(empty, f"{member.name} is empty", patience_s)
+                eventually(empty, f"{member.name} is empty", within_s)
             except AssertionError as late:
                 raise AssertionError(f"{late}: {client.status()}") from None
 
@@ -233,7 +193,7 @@ class Mesh:
             for weights in member.client.weights():
                 with contextlib.suppress(sedma.SedmaError):
                     member.client.rm(weights.name)
-        self.wait_empty(LEASE_S + PATIENCE_S)
+        self.wait_empty(LEASE_S + READY_S)
         assert "".join(member.faults() for member in self) == ""
 
     def close(self) -> None:
@@ -252,25 +212,3 @@ class Mesh:
         for member in others:
             member.start("--join", f"@{ticket}")
         self.wait_linked()
-
-
-@pytest.fixture(scope="module")
-def _mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Mesh]]:
-    """One mesh serves all tests of a file; one that cannot be mended is replaced."""
-    standing: list[Mesh] = []
-    yield standing
-    for mesh in standing:
-        mesh.close()
-
-
-@pytest.fixture
-def mesh(_mesh: list[Mesh], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
-    """Four daemons that are linked and hold nothing."""
-    if not _mesh:
-        _mesh.append(Mesh(tmp_path_factory.mktemp("mesh")))
-    yield _mesh[0]
-    try:
-        _mesh[0].mend()
-    except BaseException:
-        _mesh.pop().close()
-        raise

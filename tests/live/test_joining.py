@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import sedma
-from tests.live.conftest import QUICK, Daemon, Daemons, connected, eventually, ticket
+from tests.live.daemons import QUICK, Daemon, Daemons, connected, eventually, ticket
 
 
 def all_linked(*clients: sedma.Client) -> None:

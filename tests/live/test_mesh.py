@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import sedma
+from tests.live.daemons import eventually
 from tests.live.small_mesh import (
     DICE,
     SIGNS,
@@ -21,15 +22,10 @@ from tests.live.small_mesh import (
     W,
     X,
     Y,
-    _mesh,
     error_of,
     is_right,
     keeps_manifest,
-    mesh,
-    until,
 )
-
-__all__ = ["_mesh", "mesh"]
 
 MIB = 1 << 20
 
@@ -102,7 +98,7 @@ def test_weights_are_downloaded_byte_for_byte_through_a_node_that_holds_none(mes
     assert np.asarray(mesh["d"].client.get("w")).tobytes() == W.tobytes()
 
     spool = mesh["d"].data_dir / "spool" / "fetched" / "blocks"
-    until(lambda: not list(spool.iterdir()), "the spool is empty")
+    eventually(lambda: not list(spool.iterdir()), "the spool is empty")
     assert mesh["d"].client.status()["pinned_bytes"] == 0
 
 
@@ -124,7 +120,9 @@ def test_rm_reaches_all_also_a_node_that_was_down_and_frees_what_it_took(mesh: M
     mesh.wait_linked()
     mesh.wait_empty()
     assert all(member.client.weights() == [] for member in mesh)
-    until(lambda: len(mesh["d"].contents) == kept - 18, "its blocks and sketches are off the disk")
+    eventually(
+        lambda: len(mesh["d"].contents) == kept - 18, "its blocks and sketches are off the disk"
+    )
     with pytest.raises(sedma.SedmaError, match="no weights named w"):
         mesh["d"].client.matmul("w", X)
 
@@ -141,11 +139,13 @@ def test_of_two_puts_of_one_name_at_once_one_stands_whole_everywhere(mesh: Mesh)
         told = list(pool.map(put, "ab", (1, 2)))
 
     assert "ok" in told and set(told) <= {"ok", "conflict"}
-    until(lambda: len({m.client["w"].info["version"] for m in mesh}) == 1, "one version stands")
+    eventually(
+        lambda: len({m.client["w"].info["version"] for m in mesh}) == 1, "one version stands"
+    )
     mesh.wait_serving("w")
     factors = {round(float(np.vdot(m.client.matmul("w", X), XW) / np.vdot(XW, XW))) for m in mesh}
     assert factors in ({1}, {2})
-    until(lambda: pinned(mesh) == 2 * W.nbytes, "the other version's memory is free")
+    eventually(lambda: pinned(mesh) == 2 * W.nbytes, "the other version's memory is free")
 
 
 def pinned(mesh: Iterable[Member]) -> int:

@@ -15,20 +15,16 @@ import pytest
 
 import sedma
 from protocol.ids import NodeId, short
+from tests.live.daemons import eventually
 from tests.live.small_mesh import (
     Member,
     Mesh,
     W,
     X,
-    _mesh,
     error_of,
     is_right,
     keeps_manifest,
-    mesh,
-    until,
 )
-
-__all__ = ["_mesh", "mesh"]
 
 
 def stream(client: sedma.Client, products: int, midway: Callable[[], object]) -> list[sedma.Answer]:
@@ -92,7 +88,7 @@ def test_a_killed_holder_that_starts_again_serves_again(mesh: Mesh) -> None:
     client = mesh["a"].client
     client.put("w", W, backend="digital", only=["d"])
     mesh["d"].kill()
-    until(lambda: client["w"].info["missing"] == 9, "the loss is known")
+    eventually(lambda: client["w"].info["missing"] == 9, "the loss is known")
 
     mesh["d"].start()
 
@@ -142,9 +138,8 @@ def test_a_daemon_stopped_amid_products_ends_in_time_and_the_others_go_on(mesh: 
 
     def stop() -> None:
         began = time.monotonic()
-        mesh["d"].signal(signal.SIGTERM)
-        process = mesh["d"].process
-        assert process is not None and process.wait(timeout=10) == 0
+        life = mesh["d"].life
+        assert life is not None and life.stop() == 0
         stopped_s.append(time.monotonic() - began)
 
     answers = stream(mesh["a"].client, 60, stop)
@@ -240,13 +235,13 @@ def test_clients_that_go_away_amid_products_leave_no_memory_taken(mesh: Mesh) ->
             if sent == len(whole):
                 assert one.recv(1000).startswith(b"HTTP/1.1 200")
 
-    until(lambda: client.status()["tasks_in_flight"] == 0, "all tasks have ended")
+    eventually(lambda: client.status()["tasks_in_flight"] == 0, "all tasks have ended")
     for member in mesh:
 
         def as_before(member: Member = member) -> bool:
             return bool(member.client.status()["leased_bytes"] == leased[member.name])
 
-        until(as_before, f"{member.name} has its memory back")
+        eventually(as_before, f"{member.name} has its memory back")
 
 
 def npy_of(matrix: np.ndarray) -> bytes:

@@ -12,16 +12,13 @@ import numpy as np
 import pytest
 
 import sedma
+from tests.live.small_mesh import error_of
 
 Start = Callable[..., Any]
 
 DICE = np.random.default_rng(7)
 W = DICE.choice([-1.0, 1.0], size=(1300, 1100)).astype(np.float32)
 X = DICE.normal(size=(4, 1300)).astype(np.float32)
-
-
-def error_of(answer: object, exact: np.ndarray) -> float:
-    return float(np.linalg.norm(np.asarray(answer) - exact) / np.linalg.norm(exact))
 
 
 def test_a_digital_product_and_its_transpose_are_right_and_certified(daemon: Start) -> None:

@@ -44,7 +44,8 @@ from protocol.messages import (
     StoreBlock,
     StoreSketch,
 )
-from tests.live.small_mesh import Member, Mesh, until
+from tests.live.daemons import eventually
+from tests.live.small_mesh import Member, Mesh
 
 DICE = np.random.default_rng(5)
 W = DICE.normal(size=(1100, 900)).astype(np.float32)
@@ -321,7 +322,7 @@ def test_a_member_that_breaks_the_protocol_is_told_why_and_dropped(
 
     assert told in wire.reason()
     wire.close()
-    until(
+    eventually(
         lambda: mesh["a"].log.read_text().count("peer.broke_protocol") == logged + 1, "it is logged"
     )
 
@@ -435,7 +436,7 @@ def test_a_body_that_breaks_off_leaves_no_buffer_and_no_lease(mesh: Mesh, dial: 
     def given_back() -> bool:
         return bool(mesh["a"].client.status()["leased_bytes"] == leased)
 
-    until(given_back, "its memory is free")
+    eventually(given_back, "its memory is free")
 
 
 def test_random_frames_from_a_member_never_stop_the_daemon(dial: Dial) -> None:

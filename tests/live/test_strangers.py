@@ -18,7 +18,7 @@ from protocol.frames import Frame, FrameType, TrafficClass, encode_frame
 from protocol.ids import MeshId, NodeId
 from protocol.messages import Hello, Join, RequestHeader
 from protocol.ticket import decode, make_token, read_token
-from tests.live.conftest import QUICK, Daemon, Daemons, connected, eventually, ticket
+from tests.live.daemons import QUICK, Daemon, Daemons, connected, eventually, ticket
 
 
 @pytest.fixture(scope="module")
