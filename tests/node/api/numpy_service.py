@@ -1,6 +1,7 @@
 """The counterpart of the HTTP side in its tests: a service that multiplies with numpy, and a log that keeps."""
 
 import asyncio
+import io
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 
@@ -30,6 +31,13 @@ TOKEN = "0123456789abcdef"
 CERTIFICATE = CertificateView(
     bound=1e-6, confidence=0.999999, regime="digital", analog_fraction=0.0
 )
+
+
+def npy(array: npt.NDArray[np.generic]) -> bytes:
+    """The array as a .npy body."""
+    file = io.BytesIO()
+    np.save(file, array)
+    return file.getvalue()
 
 
 @dataclass

@@ -15,17 +15,11 @@ import uvloop
 from node.api.server import RunningApi, start_api
 from protocol.client import StatusView, TaskView, WeightsView
 from protocol.errors import ConfigError, ErrorCode, ErrorInfo, PeerError, TaskError
-from tests.node.api.numpy_service import CERTIFICATE, TOKEN, Log, NumpyService
+from tests.node.api.numpy_service import CERTIFICATE, TOKEN, Log, NumpyService, npy
 
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
 W = np.arange(12, dtype=np.float32).reshape(3, 4)
 X = np.arange(6, dtype=np.float32).reshape(2, 3)
-
-
-def npy(array: npt.NDArray[np.generic]) -> bytes:
-    file = io.BytesIO()
-    np.save(file, array)
-    return file.getvalue()
 
 
 def loaded(body: bytes) -> npt.NDArray[np.float32]:

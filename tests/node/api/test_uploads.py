@@ -2,26 +2,18 @@
 
 import asyncio
 import http.client
-import io
 import json
 import shutil
 import time
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 
 from node.api.server import RunningApi
 from tests.node.api.numpy_service import TOKEN, NumpyService
 
 needs_curl = pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
-
-
-def npy(array: npt.NDArray[np.generic]) -> bytes:
-    file = io.BytesIO()
-    np.save(file, array)
-    return file.getvalue()
 
 
 async def curl(*words: str) -> tuple[int | None, str]:
