@@ -1,6 +1,6 @@
 """How long one core takes for a product on simulated crossbars, certified and raw, and how good it is.
 
-    OPENBLAS_NUM_THREADS=1 PYTHONPATH=. python bench/compute_products.py [--rows 9216 --columns 4608 --m 3 --seed 7]
+    OPENBLAS_NUM_THREADS=1 python bench/compute_products.py [--rows 9216 --columns 4608 --m 3 --seed 7]
 
 The matrix is that of the single-pixel camera: random +-1. One JSON line for each product, after one to warm up.
 """

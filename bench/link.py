@@ -1,6 +1,6 @@
 """How near our links come to blocking sockets with no layer at all. One JSON line a figure.
 
-    PYTHONPATH=. python bench/link.py [--quick]
+    python bench/link.py [--quick]
 
 Each side has a process and a core of its own. Ours and the bare sockets take turns, and a figure is the
 median of the ratios of neighbours, because absolute rates on a shared machine double and halve by the minute.

@@ -1,6 +1,6 @@
 """How soon a node is ready, how soon four have found each other, and what they take while idle. JSON lines.
 
-    PYTHONPATH=. python bench/start.py [--rounds 5]
+    python bench/start.py [--rounds 5]
 
 Daemons are processes of their own on loopback, started as a user starts them. The first start warms the file
 cache and is not counted. Times run from exec to the answer, looked for every 2 ms.
@@ -21,6 +21,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
+
+from sedma.places import TOKEN_FILE, URL_FILE
 
 MIB = 1 << 20
 NODES = 4
@@ -140,8 +142,8 @@ class Daemon:
         if self.process.poll() is not None:
             raise SystemExit(f"a daemon ended: {self._log.read_text()}")
         try:
-            url = (self.data_dir / "api.url").read_text().strip()
-            token = (self.data_dir / "api.token").read_text().strip()
+            url = (self.data_dir / URL_FILE).read_text().strip()
+            token = (self.data_dir / TOKEN_FILE).read_text().strip()
         except FileNotFoundError:
             return 0, None
         connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=PATIENCE_S)
