@@ -27,13 +27,13 @@ PASS_Z = 3.09
 PANEL_ROWS = 64
 """Rows taken to float64 at once: half a MiB beside a block."""
 
-Side = Literal["rows", "columns"]
+Axis = Literal["rows", "columns"]
 
 
-def probe(seed: int, side: Side, block_index: int, length: int) -> Matrix64:
+def probe(seed: int, axis: Axis, block_index: int, length: int) -> Matrix64:
     """(length, 16) standard normal values for one block row or block column, the same on every machine."""
     assert 0 <= seed < 1 << 64 and 0 <= block_index < 1 << 32
-    stream = np.array([seed, (side == "rows") << 32 | block_index], dtype=np.uint64)
+    stream = np.array([seed, (axis == "rows") << 32 | block_index], dtype=np.uint64)
     words = np.random.Philox(key=stream).random_raw(length * SKETCH_WIDTH)
     uniform = (words >> np.uint64(11)) * 2.0**-53
     half = uniform.size // 2
@@ -79,11 +79,11 @@ def apply_sketch(x: Matrix, sketch: Matrix64) -> Matrix64:
     return product
 
 
-def project(y: Matrix | Matrix64, seed: int, side: Side) -> Matrix64:
-    """Y R: the answer (M, N) seen through the probes, (M, 16). `side` is "columns" for X W, "rows" for X W^T."""
+def project(y: Matrix | Matrix64, seed: int, axis: Axis) -> Matrix64:
+    """Y R: the answer (M, N) seen through the probes, (M, 16). `axis` is "columns" for X W, "rows" for X W^T."""
     product = np.zeros((y.shape[0], SKETCH_WIDTH))
     for index, (start, stop) in enumerate(spans(y.shape[1], BLOCK_SIDE)):
-        _add_product(product, y[:, start:stop], probe(seed, side, index, stop - start))
+        _add_product(product, y[:, start:stop], probe(seed, axis, index, stop - start))
     return product
 
 

@@ -55,3 +55,12 @@ REPLICAS_MAX = 16
 
 DEADLINE_S_MAX = 3600.0
 """The longest a task may take; the default is in the settings."""
+
+CALL_MS_MAX = 86_400_000
+"""The most that a call may say is left of its task's time: any longer one is a mistake."""
+
+TOKEN_CHARS_MAX = 4_096
+"""The signed token within a ticket, as text."""
+
+PEM_CHARS_MAX = 16_384
+"""Certificates in one answer to a joiner."""

@@ -15,17 +15,20 @@ from protocol.errors import ErrorInfo
 from protocol.ids import ContentId, MeshId, NodeId
 from protocol.limits import (
     BLOCKS_MAX,
+    CALL_MS_MAX,
     MANIFEST_BLOCKS_PER_MESSAGE,
     MATRIX_SIDE_MAX,
     PEERS_MAX,
+    PEM_CHARS_MAX,
     REPLICAS_MAX,
+    TOKEN_CHARS_MAX,
     WEIGHTS_NAME_PATTERN,
 )
 
 Side = Annotated[int, Meta(ge=1, le=MATRIX_SIDE_MAX)]
 Index = Annotated[int, Meta(ge=0, lt=MATRIX_SIDE_MAX)]
 WeightsName = Annotated[str, Meta(pattern=WEIGHTS_NAME_PATTERN)]
-Pem = Annotated[str, Meta(max_length=16_384)]
+Pem = Annotated[str, Meta(max_length=PEM_CHARS_MAX)]
 Content = Annotated[ContentId, Meta(pattern=r"^[0-9a-f]{64}$")]
 """It names a file, so nothing else may pass for it."""
 BlockIndex = tuple[Index, Index]
@@ -54,7 +57,7 @@ class Hello(msgspec.Struct, frozen=True, kw_only=True):
 class Join(msgspec.Struct, frozen=True, kw_only=True, tag=1, tag_field="op"):
     """A stranger redeems a ticket's token for a leaf certificate, over server-authenticated TLS."""
 
-    token: Annotated[str, Meta(max_length=4_096)]
+    token: Annotated[str, Meta(max_length=TOKEN_CHARS_MAX)]
     public_key: Annotated[bytes, Meta(min_length=32, max_length=32)]
     proof: Annotated[bytes, Meta(min_length=64, max_length=64)]
     """Ed25519 signature of the token by that key: the joiner owns it."""
@@ -299,7 +302,7 @@ class RequestHeader(msgspec.Struct, frozen=True, kw_only=True):
     """Header of a REQ frame."""
 
     request: Request
-    deadline_ms: Annotated[int, Meta(ge=0, le=86_400_000)]
+    deadline_ms: Annotated[int, Meta(ge=0, le=CALL_MS_MAX)]
     """What remains of the task's time: clocks need not agree."""
     trace: Text = ""
     body_bytes: Count = 0

@@ -16,7 +16,7 @@ from protocol.errors import ErrorCode, TaskError
 from protocol.limits import BLOCKS_MAX, MATRIX_SIDE_MAX
 
 MAGIC = b"\x93NUMPY"
-HEADER_BYTES_MAX = 64 * 1024
+NPY_HEADER_BYTES_MAX = 64 * 1024
 """The text between the length and the values; numpy writes about 118 bytes."""
 
 VALUES_MAX = BLOCKS_MAX * 1024 * 1024
@@ -106,9 +106,9 @@ def parse(prefix: bytes | bytearray) -> NpyHeader | None:
     if len(prefix) < begins:
         return None
     length = int.from_bytes(prefix[8:begins], "little")
-    if length > HEADER_BYTES_MAX:
+    if length > NPY_HEADER_BYTES_MAX:
         raise _refused(
-            f"the .npy header has {length} bytes, and at most {HEADER_BYTES_MAX} are read"
+            f"the .npy header has {length} bytes, and at most {NPY_HEADER_BYTES_MAX} are read"
         )
     if len(prefix) < begins + length:
         return None

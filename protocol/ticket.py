@@ -21,14 +21,13 @@ from msgspec import Meta
 from protocol.digests import Text
 from protocol.errors import ConfigError, ErrorCode, TaskError
 from protocol.ids import NODE_ID_LENGTH, MeshId, NodeId
-from protocol.limits import ADDRESSES_MAX
+from protocol.limits import ADDRESSES_MAX, TOKEN_CHARS_MAX
 
 VERSION = 1
 PREFIX = f"sedma{VERSION}:"
 TICKET_CHARS_MAX = 16_384
 """Looked at before anything is decoded. A usual ticket has about a thousand characters."""
 CA_BYTES_MAX = 2_048
-TOKEN_CHARS_MAX = 4_096
 USES_MAX = 10_000
 TTL_S_MAX = 366 * 86_400.0
 """A ticket is a secret: one that outlives its purpose by a year is forgotten somewhere."""

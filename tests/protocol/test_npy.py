@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numpy.lib import format as numpy_format
 
 from protocol.errors import ErrorCode, TaskError
-from protocol.npy import HEADER_BYTES_MAX, NpyHeader, encode_header, parse, require_2d
+from protocol.npy import NPY_HEADER_BYTES_MAX, NpyHeader, encode_header, parse, require_2d
 
 SHAPES = st.lists(st.integers(1, 1 << 18), min_size=1, max_size=2).map(tuple)
 
@@ -159,7 +159,7 @@ def test_a_shape_that_cannot_be_held_is_refused(shape: str, words: str) -> None:
         (b"\x93NUMPX", "not a .npy file"),
         (b"{", "not a .npy file"),
         (b"\x93NUMPY\x04\x00", "version 4"),
-        (said(b" " * (HEADER_BYTES_MAX + 1), major=2), "at most 65536"),
+        (said(b" " * (NPY_HEADER_BYTES_MAX + 1), major=2), "at most 65536"),
         (said("{'descr': '<f4', 'shape': (2, 3)}"), "lacks 'fortran_order'"),
         (said("{'descr': '<f4', 'descr': '<f8'}"), "twice"),
         (said("{'descr': '<f4', 'order': False}"), "'order' that is unknown"),

@@ -20,16 +20,16 @@ import numpy as np
 from compute.partition import Matrix
 from node.cli.demo.denoise import denoise
 
-Product = Callable[[Matrix], Matrix]
+Multiply = Callable[[Matrix], Matrix]
 
 
 @dataclass(frozen=True, slots=True)
 class Products:
     """Where the multiplying is done."""
 
-    forward: Product
+    forward: Multiply
     """X (3, pixels) to X W (3, measurements)."""
-    backward: Product
+    backward: Multiply
     """Z (3, measurements) to Z W^T (3, pixels)."""
 
 
