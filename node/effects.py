@@ -122,7 +122,7 @@ class KeepPeers:
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """A fact worth telling: the driver hands it to the log, the metrics and the trace."""
+    """A fact worth telling: the driver hands it to the log."""
 
     event: str
     fields: dict[str, object] = field(default_factory=dict)

@@ -1,6 +1,6 @@
 """What the HTTP side asks of the daemon: the one door between them.
 
-`node/runtime/live.py` stands behind it. Bodies pass as async iterators of bytes, so neither side ever holds a
+`node/runtime/front.py` stands behind it. Bodies pass as async iterators of bytes, so neither side ever holds a
 tensor whole on behalf of the other.
 """
 

@@ -29,7 +29,7 @@ class _CheckedPut(PutRequest, frozen=True, kw_only=True):
 def put_request(name: str, query: Pairs, if_match: str | None, deadline_s: float) -> PutRequest:
     given: dict[str, object] = {
         "name": name,
-        "if_match": _version(if_match),
+        "if_match": wanted_version(if_match),
         "deadline_s": deadline_s,
     }
     checked = _request(_CheckedPut, given, query, _PUT)
@@ -57,8 +57,13 @@ def no_parameters(query: Pairs) -> None:
 
 
 def wanted_version(if_match: str | None) -> str | None:
-    """The version in an If-Match header."""
-    return _version(if_match)
+    """The version in an If-Match header, None where there is none."""
+    if if_match is None:
+        return None
+    version = if_match.strip()
+    if len(version) < 3 or version[0] != '"' or version[-1] != '"' or '"' in version[1:-1]:
+        raise _bad(f"If-Match: {if_match}: write the one version that ETag told, in double quotes")
+    return version[1:-1]
 
 
 def control_request(kind: type[Request], body: bytes, content_type: str) -> Request:
@@ -182,15 +187,6 @@ def _object(body: bytes, content_type: str) -> dict[str, object]:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         what = "MessagePack" if is_msgpack(content_type) else "JSON"
         raise _bad(f"the body is no {what} object: {_lower(str(error))}") from error
-
-
-def _version(if_match: str | None) -> str | None:
-    if if_match is None:
-        return None
-    version = if_match.strip()
-    if len(version) < 3 or version[0] != '"' or version[-1] != '"' or '"' in version[1:-1]:
-        raise _bad(f"If-Match: {if_match}: write the one version that ETag told, in double quotes")
-    return version[1:-1]
 
 
 def _plain(error: msgspec.ValidationError) -> str:

@@ -8,7 +8,7 @@ from aiohttp import web
 from node.api import query
 from node.api.bodies import read_control, read_matrix, send_matrix
 from node.service import Service
-from protocol.client import PlanRequest, TicketRequest, WeightsView
+from protocol.client import PlanRequest, TicketRequest
 from protocol.errors import ErrorCode, TaskError
 from protocol.limits import DEADLINE_S_MAX
 
@@ -92,7 +92,7 @@ class Routes:
             DEADLINE_S_MAX,
         )
         body = await read_matrix(request, wanted.deadline_s)
-        entry: WeightsView = await self._service.put(wanted, body)
+        entry = await self._service.put(wanted, body)
         return _control(request, entry, status=201, headers={"ETag": f'"{entry.version}"'})
 
     async def _remove(self, request: web.Request) -> web.Response:

@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 
 from node.cli.demo.peaks import PeakWatch
 from protocol.errors import SedmaError
+from sedma.places import URL_FILE
 
 DAEMON = (sys.executable, "-m", "node.cli.main", "up")
 PACKAGES = Path(__file__).resolve().parents[3]
@@ -67,7 +68,7 @@ class Daemon:
     def url(self) -> str | None:
         """Where its HTTP side listens; None until it has said so."""
         try:
-            return (self.data_dir / "api.url").read_text().strip() or None
+            return (self.data_dir / URL_FILE).read_text().strip() or None
         except FileNotFoundError:
             return None
 
