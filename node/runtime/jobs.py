@@ -25,21 +25,32 @@ class Jobs:
         self._loop = asyncio.get_running_loop()
         self._running: dict[int, asyncio.Task[None]] = {}
         self._lasting: set[int] = set()
+        self._writing_since: dict[int, int] = {}
         self._leaving: set[asyncio.Task[None]] = set()
         """Cancelled and not ended yet: a thread of theirs may be at work."""
 
-    def begin(self, number: int, doing: Doing, *, lasting: bool = False) -> None:
-        """`lasting`: `close` waits for it instead of cancelling it."""
+    def begin(
+        self, number: int, doing: Doing, *, lasting: bool = False, writes_from: int | None = None
+    ) -> None:
+        """`lasting`: `close` waits for it instead of cancelling it. `writes_from`: the stamp of the store at its
+        beginning, if it may write there."""
+        if writes_from is not None:
+            self._writing_since[number] = writes_from
         self._running[number] = self._loop.create_task(self._follow(number, doing))
         if lasting:
             self._lasting.add(number)
 
     def cancel(self, number: int) -> None:
         """Nothing more is told of it."""
+        self._writing_since.pop(number, None)
         if (job := self._running.pop(number, None)) is not None:
             job.cancel()
             self._leaving.add(job)
             job.add_done_callback(self._leaving.discard)
+
+    def heard_up_to(self, stamp: int) -> int:
+        """Of what was written before this the Node has heard; of what has been since, perhaps not."""
+        return min(self._writing_since.values(), default=stamp)
 
     async def settled(self) -> None:
         """Return once no thread works for a job that was cancelled before."""
@@ -67,6 +78,7 @@ class Jobs:
 
     def _end(self, number: int, tell: Callable[[], None]) -> None:
         self._lasting.discard(number)
+        self._writing_since.pop(number, None)
         if self._running.pop(number, None) is not None:
             tell()
 

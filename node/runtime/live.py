@@ -44,6 +44,7 @@ from node.runtime.switchboard import Switchboard
 from node.runtime.workshop import Blocking, Workshop
 from node.service import MatrixBody
 from node.work import (
+    Adopt,
     Discard,
     GiveRows,
     KeepManifest,
@@ -53,6 +54,7 @@ from node.work import (
     RunShard,
     SpoolContent,
     TakeRows,
+    WriteContent,
 )
 from protocol.digests import LoadDigest
 from protocol.errors import ErrorInfo, TaskError
@@ -314,16 +316,25 @@ class Live:
                 doing = partial(run_shard, what, self._workshop, self.pool, self._workers)
             case SpoolContent():
                 doing = partial(self._spool_content, what)
+            case Discard():
+                # What is written from now on, or has been without the Node knowing it yet, is not meant.
+                before = self._jobs.heard_up_to(self.store.stamp)
+                doing = partial(self._discard, what, before)
             case _:
                 doing = partial(self._blocking, what)
         # Without these the disk would not tell the truth at the next start.
         lasting = isinstance(what, KeepManifest | Discard)
-        self._jobs.begin(work.job, doing, lasting=lasting)
+        writes = isinstance(what, Adopt | WriteContent | Relay)
+        writes_from = self.store.stamp if writes else None
+        self._jobs.begin(work.job, doing, lasting=lasting, writes_from=writes_from)
+
+    async def _discard(self, what: Discard, before: int) -> Outcome:
+        # What a cancelled put's last thread still brings must not come after it was let go.
+        await self._jobs.settled()
+        await self._loop.run_in_executor(self.pool, self._workshop.discard, what, before)
+        return None
 
     async def _blocking(self, what: Blocking) -> Outcome:
-        if isinstance(what, Discard):
-            # What a cancelled put's last thread still brings must not come after it was let go.
-            await self._jobs.settled()
         return await self._loop.run_in_executor(self.pool, self._workshop.do, what)
 
     async def _spool_content(self, what: SpoolContent) -> Outcome:

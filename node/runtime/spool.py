@@ -41,5 +41,6 @@ class Spool:
                 # The client went while the last bytes were written.
                 self.store.delete(content)
         if found != content:
-            await loop.run_in_executor(self._pool, self.store.delete, found)
+            if not self._users[found]:
+                await loop.run_in_executor(self._pool, self.store.delete, found)
             raise TaskError(ErrorCode.NOT_FOUND, f"content {content[:12]} came damaged")

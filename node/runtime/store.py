@@ -5,12 +5,12 @@ damaged; damaged files are removed, and the content is fetched again from anothe
 here blocks and is safe to call from several worker threads at once.
 """
 
-import contextlib
 import errno
 import math
 import os
 import re
 import threading
+from collections import Counter
 from collections.abc import Iterator, Set
 from io import FileIO
 from pathlib import Path
@@ -65,6 +65,10 @@ class Store:
         self._proven: set[ContentId] = set()
         """Written or verified since the start: the digital fallback reads these without hashing,
         which would take it half as long again. What rots later, the sketches catch."""
+        self.stamp = 0
+        """Grows with every write."""
+        self._written: dict[ContentId, int] = {}
+        self._writing: Counter[ContentId] = Counter()
 
     # -- contents ----------------------------------------------------------------------------------
 
@@ -72,14 +76,15 @@ class Store:
         """Keep these bytes; NO_ROOM past the quota or on a full disk. Twice costs nothing."""
         name = content_id(content)
         with self._lock:
-            if self._sizes.get(name) == content.nbytes:
-                self._renew(name)
+            if self._sizes.get(name) == content.nbytes and self._renew(name):
                 return name
             self._reserve(content.nbytes)
+            self._writing[name] += 1
         try:
             atomic_write(self._contents / name, content)
         except BaseException as wrong:
             with self._lock:
+                self._end_writing(name)
                 self.used_bytes -= content.nbytes
             if isinstance(wrong, OSError):
                 raise self._refusal(wrong, content.nbytes) from wrong
@@ -87,6 +92,8 @@ class Store:
         with self._lock:
             # Another thread may have written the same content in the meantime, or a file of a wrong
             # size may have stood there: either is counted already.
+            self._end_writing(name)
+            self._stamp(name)
             self.used_bytes -= self._sizes.get(name, 0)
             self._sizes[name] = content.nbytes
             self._proven.add(name)
@@ -97,6 +104,7 @@ class Store:
 
         NOT_FOUND if it is missing or damaged, BAD_REQUEST if it has another size than `target`.
         """
+        began = self.stamp
         with self._open(content) as file:
             size = _size(file)
             if size == target.nbytes:
@@ -105,7 +113,7 @@ class Store:
             self._prove(content)
             reason = f"content {content[:12]} has {size} bytes, not {target.nbytes}"
             raise TaskError(ErrorCode.BAD_REQUEST, reason)
-        self._judge(content, content_id(target))
+        self._judge(content, content_id(target), began)
 
     def panels(
         self, content: ContentId, columns: int, rows_at_once: int
@@ -139,10 +147,13 @@ class Store:
             return False
         return True
 
-    def delete(self, content: ContentId) -> None:
-        """Forget the content, if it is there."""
+    def delete(self, content: ContentId, before: int | None = None) -> None:
+        """Forget the content, if it is there; with a stamp, only if it has not been written again since."""
         with self._lock:
-            self._delete(content)
+            if before is None or not (
+                content in self._writing or self._written.get(content, -1) >= before
+            ):
+                self._delete(content)
 
     def sweep(self, named: Set[ContentId], older_than: float) -> list[ContentId]:
         """Remove contents that are not named and were last written before this moment (wall clock).
@@ -174,12 +185,26 @@ class Store:
     def _delete(self, content: ContentId) -> None:
         self.used_bytes -= self._sizes.pop(content, 0)
         self._proven.discard(content)
+        self._written.pop(content, None)
         (self._contents / content).unlink(missing_ok=True)
 
-    def _renew(self, content: ContentId) -> None:
-        """It was written again, so it counts as new."""
-        with contextlib.suppress(FileNotFoundError):
+    def _renew(self, content: ContentId) -> bool:
+        """It was written again, so it counts as new; False if somebody has removed the file."""
+        try:
             os.utime(self._contents / content)
+        except FileNotFoundError:
+            return False
+        self._stamp(content)
+        return True
+
+    def _stamp(self, content: ContentId) -> None:
+        self._written[content] = self.stamp
+        self.stamp += 1
+
+    def _end_writing(self, content: ContentId) -> None:
+        self._writing[content] -= 1
+        if not self._writing[content]:
+            del self._writing[content]
 
     def _written_at(self, content: ContentId) -> float:
         """Wall clock; never if the file is gone, which its next reader will find."""
@@ -208,23 +233,25 @@ class Store:
         return TaskError(ErrorCode.UNAVAILABLE, reason)
 
     def _open(self, content: ContentId) -> FileIO:
+        began = self.stamp
         try:
             return (self._contents / content).open("rb", buffering=0)
         except FileNotFoundError as missing:
-            self.delete(content)
+            self.delete(content, began)
             reason = f"content {content[:12]} is not on this node's disk"
             raise TaskError(ErrorCode.NOT_FOUND, reason) from missing
 
     def _prove(self, content: ContentId) -> None:
+        began = self.stamp
         hashed, piece = blake3(), memoryview(bytearray(PROOF_BYTES))
         with self._open(content) as file:
             while got := file.readinto(piece):
                 hashed.update(piece[:got])
-        self._judge(content, ContentId(hashed.hexdigest()))
+        self._judge(content, ContentId(hashed.hexdigest()), began)
 
-    def _judge(self, content: ContentId, found: ContentId) -> None:
+    def _judge(self, content: ContentId, found: ContentId, began: int) -> None:
         if found != content:
-            self.delete(content)
+            self.delete(content, began)
             raise DamagedContent(content)
         with self._lock:
             self._proven.add(content)

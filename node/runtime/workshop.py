@@ -51,7 +51,6 @@ Blocking = (
     | LoadBlock
     | WriteContent
     | ReadContent
-    | Discard
     | KeepManifest
 )
 
@@ -99,9 +98,6 @@ class Workshop:
             case ReadContent():
                 self._store.read_into(work.content, self._arena.bytes(work.into))
                 return None
-            case Discard():
-                self._discard(work)
-                return None
             case KeepManifest():
                 self._store.keep_manifest(work.manifest)
                 return None
@@ -111,6 +107,14 @@ class Workshop:
         content = self._store.write(matrix.data.cast("B"))
         self._program(store, content, matrix)
         return Adopted(content)
+
+    def discard(self, work: Discard, before: int) -> None:
+        """Contents that have been written again since this stamp of the store stay."""
+        with self._lock:
+            for block in work.blocks:
+                self._held.pop((work.version, block), None)
+        for content in work.contents:
+            self._store.delete(content, before)
 
     def _load(self, work: LoadBlock) -> Adopted:
         matrix = np.empty((work.store.rows, work.store.columns), np.float32)
@@ -236,13 +240,6 @@ class Workshop:
                 work.columns,
                 both[rows:],
             )
-
-    def _discard(self, work: Discard) -> None:
-        with self._lock:
-            for block in work.blocks:
-                self._held.pop((work.version, block), None)
-        for content in work.contents:
-            self._store.delete(content)
 
 
 def _add(total: Matrix64, span: tuple[int, int], part: Matrix64) -> None:

@@ -104,3 +104,24 @@ async def test_close_cancels_all_but_what_must_reach_the_disk() -> None:
     await all_jobs.close()
 
     assert node.told == [(2, None)]
+
+
+async def test_what_a_job_writes_is_heard_of_when_its_end_is_told() -> None:
+    heard: list[int] = []
+    node = Node()
+
+    def done(job: int, outcome: Outcome) -> None:
+        heard.append(all_jobs.heard_up_to(9))
+
+    all_jobs = Jobs(Log(), done, node.failed)
+    all_jobs.begin(1, fine, writes_from=4)
+    all_jobs.begin(2, refused, writes_from=6)
+    all_jobs.begin(3, fine)
+    assert all_jobs.heard_up_to(9) == 4
+
+    all_jobs.cancel(2)
+    assert all_jobs.heard_up_to(9) == 4
+    await asyncio.sleep(0)
+    await all_jobs.close()
+
+    assert heard == [9, 9]

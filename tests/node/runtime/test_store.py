@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from node.runtime import store as store_module
+from node.runtime.durable import atomic_write
 from node.runtime.store import DamagedContent, Store, content_id
 from protocol.errors import ErrorCode, TaskError
 from protocol.ids import ContentId
@@ -212,3 +213,70 @@ def test_content_that_is_written_again_is_new(tmp_path: Path) -> None:
     store.write(memoryview(b"twice"))
 
     assert store.sweep(set(), older_than=1001.0) == []
+
+
+def test_content_written_again_since_its_end_was_ordered_stays(tmp_path: Path) -> None:
+    store = Store(tmp_path, MIB)
+    content = store.write(memoryview(b"twice"))
+    ordered_at = store.stamp
+
+    store.write(memoryview(b"twice"))
+    store.delete(content, before=ordered_at)
+
+    assert read(Store(tmp_path, MIB), content, 5) == b"twice"
+    store.delete(content, before=store.stamp)
+    assert not file_of(tmp_path, content).exists()
+    assert store.used_bytes == 0
+
+
+def test_content_that_is_being_written_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its file is there, and not known yet: without the file, what is known in the end would be wrong."""
+    store = Store(tmp_path, MIB)
+    content = content_id(b"weights")
+
+    def interrupted(path: Path, data: memoryview) -> None:
+        store.delete(content, before=store.stamp)
+        atomic_write(path, data)
+        store.delete(content, before=store.stamp)
+
+    monkeypatch.setattr(store_module, "atomic_write", interrupted)
+    store.write(memoryview(b"weights"))
+
+    assert read(Store(tmp_path, MIB), content, 7) == b"weights"
+    store.delete(content, before=store.stamp)
+    assert store.used_bytes == 0
+
+
+def test_content_whose_writing_failed_can_be_deleted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store(tmp_path, MIB)
+    content = store.write(memoryview(b"weights"))
+    file_of(tmp_path, content).write_bytes(b"")
+    store = Store(tmp_path, MIB)
+
+    def full(path: Path, data: memoryview) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store_module, "atomic_write", full)
+        with pytest.raises(TaskError):
+            store.write(memoryview(b"weights"))
+    store.delete(content, before=store.stamp)
+
+    assert not file_of(tmp_path, content).exists()
+
+
+def test_content_written_again_after_somebody_removed_its_file_is_there_again(
+    tmp_path: Path,
+) -> None:
+    store = Store(tmp_path, MIB)
+    content = store.write(memoryview(b"weights"))
+    file_of(tmp_path, content).unlink()
+
+    store.write(memoryview(b"weights"))
+
+    assert read(Store(tmp_path, MIB), content, 7) == b"weights"
+    assert store.used_bytes == 7
