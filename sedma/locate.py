@@ -1,11 +1,14 @@
-"""Reads where a daemon is and what lets us in, from its data directory."""
+"""Reads where a daemon is and what lets us in, from its data directory; asks whether it can be used."""
 
 import os
 from pathlib import Path
 
 from sedma.errors import SedmaError
 from sedma.places import TOKEN_FILE, URL_FILE, default_data_dir
-from sedma.transport import Endpoint, not_running
+from sedma.transport import Endpoint, Transport, not_running
+
+READY_S_MAX = 2.0
+"""A daemon that does not say within this time that it is ready, is not."""
 
 
 def local_endpoint(data_dir: Path | None = None, token: str | None = None) -> Endpoint:
@@ -23,6 +26,18 @@ def named_endpoint(url: str, data_dir: Path | None = None, token: str | None = N
     if token is None and _line(place / URL_FILE) == url.rstrip("/"):
         token = _line(place / TOKEN_FILE)
     return Endpoint(url, token)
+
+
+def is_ready(url: str) -> bool:
+    """Whether the daemon at this address is in its mesh and takes requests."""
+    transport = Transport(Endpoint(url), READY_S_MAX)
+    try:
+        transport.document("GET", "/readyz")
+    except SedmaError:
+        return False
+    finally:
+        transport.close()
+    return True
 
 
 def _line(file: Path) -> str | None:

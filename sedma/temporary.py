@@ -15,6 +15,7 @@ import weakref
 from pathlib import Path
 
 from sedma.errors import NotRunning
+from sedma.locate import is_ready
 from sedma.places import URL_FILE
 
 START_S = 20.0
@@ -44,7 +45,7 @@ class TemporaryDaemon:
             )
         self._end = weakref.finalize(self, _stop, self._process, self.data_dir)
         try:
-            self.url = self._wait()
+            self._wait_ready()
         except BaseException:
             self._end()
             raise
@@ -57,14 +58,15 @@ class TemporaryDaemon:
         local = ["--listen", "127.0.0.1:0", "--api", "127.0.0.1:0"]
         return ["--data-dir", str(self.data_dir), *local]
 
-    def _wait(self) -> str:
-        """The URL, once it is written: the daemon writes it when it can be asked."""
+    def _wait_ready(self) -> None:
+        """It writes its address when it can be asked, and takes requests a moment later."""
         file = self.data_dir / URL_FILE
         give_up = time.monotonic() + START_S
         while time.monotonic() < give_up and self._process.poll() is None:
             with contextlib.suppress(FileNotFoundError):
-                if url := file.read_text(encoding="utf-8").strip():
-                    return url
+                url = file.read_text(encoding="utf-8").strip()
+                if url and is_ready(url):
+                    return
             time.sleep(POLL_S)
         code = self._process.poll()
         how = f"was not ready after {START_S:g} s" if code is None else f"ended with code {code}"

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -197,3 +198,17 @@ def test_a_second_daemon_on_one_data_directory_is_told_who_has_it(daemon: Start)
     assert second.returncode == 1
     assert str(node.process.pid) in second.stderr
     assert "--data-dir" in second.stderr
+
+
+def test_a_program_that_finds_no_daemon_gets_one_that_can_be_used_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+
+    with sedma.connect() as client:
+        weights = client.put("w", W, backend="digital")
+        y = X @ weights
+
+    assert error_of(y, X @ W) < 1e-6
+    with pytest.raises(sedma.SedmaError):
+        client.status()

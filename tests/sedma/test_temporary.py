@@ -14,10 +14,21 @@ from sedma.errors import NotRunning
 from sedma.temporary import TemporaryDaemon
 
 SERVES = """
-import os, pathlib, sys
+import http.server, os, pathlib, sys, threading
 place = pathlib.Path(sys.argv[sys.argv.index("--data-dir") + 1])
+asked = []
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        asked.append(self.path)
+        (place / "asked").write_text(" ".join(asked))
+        self.send_response(200 if len(asked) == 3 else 503)
+        self.end_headers()
+
+server = http.server.HTTPServer(("127.0.0.1", 0), Handler)
+threading.Thread(target=server.serve_forever, daemon=True).start()
 (place / "pid").write_text(str(os.getpid()))
-(place / "api.url").write_text("http://127.0.0.1:1")
+(place / "api.url").write_text(f"http://127.0.0.1:{server.server_port}")
 assert os.environ["SEDMA_EXIT_WITH_STDIN"] == "1"
 sys.stdin.read()
 """
@@ -42,11 +53,19 @@ def alive(pid: int) -> bool:
         return False
 
 
+def test_it_is_there_once_it_says_that_it_is_ready(monkeypatch: pytest.MonkeyPatch) -> None:
+    played(monkeypatch, SERVES)
+
+    daemon = TemporaryDaemon()
+
+    assert (daemon.data_dir / "asked").read_text() == "/readyz /readyz /readyz"
+    daemon.close()
+
+
 def test_it_serves_until_it_is_closed_and_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     played(monkeypatch, SERVES)
     daemon = TemporaryDaemon()
     pid = int((daemon.data_dir / "pid").read_text())
-    assert daemon.url == "http://127.0.0.1:1"
 
     daemon.close()
     daemon.close()

@@ -5,7 +5,6 @@ in order. Its standard input is a pipe that we hold: should we die without a wor
 stops too. Whatever still lives in one of these sessions after `close` is found in /proc, told, and ended.
 """
 
-import http.client
 import os
 import shutil
 import signal
@@ -18,10 +17,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Self
-from urllib.parse import urlsplit
 
 from node.cli.demo.peaks import PeakWatch
 from protocol.errors import SedmaError
+from sedma.locate import is_ready
 from sedma.places import URL_FILE
 
 DAEMON = (sys.executable, "-m", "node.cli.main", "up")
@@ -125,7 +124,7 @@ class Fleet:
     def wait_ready(self, daemon: Daemon, ready_s: float = READY_S) -> None:
         """Return once the daemon says that it is ready; FleetError if it ends or takes too long."""
         deadline = time.monotonic() + ready_s
-        while not _is_ready(daemon.url):
+        while (url := daemon.url) is None or not is_ready(url):
             if (code := daemon.process.poll()) is not None:
                 raise FleetError(f"{daemon.name} ended with exit code {code}{_end_of(daemon.log)}")
             if time.monotonic() > deadline:
@@ -213,19 +212,6 @@ def _private_file(path: Path, text: str) -> Path:
     path.touch(mode=0o600)
     path.write_text(text)
     return path
-
-
-def _is_ready(url: str | None) -> bool:
-    if url is None:
-        return False
-    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=2.0)
-    try:
-        connection.request("GET", "/readyz")
-        return connection.getresponse().status == 200
-    except (OSError, http.client.HTTPException):
-        return False
-    finally:
-        connection.close()
 
 
 def _end_of(log: Path) -> str:
