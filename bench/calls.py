@@ -101,6 +101,8 @@ class Member:
     def note(self, event: str, **fields: object) -> None:
         print(event, fields, file=sys.stderr)
 
+    turned_away = note
+
     def load(self) -> LoadDigest:
         return LoadDigest()
 

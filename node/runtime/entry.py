@@ -139,9 +139,6 @@ class Entry:
         node = short(node_id(join.public_key))
         try:
             joined = await self._registrar.redeem(join, time.time())
-        except TaskError as refused:
-            self._log.info("ticket.refused", node=node, reason=refused.info.reason)
-            raise
         except ConfigError as damaged:
             # Our own files: their state is nothing to tell a stranger.
             self._log.warning("ticket.not_redeemed", node=node, reason=str(damaged))

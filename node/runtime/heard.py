@@ -31,6 +31,9 @@ class Heard(Protocol):
 
     def note(self, event: str, **fields: object) -> None: ...
 
+    def turned_away(self, event: str, **fields: object) -> None:
+        """A note of what somebody caused who has not proven to be of the mesh, and can cause as often as he likes."""
+
     def load(self) -> LoadDigest:
         """Rides on every answer."""
 

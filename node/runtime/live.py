@@ -40,6 +40,7 @@ from node.runtime.sessions import Session
 from node.runtime.shard_run import run_shard
 from node.runtime.spool import Spool
 from node.runtime.store import Store, content_id
+from node.runtime.strangers import Strangers
 from node.runtime.switchboard import Switchboard
 from node.runtime.workshop import Blocking, Workshop
 from node.service import MatrixBody
@@ -101,6 +102,7 @@ class Live:
         self._log = log
         self._redeem = redeem
         self._loop = asyncio.get_running_loop()
+        self._strangers = Strangers(log)
         self._arena = Arena()
         self._workshop = Workshop(self._arena, store)
         self._switchboard: Switchboard | None = None
@@ -146,6 +148,7 @@ class Live:
             self.feed(self.node.cancel(task, self.now))
         if self._switchboard is not None:
             await self._switchboard.close("the node is stopping")
+        self._strangers.sum_up()
         if self._timer is not None:
             self._timer.cancel()
         await self._jobs.close()
@@ -209,6 +212,9 @@ class Live:
 
     def note(self, event: str, **fields: object) -> None:
         self._log.info(event, **fields)
+
+    def turned_away(self, event: str, **fields: object) -> None:
+        self._strangers.turned_away(event, **fields)
 
     def load(self) -> LoadDigest:
         now = self.now

@@ -210,17 +210,17 @@ class Switchboard:
             self._heard.link_up(peer)
 
     def unfit(self, connection: Connection, reason: str) -> None:
-        self._heard.note("peer.rejected", remote=connection.link.remote, reason=reason)
+        self._tell(connection, "peer.rejected", remote=connection.link.remote, reason=reason)
 
     def nonsense(self, connection: Connection, reason: str) -> None:
-        self._heard.note("peer.nonsense", peer=short(connection.peer), reason=reason)
+        self._tell(connection, "peer.nonsense", peer=short(connection.peer), reason=reason)
 
     def lost(self, connection: Connection, reason: str) -> None:
         self._unknown.pop(connection, None)
         self._leaving.add(connection.link)
         if (fault := connection.link.fault) is not None:
             remote = connection.link.remote
-            self._heard.note("peer.broke_protocol", remote=remote, reason=str(fault))
+            self._tell(connection, "peer.broke_protocol", remote=remote, reason=str(fault))
         pair = self._pairs.get(connection.peer)
         if pair is None or connection not in (lane := pair.lane(connection)).connections:
             return
@@ -349,6 +349,8 @@ class Switchboard:
         try:
             joined = await self._heard.redeem(join)
         except TaskError as refused:
+            reason = refused.info.reason
+            self._tell(connection, "ticket.refused", node=short(connection.peer), reason=reason)
             if not request.answered:
                 connection.refuse(request, refused.info)
         else:
@@ -371,7 +373,11 @@ class Switchboard:
         ]
 
     def _refused(self, remote: str, wrong: OSError) -> None:
-        self._heard.note("link.refused", remote=remote, reason=explain(wrong, remote))
+        self._heard.turned_away("link.refused", remote=remote, reason=explain(wrong, remote))
+
+    def _tell(self, connection: Connection, event: str, **fields: object) -> None:
+        is_member = connection.link.peer is not None
+        (self._heard.note if is_member else self._heard.turned_away)(event, **fields)
 
     def _own_task(self, doing: Coroutine[object, object, None]) -> None:
         task = self._loop.create_task(doing)

@@ -13,6 +13,7 @@ import msgspec
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from node.runtime.strangers import TOLD_MAX
 from protocol import codec
 from protocol.frames import Frame, FrameType, TrafficClass, encode_frame
 from protocol.ids import MeshId, NodeId
@@ -220,6 +221,21 @@ def test_a_crowd_of_silent_strangers_keeps_nobody_else_out(
         daemon(f"guest{with_tls}", join=ticket(founder.client()), environment=QUICK).client()
 
         assert time.monotonic() - began < 4.0
+
+
+def test_a_crowd_without_a_certificate_does_not_fill_the_log(daemon: Daemons) -> None:
+    node = daemon("flooded")
+    at = node.client().status()["listen"][0]
+
+    for _ in range(TOLD_MAX + 30):
+        stranger = Stranger(at)
+        stranger.socket.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        stranger.hears()
+    assert node.stop() == 0
+
+    assert len(node.noted("link.refused")) == TOLD_MAX
+    assert [note["count"] for note in node.noted("strangers.refused")] == [30]
+    assert len(node.said.splitlines()) < TOLD_MAX + 15
 
 
 def test_after_all_that_the_founder_is_well(daemon: Daemons, founder: Daemon) -> None:

@@ -78,6 +78,8 @@ class Ear(Waiting):
         self.gone: list[tuple[int, str]] = []
         self.left: list[int] = []
         self.notes: list[tuple[str, dict[str, object]]] = []
+        self.away: list[str] = []
+        """Events of those who were turned away unproven."""
         self.addresses: dict[NodeId, tuple[str, ...]] = {}
         self.digest = LoadDigest(in_flight=7)
         self.on_asked: Callable[[Asked], None] = lambda asked: None
@@ -122,6 +124,10 @@ class Ear(Waiting):
     def note(self, event: str, **fields: object) -> None:
         self.notes.append((event, fields))
         self.changed()
+
+    def turned_away(self, event: str, **fields: object) -> None:
+        self.away.append(event)
+        self.note(event, **fields)
 
     def load(self) -> LoadDigest:
         return self.digest

@@ -314,6 +314,7 @@ async def test_a_stranger_with_nonsense_gets_no_further(
     peer.say(FrameType.REQ, 1, b"\xc1")
 
     assert (await peer.hears_error()).code is ErrorCode.BAD_REQUEST
+    assert host.ear.away == ["peer.nonsense"]
 
 
 async def test_a_stranger_that_is_refused_is_shown_out(
@@ -324,6 +325,7 @@ async def test_a_stranger_that_is_refused_is_shown_out(
 
     assert (await peer.hears_error()).code is ErrorCode.TICKET_INVALID
     assert "nothing more to do here" in await peer.is_cut()
+    assert host.ear.away == ["ticket.refused"]
 
 
 @pytest.mark.parametrize("says", ["nothing", "something else", "pings"])

@@ -259,6 +259,7 @@ async def test_certificates_of_two_meshes_do_not_mix(make: Make, tmp_path: Path)
 
     assert stranger.address in left.ear.failed[0][1]
     assert "another mesh" in left.ear.failed[0][1] or "expired" in left.ear.failed[0][1]
+    assert set(stranger.ear.away) == {"link.refused"}
     assert left.ear.up == stranger.ear.up == []
 
 
@@ -275,6 +276,7 @@ async def test_versions_apart_are_read_on_both_sides(make: Make, kind: str, newe
     for reason in (left.ear.failed[0][1], str(right.ear.noted("peer.rejected")[0]["reason"])):
         assert "8 to 9" in reason and "1 to 1" in reason
         assert f"update node {older.id[:8]} from sedma-node 0.0" in reason
+    assert right.ear.away == ([] if kind == "tls" else ["peer.rejected"]), "members are no crowd"
     assert left.ear.up == right.ear.up == []
     await eventually(lambda: links(left) == links(right) == 0)
 
