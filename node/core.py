@@ -59,7 +59,6 @@ from protocol.messages import (
     Probed,
     RequestHeader,
     Response,
-    Taken,
 )
 
 Task = Put | Matmul | Removal | Fetch
@@ -227,7 +226,7 @@ class Node:
             case Probe():
                 effects = [Reply(request, Probed())]
             case ManifestPart() as part:
-                effects = [Reply(request, Taken()), *self.catalogue.take_part(part)]
+                effects = self.catalogue.asked(request, part)
             case FetchCatalogue(after=after):
                 effects = [Reply(request, self.catalogue.tell_names(after))]
             case FetchManifest(name=name, first=first):
@@ -240,6 +239,7 @@ class Node:
         return self._settle(self.serving.body_received(request, now), now)
 
     def request_gone(self, request: int, now: float) -> list[Effect]:
+        self.catalogue.request_gone(request)
         return self._settle(self.serving.request_gone(request, now), now)
 
     def replied(self, request: int, now: float) -> list[Effect]:
@@ -293,6 +293,7 @@ class Node:
         for task in list(self._tasks.values()):
             if task.deadline is not None and task.deadline <= now:
                 effects += task.tick(now)
+        effects += self.upkeep.tick(now)
         effects += self.serving.tick(now)
         effects += self.exchange.tick(now)
         return self._settle(effects, now)
@@ -300,7 +301,8 @@ class Node:
     @property
     def deadline(self) -> float | None:
         moments = [task.deadline for task in self._tasks.values()]
-        moments += [self.ledger.deadline, self.serving.deadline, self.exchange.deadline]
+        moments += [self.ledger.deadline, self.upkeep.deadline]
+        moments += [self.serving.deadline, self.exchange.deadline]
         return min((moment for moment in moments if moment is not None), default=None)
 
     @property

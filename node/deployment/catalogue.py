@@ -1,15 +1,17 @@
 """Which weights the mesh holds: manifests by name, kept the same on every node.
 
 Of two manifests of one name the higher version wins; a deletion is a tombstone with a version of its own. Nodes
-compare one digest of all names and versions whenever they talk, and fetch what they lack when it differs.
+compare one digest of all names and versions whenever they talk, and fetch what they lack when it differs. Who tells a
+manifest is answered once it is on disk.
 """
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from compute.partition import BlockGrid
 from node.communication.desk import Desk
-from node.effects import Call, Effect, Work, note
+from node.effects import Call, Effect, Refuse, Reply, Work, note
 from node.work import KeepManifest, Outcome
 from protocol.digests import LoadDigest, WeightsVersion
 from protocol.errors import ErrorCode, ErrorInfo, TaskError
@@ -23,6 +25,7 @@ from protocol.messages import (
     ManifestHead,
     ManifestPart,
     Response,
+    Taken,
 )
 from protocol.messages import (
     Catalogue as CatalogueResponse,
@@ -33,6 +36,9 @@ NAMES_PER_MESSAGE = 256
 FETCH_S = 10.0
 NAMES_SHOWN_MAX = 10
 """In the answer to who asks for weights that are not there."""
+
+Kept = Callable[[ErrorInfo | None, float], list[Effect]]
+"""Told that a manifest is on disk, or why it is not."""
 
 
 def parts(manifest: Manifest) -> list[ManifestPart]:
@@ -81,10 +87,16 @@ class Catalogue:
         self.manifests: dict[str, Manifest] = {}
         self.news: list[tuple[Manifest | None, Manifest]] = []
         """(what stood there before, what stands there now), for the node to act upon and clear."""
+        self.former: dict[WeightsVersion, Manifest] = {}
+        """What was replaced and can still be multiplied by, until the node lets it go."""
         self._desk = desk
         self._gathering: dict[tuple[str, WeightsVersion], _Gathering] = {}
         self._asked: dict[int, NodeId] = {}
         self._asking: set[NodeId] = set()
+        self._keeping: dict[int, Kept] = {}
+        """By the number of the work."""
+        self._untold: set[int] = set()
+        """Requests that are answered when a manifest is on disk."""
         self._digest: str | None = None
         self._given = WeightsVersion(0, 0, "")
         """The last version that was given out; its put may still be under way."""
@@ -111,6 +123,14 @@ class Catalogue:
         if manifest is None:
             raise _unknown(name, [one.head.name for one in self.living()])
         return manifest
+
+    def at(self, name: str, version: WeightsVersion) -> Manifest | None:
+        """These weights at this version, though it may have been replaced a moment ago; None if it is not known."""
+        current = self.get(name)
+        if current is not None and current.head.version == version:
+            return current
+        former = self.former.get(version)
+        return former if former is not None and former.head.name == name else None
 
     def match(self, name: str, if_match: str | None) -> None:
         """If-Match: the version that the client saw must still stand, or it is a CONFLICT."""
@@ -141,10 +161,10 @@ class Catalogue:
         return [m for _, m in sorted(self.manifests.items()) if not m.head.deleted]
 
     def contents(self) -> set[ContentId]:
-        """All content that living weights are made of."""
+        """All content that living weights, and those replaced a moment ago, are made of."""
         return {
             content
-            for manifest in self.living()
+            for manifest in (*self.living(), *self.former.values())
             for entry in manifest.entries
             for content in (entry.content, entry.sketch)
         }
@@ -167,23 +187,48 @@ class Catalogue:
             self._digest = hashlib.sha256("\n".join(lines).encode()).hexdigest()[:32]
         return self._digest
 
-    def adopt(self, manifest: Manifest) -> list[Effect]:
-        """Take a whole manifest if it is newer than what stands there."""
+    def adopt(self, manifest: Manifest, kept: Kept | None = None) -> list[Effect]:
+        """Take a whole manifest if it is newer than what stands there; then `kept` hears of the disk."""
         name = manifest.head.name
         known = self.manifests.get(name)
         if known is not None and known.head.version >= manifest.head.version:
             return []
         if known is None and len(self.manifests) >= WEIGHTS_MAX:
             return [note("weights.too_many", name=name, limit=WEIGHTS_MAX)]
+        if known is not None and not known.head.deleted and not manifest.head.deleted:
+            self.former[known.head.version] = known
         self.manifests[name] = manifest
         self.news.append((known, manifest))
         self._digest = None
         for key in [key for key in self._gathering if key[0] == name]:
             if key[1] <= manifest.head.version:
                 del self._gathering[key]
-        return [Work(self._desk.number(self), KeepManifest(manifest))]
+        job = self._desk.number(self)
+        if kept is not None:
+            self._keeping[job] = kept
+        return [Work(job, KeepManifest(manifest))]
 
-    def take_part(self, part: ManifestPart) -> list[Effect]:
+    def asked(self, request: int, part: ManifestPart) -> list[Effect]:
+        """A peer tells a part: the one that makes a manifest whole is answered when that is on disk, so that whoever
+        has published weights may count on this node's next start; any other part at once."""
+
+        def kept(error: ErrorInfo | None, now: float) -> list[Effect]:
+            if request not in self._untold:
+                return []
+            self._untold.remove(request)
+            return [Reply(request, Taken()) if error is None else Refuse(request, error)]
+
+        effects = self.take_part(part, kept)
+        if any(isinstance(effect, Work) for effect in effects):
+            self._untold.add(request)
+            return effects
+        return [Reply(request, Taken()), *effects]
+
+    def request_gone(self, request: int) -> None:
+        """Nobody waits for the answer any more."""
+        self._untold.discard(request)
+
+    def take_part(self, part: ManifestPart, kept: Kept | None = None) -> list[Effect]:
         """One message's worth of a manifest; adopts it with its last part."""
         key = (part.head.name, part.head.version)
         known = self.manifests.get(part.head.name)
@@ -197,7 +242,7 @@ class Catalogue:
         del self._gathering[key]
         if not is_sound(manifest):
             return [note("weights.unsound", name=part.head.name, version=str(part.head.version))]
-        return self.adopt(manifest)
+        return self.adopt(manifest, kept)
 
     def compare(self, peer: NodeId, digest: str) -> list[Effect]:
         """A neighbour's digest has come: fetch what it has when it differs from ours."""
@@ -238,10 +283,13 @@ class Catalogue:
         return [note("weights.not_fetched", peer=short(peer), reason=error.reason)]
 
     def job_done(self, job: int, outcome: Outcome, now: float) -> list[Effect]:
-        return []
+        kept = self._keeping.pop(job, None)
+        return [] if kept is None else kept(None, now)
 
     def job_failed(self, job: int, error: ErrorInfo, now: float) -> list[Effect]:
-        return [note("weights.not_kept", reason=error.reason)]
+        kept = self._keeping.pop(job, None)
+        told = [] if kept is None else kept(error, now)
+        return [note("weights.not_kept", reason=error.reason), *told]
 
     def _fetch_newer(self, peer: NodeId, told: CatalogueResponse) -> list[Effect]:
         effects: list[Effect] = []

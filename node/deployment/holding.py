@@ -1,7 +1,8 @@
 """What this node holds: promises to puts, blocks in memory, and which weights it is ready to serve.
 
 A put reserves memory before a byte moves and names itself with each block. When its manifest comes, the promise
-becomes a holding for good; when none comes, the promise lapses and what came is dropped.
+becomes a holding for good; when none comes, the promise lapses and what came is dropped. Weights that were replaced
+linger: they are served until they are dropped, or until somebody needs their memory.
 """
 
 from collections import deque
@@ -138,8 +139,8 @@ class Holding:
                 self.renew(put, now)
                 return
             self._replaceable(standing, nbytes)
-        elif len(self._promises) >= HELD_MAX:
-            raise TaskError(ErrorCode.NO_ROOM, HELD_ENOUGH)
+        else:
+            self._make_place()
         self.release(put)
         lease = self._ledger.reserve(put, Purpose.WEIGHTS, nbytes, now, expires_s=LEASE_S)
         self._promises[put] = _Promise(lease, nbytes)
@@ -219,8 +220,7 @@ class Holding:
         stores = list(stores_of(manifest, self._own, put).values())
         if not stores:
             return []
-        if len(self._promises) >= HELD_MAX:
-            raise TaskError(ErrorCode.NO_ROOM, HELD_ENOUGH)
+        self._make_place()
         need = sum(resident_bytes(store) for store in stores)
         lease = self._ledger.reserve(put, Purpose.WEIGHTS, need, now)
         blocks = {store.block for store in stores}
@@ -231,6 +231,18 @@ class Holding:
         self._wanted[manifest.head.version] = set(blocks)
         self.changes += 1
         return stores
+
+    def linger(self, version: WeightsVersion) -> None:
+        """The weights were replaced: from now on their memory is there for whoever needs it."""
+        if (promise := self._promise_of(version)) is not None:
+            self._ledger.give_way(promise.lease.id)
+            self.changes += 1
+
+    def ousted(self) -> list[WeightsVersion]:
+        """Versions whose memory somebody has needed since the last call: to be dropped at once."""
+        leases, self._ledger.evicted = self._ledger.evicted, []
+        promises = [self._promises[one.owner] for one in leases if self.stands(one.owner, one.id)]
+        return [promise.version for promise in promises if promise.version is not None]
 
     # -- ends ----------------------------------------------------------------------------------------
 
@@ -258,6 +270,11 @@ class Holding:
     def _promise_of(self, version: WeightsVersion) -> _Promise | None:
         owner = self._owners.get(version)
         return None if owner is None else self._promises.get(owner)
+
+    def _make_place(self) -> None:
+        """For one more promise; what lingers gives way."""
+        if len(self._promises) >= HELD_MAX and not self._ledger.evict_oldest():
+            raise TaskError(ErrorCode.NO_ROOM, HELD_ENOUGH)
 
     def _is_ready(self, version: WeightsVersion) -> bool:
         wanted = self._wanted.get(version)

@@ -13,6 +13,10 @@ A sample cannot tell how much of a promise is resident already, only that the ov
 rss - (all leases) and rss - (leases known to be resident). So a sample moves the estimate no
 further than into that interval; a put under way neither hides a growing overhead for long nor is
 counted twice.
+
+A lease can be made to give way: it stands as long as nobody else needs its memory, which counts as
+free for what lasts. Requests in flight end by themselves, so they wait for each other's memory and
+take none of this, unless they could not be granted at all.
 """
 
 import heapq
@@ -118,6 +122,10 @@ class Ledger:
         self._resident: dict[int, int] = {}
         self._resident_bytes = dict.fromkeys(Purpose, 0)
         self._expiries: list[tuple[float, int]] = []
+        self._yielding: dict[int, Lease] = {}
+        """Leases that give way, oldest first."""
+        self.evicted: list[Lease] = []
+        """Leases that had to give way, for whoever holds something under them to see and clear."""
         self._samples: deque[tuple[float, int]] = deque()
         self._overhead_floor: int | None = None
 
@@ -136,12 +144,12 @@ class Ledger:
 
     def free_for(self, purpose: Purpose) -> int:
         """The largest lease in bytes that would be granted now for this purpose."""
-        passing = sum(self._taken[one] for one in PASSING)
-        lasting = sum(self._taken.values()) - passing
-        # Requests in flight fill their reserve first, so a lasting lease steps round whichever is
-        # larger.
-        kept = passing if purpose in PASSING else max(passing, self.activation_reserve)
-        return max(self.budget_bytes - self.overhead_bytes - lasting - kept, 0)
+        return max(self._spare(purpose), 0) if purpose in PASSING else self.within_reach(purpose)
+
+    def within_reach(self, purpose: Purpose) -> int:
+        """Bytes that are free once all leases that give way have done so."""
+        yielding = sum(lease.nbytes for lease in self._yielding.values())
+        return max(self._spare(purpose) + yielding, 0)
 
     def digest(self) -> MemoryDigest:
         """What others are told."""
@@ -175,6 +183,7 @@ class Ledger:
         free = self.free_for(purpose)
         if nbytes > free:
             raise NoRoom(purpose, nbytes, free)
+        self.make_room(purpose, nbytes)
         self._last_id += 1
         expires_at = None if expires_s is None else now + expires_s
         lease = Lease(self._last_id, owner, purpose, nbytes, expires_at)
@@ -209,9 +218,28 @@ class Ledger:
         here."""
         lease = self._leases.pop(lease_id, None)
         assert lease is not None, f"lease {lease_id} was released twice"
+        self._yielding.pop(lease_id, None)
         self._taken[lease.purpose] -= lease.nbytes
         self._resident_bytes[lease.purpose] -= self._resident.pop(lease_id)
         return lease
+
+    def give_way(self, lease_id: int) -> None:
+        """From now on this lease stands only as long as nobody else needs its memory."""
+        self._yielding[lease_id] = self._leases[lease_id]
+
+    def make_room(self, purpose: Purpose, nbytes: int) -> None:
+        """Take back leases that give way, oldest first, until so much is free; none if all of them
+        are too little."""
+        if nbytes <= self.within_reach(purpose):
+            while self._spare(purpose) < nbytes and self.evict_oldest():
+                pass
+
+    def evict_oldest(self) -> bool:
+        """Take back the first of the leases that give way; False if there is none."""
+        oldest = next(iter(self._yielding), None)
+        if oldest is not None:
+            self.evicted.append(self.release(oldest))
+        return oldest is not None
 
     def expire(self, now: float) -> list[Lease]:
         """Take back what has lapsed; whoever holds something under these leases must let it go."""
@@ -239,6 +267,16 @@ class Ledger:
         self._samples.append((now, sample))
 
     # -- within ------------------------------------------------------------------------------------
+
+    def _spare(self, purpose: Purpose) -> int:
+        """Bytes that are under no lease and may be used for this; below 0 if the overhead has grown
+        too large."""
+        passing = sum(self._taken[one] for one in PASSING)
+        lasting = sum(self._taken.values()) - passing
+        # Requests in flight fill their reserve first, so a lasting lease steps round whichever is
+        # larger.
+        kept = passing if purpose in PASSING else max(passing, self.activation_reserve)
+        return self.budget_bytes - self.overhead_bytes - lasting - kept
 
     def _keep(self, lease: Lease) -> None:
         self._leases[lease.id] = lease

@@ -289,8 +289,8 @@ class Multiplying(Errand):
         )
 
     def _manifest(self, request: Multiply) -> Manifest:
-        manifest = self.around.catalogue.get(request.name)
-        if manifest is None or manifest.head.version != request.version:
+        manifest = self.around.catalogue.at(request.name, request.version)
+        if manifest is None:
             reason = (
                 f"this node does not know {request.name} at version {request.version} (yet);"
                 " ask another holder, or come back"

@@ -19,7 +19,7 @@ from node.deployment.ledger import LEASE_S, Lease, Purpose
 from node.deployment.placement import Capacity, Placement, place
 from node.deployment.units import units
 from node.effects import Call, CancelCall, CancelWork, Done, Effect, Failed, Work, note
-from node.execution.announce import Announcement
+from node.execution.announce import Announcement, not_kept
 from node.execution.room import Room
 from node.work import Discard, Outcome, Relay, Relayed, Route
 from protocol.client import PutRequest
@@ -213,9 +213,13 @@ class Put:
     def _publish(self, now: float) -> list[Effect]:
         self._around.catalogue.admit(self._request.name, self._version)
         manifest = self._made()
-        kept = self._around.catalogue.adopt(manifest)
-        self._announcement = Announcement(manifest, self.task, self._around.desk, self._done)
-        return kept + self._announcement.start(self._around.linked(), now)
+        self._announcement = Announcement(
+            manifest,
+            self.task,
+            self._around,
+            lambda wrong, at: self._told(None if wrong is None else not_kept(manifest, wrong), at),
+        )
+        return self._announcement.start(now)
 
     def _made(self) -> Manifest:
         assert self._placement is not None
@@ -243,7 +247,9 @@ class Put:
         )
         return Manifest(head, entries)
 
-    def _done(self, now: float) -> list[Effect]:
+    def _told(self, wrong: TaskError | None, now: float) -> list[Effect]:
+        if wrong is not None:
+            return [*self._end(now, ok=False), self._failed(wrong)]
         return [*self._end(now, ok=True), Done(self.task)]
 
     # -- what happens --------------------------------------------------------------------------------
@@ -319,16 +325,18 @@ class Put:
         if self.over:
             return []
         if self._announcement is not None:
-            # The manifest stands: who has not been told yet will hear of it from a neighbour.
-            return [*self._announcement.cancel(), *self._done(now)]
+            # The manifest stands, and only this node's disk is worth waiting for.
+            self.deadline = None
+            return self._announcement.hurry(now)
         effects: list[Effect] = []
         if self._job:
             self._around.desk.forget(self._job)
             effects.append(CancelWork(self._job))
         effects += self._let_go()
-        effects += self._end(now, ok=False)
-        info = msgspec.structs.replace(error.info, trace=self.task)
-        return [*effects, Failed(self.task, info)]
+        return [*effects, *self._end(now, ok=False), self._failed(error)]
+
+    def _failed(self, error: TaskError) -> Failed:
+        return Failed(self.task, msgspec.structs.replace(error.info, trace=self.task))
 
     def _let_go(self) -> list[Effect]:
         """Give back what was promised; a holder that does not hear of it lets the promise lapse."""

@@ -44,7 +44,7 @@ class Room:
 
     def largest(self, purpose: Purpose) -> int:
         """The most that one request could ever be granted, with nothing else in flight."""
-        return self._ledger.free_for(purpose) + self._out - self._kept_back(purpose)
+        return self._ledger.within_reach(purpose) + self._out - self._kept_back(purpose)
 
     def ask(
         self, owner: str, purpose: Purpose, nbytes: int, now: float, granted: Granted
@@ -65,6 +65,8 @@ class Room:
             reason = f"{WAITING_MAX} requests already wait for memory here; come back later"
             raise TaskError(ErrorCode.OVERLOADED, reason, retry_after_s=1.0)
         queue.append(_Wish(owner, purpose, nbytes, granted))
+        # What it could not even have when all others have ended, has to be made free.
+        self._ledger.make_room(purpose, nbytes + self._kept_back(purpose) - self._out)
         return self.serve(now)
 
     def take_now(self, owner: str, nbytes: int, now: float) -> Lease | None:

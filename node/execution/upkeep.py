@@ -2,7 +2,8 @@
 
 The list changes when a client puts or removes weights, and when a neighbour tells of it. What a new manifest names of
 ours is here already if its put brought it; after a restart, or when the promise to the put lapsed before its manifest
-came, it lies on disk and is loaded again.
+came, it lies on disk and is loaded again. What is removed goes at once. What is replaced lingers for a moment, unless
+its memory is needed: products under way end on the version with which they began.
 """
 
 from compute.partition import Block, BlockGrid
@@ -18,6 +19,11 @@ from protocol.digests import LoadDigest, WeightsVersion
 from protocol.errors import ErrorInfo, TaskError
 from protocol.ids import ContentId, NodeId
 from protocol.messages import BlockIndex, Manifest, Response, StoreBlock
+
+REPLACED_KEPT_S = 5.0
+"""So long a replaced version can still be multiplied by; most products take less."""
+REPLACED_MAX = 256
+"""Replaced versions kept at once; for a further one the oldest goes early."""
 
 
 class Upkeep:
@@ -40,6 +46,13 @@ class Upkeep:
         self._fleet = fleet
         self._loading: dict[int, StoreBlock] = {}
         self._discarding: set[int] = set()
+        self._lingering: dict[WeightsVersion, float] = {}
+        """Replaced versions, in the order in which they go, and when."""
+
+    @property
+    def deadline(self) -> float | None:
+        """When the next replaced version goes."""
+        return next(iter(self._lingering.values()), None)
 
     @property
     def loading(self) -> int:
@@ -56,11 +69,20 @@ class Upkeep:
         effects: list[Effect] = []
         news, self._catalogue.news = self._catalogue.news, []
         for before, manifest in news:
+            # First, for what is new may need the memory of what it replaces.
+            if before is not None and not before.head.deleted:
+                effects += self._step_down(before, manifest, now)
             if not manifest.head.deleted:
                 self._fleet.learnt(manifest.head.version, now)
                 effects += self._take_up(manifest, now)
-            if before is not None and not before.head.deleted:
-                effects += self._drop(before)
+        for version in self._holding.ousted():
+            effects += self._let_go(version)
+        return effects
+
+    def tick(self, now: float) -> list[Effect]:
+        effects: list[Effect] = []
+        while (deadline := self.deadline) is not None and deadline <= now:
+            effects += self._let_go(next(iter(self._lingering)))
         return effects
 
     def lapsed(self, lease: Lease) -> list[Effect]:
@@ -121,6 +143,25 @@ class Upkeep:
             self._loading[job] = store
             effects.append(Work(job, LoadBlock(store, contents[Block(*store.block)].content)))
         return effects
+
+    def _step_down(self, before: Manifest, manifest: Manifest, now: float) -> list[Effect]:
+        """Another manifest has taken the place of this one."""
+        if manifest.head.deleted:
+            name = manifest.head.name
+            former = [v for v, m in self._catalogue.former.items() if m.head.name == name]
+            return [*self._drop(before), *(e for version in former for e in self._let_go(version))]
+        version = before.head.version
+        self._lingering[version] = now + REPLACED_KEPT_S
+        self._holding.linger(version)
+        effects = self._sketches.drop(version)
+        if len(self._lingering) > REPLACED_MAX:
+            effects += self._let_go(next(iter(self._lingering)))
+        return effects
+
+    def _let_go(self, version: WeightsVersion) -> list[Effect]:
+        """Nobody shall count on this replaced version any more."""
+        del self._lingering[version]
+        return self._drop(self._catalogue.former.pop(version))
 
     def _drop(self, manifest: Manifest) -> list[Effect]:
         version = manifest.head.version

@@ -40,11 +40,12 @@ from node.work import (
     ReadContent,
     Relay,
     Relayed,
+    RunShard,
     SpoolContent,
     WriteContent,
     Written,
 )
-from protocol.client import PutRequest
+from protocol.client import MatmulRequest, PutRequest
 from protocol.digests import LoadDigest, NodeRecord, WeightsVersion
 from protocol.errors import ErrorCode, ErrorInfo
 from protocol.ids import ContentId, MeshId, NodeId, TaskId
@@ -57,6 +58,7 @@ from protocol.messages import (
     ResponseHeader,
     StoreBlock,
 )
+from tests.node.multiplying import multiply
 from tests.node.relaying import Relaying, content_of
 
 if TYPE_CHECKING:
@@ -81,6 +83,10 @@ class Disk:
     peers: tuple[tuple[NodeId, tuple[str, ...]], ...] = ()
     manifests: dict[str, Manifest] = field(default_factory=dict)
     contents: set[ContentId] = field(default_factory=set)
+    keep_s: float = WORK_S
+    """How long it takes to keep a manifest."""
+    full: bool = False
+    """It takes no manifest any more."""
 
 
 class Member:
@@ -93,11 +99,15 @@ class Member:
         self.frozen = False
         self.client_s = 0.005
         """How long a client of this node takes to bring one block row."""
+        self.shard_s = WORK_S
+        """How long a worker takes for its part of a product."""
         self.disk = disk or Disk()
         self.disk.incarnation += 1
         self.resident: set[tuple[WeightsVersion, BlockIndex]] = set()
         self.spool: set[ContentId] = set()
         self.outcomes: dict[str, ErrorInfo | None] = {}
+        self.products: dict[str, set[str]] = {}
+        """By task: the versions of weights that its rows were multiplied by."""
         self.notes: list[Note] = []
         self._world = world
         self._budget = budget
@@ -144,6 +154,13 @@ class Member:
         request = PutRequest(name=name, replicas=replicas)
         wall_ms = int(self._world.now * 1000)
         task, effects = self.node.put(request, (rows, columns), wall_ms, self._world.now)
+        self._feed(effects)
+        return task
+
+    def matmul(self, name: str, rows: int) -> TaskId:
+        width = self.node.catalogue.find(name).head.rows
+        task, _, effects = self.node.matmul(MatmulRequest(name=name), rows, width, self._world.now)
+        self.products[task] = set()
         self._feed(effects)
         return task
 
@@ -234,9 +251,17 @@ class Member:
             self._calls.pop(number, None)
             self.hear(lambda: self.node.call_failed(number, error, self._world.now))
 
-        assert effect.body is None, "no product is multiplied here"
+        sent = effect.body
         self._calls[number] = self._world.call(
-            self, peer, effect.request, effect.deadline_s, answered, failed, trace=effect.trace
+            self,
+            peer,
+            effect.request,
+            effect.deadline_s,
+            answered,
+            failed,
+            body_bytes=0 if sent is None else sent.nbytes,
+            body=None if sent is None else self._buffers[sent.id],
+            trace=effect.trace,
         )
 
     def _serve(self, effect: Grant | Reply | Refuse) -> None:
@@ -284,12 +309,15 @@ class Member:
                 error = ErrorInfo(code=ErrorCode.NOT_FOUND, reason="not on this disk")
                 self.hear(lambda: self.node.job_failed(job, error, self._world.now))
 
-        self._world.after(WORK_S, end)
+        takes_s = {RunShard: self.shard_s, KeepManifest: self.disk.keep_s}
+        self._world.after(takes_s.get(type(what), WORK_S), end)
 
     def _do(self, what: Job) -> tuple[bool, Outcome]:
         """Whether it went well, and what came of it."""
         match what:
             case KeepManifest():
+                if self.disk.full:
+                    return False, None
                 self.disk.manifests[what.manifest.head.name] = what.manifest
             case Discard():
                 self.resident -= {(what.version, block) for block in what.blocks}
@@ -313,8 +341,10 @@ class Member:
                 found = self._buffers[what.buffer.id] == what.content
                 self.spool |= {what.content} if found else set()
                 return found, None
+            case Relay():
+                raise AssertionError("it takes its time")
             case _:
-                raise AssertionError(f"nobody does this here: {what}")
+                return multiply(what, self._buffers, self.resident, self.products)
         return True, None
 
     def keep(self, store: StoreBlock) -> ContentId:
