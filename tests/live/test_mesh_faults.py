@@ -23,7 +23,6 @@ from tests.live.small_mesh import (
     X,
     error_of,
     is_right,
-    keeps_manifest,
 )
 
 
@@ -116,7 +115,6 @@ def test_a_mesh_that_lost_its_power_serves_again_when_all_have_started(mesh: Mes
     mesh["a"].client.put("w", W, backend="rram", seed=5)
     before = np.asarray(mesh["b"].client.matmul("w", X, rtol=None, deterministic=True))
     for member in mesh:
-        keeps_manifest(member)
         # Who all comes back at another address is found by nobody.
         member.listen = "{}:{}".format(*member.address)
     for member in mesh:
@@ -191,8 +189,10 @@ def test_a_put_goes_round_a_frozen_node_and_names_it_if_it_must_have_it(mesh: Me
         anywhere = pool.submit(client.put, "w", W, replicas=2, backend="digital")
         there_alone = pool.submit(client.put, "v", W, backend="digital", only=["d"])
         weights = anywhere.result()
-        with pytest.raises(sedma.DeadlineExceeded, match=short(NodeId(mesh["d"].id))):
+        # Its time is up, or the node that asks it has hung up before: either tells which node it was.
+        with pytest.raises(sedma.SedmaError, match=short(NodeId(mesh["d"].id))) as refused:
             there_alone.result()
+        assert refused.value.code in ("deadline", "unavailable")
 
     assert set(mesh.holders(weights)) == {"a", "b", "c"}
     assert is_right(client.matmul("w", X))
