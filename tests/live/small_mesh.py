@@ -114,12 +114,6 @@ class Member:
         return self.life.peak_bytes()
 
 
-def keeps_manifest(member: Member) -> None:
-    """Wait until the disk of this node knows of the weights; a tombstone that stands there is shorter."""
-    manifest = member.data_dir / "manifests" / "w.manifest"
-    eventually(lambda: manifest.exists() and manifest.stat().st_size > 1000, "the manifest is kept")
-
-
 class Mesh:
     """The first has founded it; the others have joined by its ticket."""
 

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import threading
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -24,7 +25,6 @@ from tests.live.small_mesh import (
     Y,
     error_of,
     is_right,
-    keeps_manifest,
 )
 
 MIB = 1 << 20
@@ -107,7 +107,6 @@ def test_weights_are_downloaded_byte_for_byte_through_a_node_that_holds_none(mes
 
 def test_rm_reaches_all_also_a_node_that_was_down_and_frees_what_it_took(mesh: Mesh) -> None:
     mesh["b"].client.put("w", W, replicas=4, backend="digital")
-    keeps_manifest(mesh["d"])
     mesh["d"].kill()
     kept = len(mesh["d"].contents)
 
@@ -146,6 +145,39 @@ def test_of_two_puts_of_one_name_at_once_one_stands_whole_everywhere(mesh: Mesh)
     factors = {round(float(np.vdot(m.client.matmul("w", X), XW) / np.vdot(XW, XW))) for m in mesh}
     assert factors in ({1}, {2})
     eventually(lambda: pinned(mesh) == 2 * W.nbytes, "the other version's memory is free")
+
+
+def test_products_under_way_while_their_weights_are_put_anew_all_end_on_one_version(
+    mesh: Mesh,
+) -> None:
+    """One after another through each node, while the weights are replaced time and again."""
+
+    def put(factor: int) -> None:
+        matrix = W * np.float32(factor)
+        list(mesh)[factor % 4].client.put("w", matrix, replicas=2, backend="digital")
+
+    factors: list[int] = []
+    over = threading.Event()
+
+    def products(at: int) -> None:
+        while not over.is_set():
+            y = list(mesh)[at].client.matmul("w", X)
+            factors.append(round(float(np.vdot(y, XW) / np.vdot(XW, XW))))
+            assert is_right(y, factors[-1] * XW)
+
+    put(1)
+    with ThreadPoolExecutor(4) as pool:
+        running = [pool.submit(products, at) for at in range(4)]
+        try:
+            for factor in (2, 3, 4):
+                put(factor)
+        finally:
+            over.set()
+        for one in running:
+            one.result()
+
+    assert {2, 3} <= set(factors) <= {1, 2, 3, 4}
+    eventually(lambda: pinned(mesh) == 2 * W.nbytes, "the memory of all that was replaced is free")
 
 
 def pinned(mesh: Iterable[Member]) -> int:

@@ -5,9 +5,10 @@ import pytest
 
 from node.communication.desk import Desk
 from node.deployment.catalogue import Catalogue, parts
-from node.effects import Call, Note
+from node.effects import Call, Effect, Note, Refuse, Reply, Work, note
+from node.work import KeepManifest
 from protocol.digests import LoadDigest, WeightsVersion
-from protocol.errors import ErrorCode, TaskError
+from protocol.errors import ErrorCode, ErrorInfo, TaskError
 from protocol.ids import ContentId, NodeId
 from protocol.messages import (
     BlockEntry,
@@ -16,9 +17,11 @@ from protocol.messages import (
     Manifest,
     ManifestHead,
     Response,
+    Taken,
 )
 
 A, B = NodeId("a" * 52), NodeId("b" * 52)
+FULL = ErrorInfo(code=ErrorCode.NO_ROOM, reason="the disk is full")
 
 
 def manifest(name: str, wall_ms: int, blocks: int = 1) -> Manifest:
@@ -89,6 +92,100 @@ def test_a_manifest_that_contradicts_itself_is_not_taken(wrong: dict[str, object
 
     assert [effect.event for effect in effects if isinstance(effect, Note)] == ["weights.unsound"]
     assert catalogue.manifests == {}
+
+
+# -- what was replaced -------------------------------------------------------------------------------
+
+
+def test_what_was_replaced_is_found_by_its_version_until_it_is_let_go() -> None:
+    catalogue = Catalogue(Desk())
+    old, new = manifest("w", 1), manifest("w", 2)
+    catalogue.adopt(old)
+    catalogue.adopt(new)
+
+    assert catalogue.find("w") == new
+    assert catalogue.at("w", new.head.version) == new
+    assert catalogue.at("w", old.head.version) == old
+    assert catalogue.at("v", old.head.version) is None
+    assert catalogue.at("w", WeightsVersion(3, 0, A)) is None
+    del catalogue.former[old.head.version]
+    assert catalogue.at("w", old.head.version) is None
+
+
+def test_what_was_removed_is_not_found_any_more() -> None:
+    catalogue = Catalogue(Desk())
+    catalogue.adopt(manifest("w", 1))
+    catalogue.adopt(tombstone("w", 2))
+
+    assert catalogue.at("w", WeightsVersion(1, 0, A)) is None
+    assert catalogue.at("w", WeightsVersion(2, 0, A)) is None
+    assert catalogue.former == {} and catalogue.contents() == set()
+
+
+def test_after_a_start_nothing_was_replaced() -> None:
+    catalogue = Catalogue(Desk())
+    catalogue.restore([manifest("w", 2), manifest("w", 1)])
+
+    assert catalogue.former == {} and catalogue.find("w") == manifest("w", 2)
+
+
+# -- what peers tell ---------------------------------------------------------------------------------
+
+
+def kept_by(effects: list[Effect]) -> int:
+    """The work that keeps a manifest on disk, which is all that is ordered."""
+    (work,) = effects
+    assert isinstance(work, Work) and isinstance(work.what, KeepManifest)
+    return work.job
+
+
+def test_the_part_that_makes_a_manifest_whole_is_answered_when_it_is_on_disk() -> None:
+    catalogue = Catalogue(Desk())
+    first, second, third = parts(manifest("w", 1, blocks=1000))
+
+    assert catalogue.asked(1, third) == [Reply(1, Taken())]
+    assert catalogue.asked(2, first) == [Reply(2, Taken())]
+    job = kept_by(catalogue.asked(3, second))
+    assert catalogue.find("w") == manifest("w", 1, blocks=1000)
+    assert catalogue.asked(4, second) == [Reply(4, Taken())]
+
+    assert catalogue.job_done(job, None, 1.0) == [Reply(3, Taken())]
+
+
+def test_a_disk_that_does_not_take_the_manifest_is_told_of_to_who_sent_it() -> None:
+    catalogue = Catalogue(Desk())
+    job = kept_by(catalogue.asked(1, *parts(manifest("w", 1))))
+
+    noted, refused = catalogue.job_failed(job, FULL, 1.0)
+
+    assert noted == note("weights.not_kept", reason=FULL.reason)
+    assert refused == Refuse(1, FULL)
+
+
+@pytest.mark.parametrize("wrong", [None, FULL])
+def test_who_has_gone_meanwhile_is_not_answered(wrong: ErrorInfo | None) -> None:
+    catalogue = Catalogue(Desk())
+    job = kept_by(catalogue.asked(1, *parts(manifest("w", 1))))
+
+    catalogue.request_gone(1)
+
+    if wrong is None:
+        assert catalogue.job_done(job, None, 1.0) == []
+    else:
+        assert catalogue.job_failed(job, wrong, 1.0) == [
+            note("weights.not_kept", reason=wrong.reason)
+        ]
+
+
+def test_what_is_old_or_unsound_is_answered_at_once() -> None:
+    catalogue = Catalogue(Desk())
+    catalogue.adopt(manifest("w", 2))
+    (old,), (new,) = parts(manifest("w", 1)), parts(manifest("w", 3))
+    unsound = msgspec.structs.replace(new, head=msgspec.structs.replace(new.head, rows=0))
+
+    assert catalogue.asked(1, old) == [Reply(1, Taken())]
+    reply, *_ = catalogue.asked(2, unsound)
+    assert reply == Reply(2, Taken())
 
 
 def test_who_asks_for_what_is_not_there_is_told_what_is() -> None:

@@ -32,10 +32,10 @@ def store(column: int = 0, put: str = "put", version: WeightsVersion = VERSION) 
     )
 
 
-def manifest() -> Manifest:
+def manifest(version: WeightsVersion = VERSION) -> Manifest:
     """One block of 8 x 8, held here."""
     head = ManifestHead(
-        name="w", version=VERSION, rows=8, columns=8, backend="digital", holders=(OWN,), blocks=1
+        name="w", version=version, rows=8, columns=8, backend="digital", holders=(OWN,), blocks=1
     )
     return Manifest(head, (BlockEntry(ContentId("c" * 64), ContentId("d" * 64), (0,)),))
 
@@ -263,3 +263,82 @@ def test_a_put_may_have_any_name() -> None:
 
     assert holding.drop(VERSION) == ()
     assert promised(ledger) == BLOCK_BYTES
+
+
+# -- weights that were replaced ----------------------------------------------------------------------
+
+
+def hold(holding: Holding, *puts: int) -> None:
+    """These versions, each of one block, as after a put."""
+    for at in puts:
+        one = store(put=f"put {at}", version=version(at))
+        holding.reserve(one.put, BLOCK_BYTES, 0.0)
+        holding.claim(one, 0.0)
+        holding.adopted(one, 0.0)
+        holding.publish(manifest(version(at)))
+
+
+def version(at: int) -> WeightsVersion:
+    return WeightsVersion(at, 0, "writer")
+
+
+def test_what_lingers_is_served_and_its_memory_counts_as_free() -> None:
+    holding, ledger = world()
+    free = ledger.digest().free
+    hold(holding, 1)
+    changes = holding.changes
+
+    holding.linger(version(1))
+
+    assert holding.has(version(1), ((0, 0),)) and holding.ready == (version(1),)
+    assert ledger.digest().free == free and promised(ledger) == BLOCK_BYTES
+    assert holding.changes > changes and holding.ousted() == []
+    assert holding.drop(version(1)) == ((0, 0),)
+    assert promised(ledger) == 0
+
+
+def test_who_needs_the_memory_of_what_lingers_has_it_at_once() -> None:
+    holding, ledger = world()
+    hold(holding, 1, 2)
+    holding.linger(version(1))
+
+    holding.reserve("large", ledger.digest().free, 0.0)
+
+    assert holding.ousted() == [version(1)]
+    assert holding.drop(version(1)) == ((0, 0),)
+    assert holding.ousted() == [] and holding.ready == (version(2),)
+    assert ledger.digest().free == 0
+
+
+def test_what_was_dropped_since_it_was_ousted_is_not_told_of_again() -> None:
+    holding, ledger = world()
+    hold(holding, 1)
+    holding.linger(version(1))
+    holding.reserve("large", ledger.digest().free, 0.0)
+
+    assert holding.drop(version(1)) == ((0, 0),)
+
+    assert holding.ousted() == []
+
+
+def test_nothing_lingers_of_weights_that_are_not_held_here() -> None:
+    holding, _ = world()
+
+    holding.linger(version(1))
+
+    assert holding.changes == 0 and holding.ousted() == []
+
+
+def test_what_lingers_gives_its_place_to_further_weights() -> None:
+    holding, _ = world()
+    hold(holding, *range(1, HELD_MAX + 1))
+    with pytest.raises(TaskError, match="remove some"):
+        holding.reserve("put", BLOCK_BYTES, 0.0)
+
+    holding.linger(version(7))
+    holding.reserve("put", BLOCK_BYTES, 0.0)
+
+    assert holding.ousted() == [version(7)]
+    holding.drop(version(7))
+    with pytest.raises(TaskError, match="remove some"):
+        holding.reserve("another", BLOCK_BYTES, 0.0)

@@ -8,6 +8,7 @@ from node.deployment.ledger import (
     LEASE_S,
     MIB,
     OVERHEAD_BYTES,
+    PASSING,
     Lease,
     Ledger,
     NoRoom,
@@ -164,6 +165,77 @@ def test_the_digest_tells_what_others_need_to_know() -> None:
     assert (digest.rss, digest.pinned) == (64 * MIB, 16 * MIB)
 
 
+# -- leases that give way ----------------------------------------------------------------------------
+
+
+def yielding() -> tuple[Ledger, list[Lease]]:
+    """Three leases of 40, 60 and 20 MiB fill it but for 52 MiB; all would give way."""
+    ledger = Ledger(BUDGET)
+    leases = [ledger.reserve("w", Purpose.WEIGHTS, n * MIB, now=0.0) for n in (40, 60, 20)]
+    for lease in leases:
+        ledger.give_way(lease.id)
+    return ledger, leases
+
+
+def test_what_gives_way_counts_as_free_for_what_lasts_and_is_accounted_for() -> None:
+    ledger, _ = yielding()
+
+    assert ledger.free_for(Purpose.WEIGHTS) == ledger.free_for(Purpose.SKETCHES) == FREE
+    assert ledger.digest().free == FREE
+    assert ledger.free_for(Purpose.STREAM) == FREE + RESERVE - 120 * MIB
+    assert ledger.within_reach(Purpose.STREAM) == FREE + RESERVE
+    assert ledger.accounted_bytes == ledger.overhead_bytes + 120 * MIB
+
+
+def test_a_lease_that_fits_beside_what_gives_way_takes_nothing_of_it() -> None:
+    ledger, leases = yielding()
+
+    ledger.reserve("new", Purpose.WEIGHTS, FREE - 120 * MIB, now=1.0)
+
+    assert ledger.evicted == []
+    assert all(ledger.holds(lease.id) for lease in leases)
+
+
+def test_the_oldest_gives_way_first_and_no_more_than_is_needed() -> None:
+    ledger, (first, second, third) = yielding()
+
+    ledger.reserve("new", Purpose.WEIGHTS, FREE - 120 * MIB + 41 * MIB, now=1.0)
+
+    assert ledger.evicted == [first, second]
+    assert [ledger.holds(one.id) for one in (first, second, third)] == [False, False, True]
+    assert ledger.free_for(Purpose.WEIGHTS) == 59 * MIB + 20 * MIB
+
+
+def test_a_lease_that_does_not_fit_even_so_drives_nothing_out() -> None:
+    ledger, leases = yielding()
+
+    with pytest.raises(NoRoom):
+        ledger.reserve("new", Purpose.WEIGHTS, FREE + 1, now=1.0)
+
+    assert ledger.evicted == []
+    assert all(ledger.holds(lease.id) for lease in leases)
+
+
+def test_requests_in_flight_drive_nothing_out() -> None:
+    ledger, _ = yielding()
+
+    ledger.reserve("t", Purpose.STREAM, ledger.free_for(Purpose.STREAM), now=1.0)
+    with pytest.raises(NoRoom):
+        ledger.reserve("t", Purpose.STREAM, 1, now=1.0)
+
+    assert ledger.evicted == []
+
+
+def test_what_was_released_before_it_had_to_give_way_is_gone_once() -> None:
+    ledger, (first, _, third) = yielding()
+    ledger.release(first.id)
+    ledger.release(third.id)
+
+    assert ledger.evict_oldest() and not ledger.evict_oldest()
+
+    assert ledger.accounted_bytes == ledger.overhead_bytes
+
+
 class LedgerMachine(RuleBasedStateMachine):
     """Any order of requests, releases, lapses and samples, against plain accounts kept beside
     it."""
@@ -188,9 +260,13 @@ class LedgerMachine(RuleBasedStateMachine):
             assert nbytes > free[purpose]
             assert free == {one: self.ledger.free_for(one) for one in Purpose}
             assert accounted == self.ledger.accounted_bytes
+            assert self.ledger.evicted == []
         else:
             assert nbytes <= free[purpose]
-            assert self.ledger.accounted_bytes == accounted + nbytes
+            gone = sum(self.held.pop(evicted.id).nbytes for evicted in self.ledger.evicted)
+            assert self.ledger.accounted_bytes == accounted + nbytes - gone
+            assert gone == 0 or purpose not in PASSING
+            self.ledger.evicted.clear()
             assert nbytes == 0 or self.ledger.accounted_bytes <= BUDGET
             assert lease.id not in self.held
             self.held[lease.id] = lease
@@ -207,6 +283,15 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule(data=st.data())
     def touch(self, data: st.DataObject) -> None:
         self.ledger.touched(data.draw(st.sampled_from(sorted(self.held))))
+
+    @precondition(lambda self: self.held)
+    @rule(data=st.data())
+    def give_way(self, data: st.DataObject) -> None:
+        lease_id = data.draw(st.sampled_from(sorted(self.held)))
+        if self.held[lease_id].purpose is Purpose.WEIGHTS:
+            accounted = self.ledger.accounted_bytes
+            self.ledger.give_way(lease_id)
+            assert self.ledger.accounted_bytes == accounted
 
     @precondition(lambda self: self.held)
     @rule(data=st.data())
@@ -236,7 +321,11 @@ class LedgerMachine(RuleBasedStateMachine):
         leases = sum(lease.nbytes for lease in self.held.values())
         assert self.ledger.accounted_bytes == self.ledger.overhead_bytes + leases
         assert all(self.ledger.holds(lease_id) for lease_id in self.held)
-        assert self.ledger.free_for(Purpose.WEIGHTS) <= self.ledger.free_for(Purpose.STREAM)
+        assert self.ledger.free_for(Purpose.WEIGHTS) <= self.ledger.within_reach(Purpose.STREAM)
+        assert all(
+            self.ledger.free_for(purpose) <= self.ledger.within_reach(purpose)
+            for purpose in Purpose
+        )
         assert 0 <= self.ledger.digest().pinned <= leases
         assert self.ledger.activation_reserve == ACTIVATION_RESERVE_MIN
 

@@ -11,6 +11,7 @@ from protocol.messages import (
     BlockIndex,
     FetchBlock,
     Fetched,
+    Manifest,
     Multiplied,
     Release,
     Reserve,
@@ -23,6 +24,7 @@ from tests.node.execution.holder import (
     CONTENT,
     GRID,
     Holder,
+    manifest,
     multiply,
     store,
     version,
@@ -288,6 +290,20 @@ def test_weights_at_another_version_are_unavailable() -> None:
     product = msgspec.structs.replace(multiply(0, 1), version=version(9))
 
     assert holder.reason(holder.ask(product, x_bytes(1))).code is ErrorCode.UNAVAILABLE
+
+
+def test_weights_that_were_replaced_a_moment_ago_are_still_multiplied_by() -> None:
+    holder = serving()
+    head = msgspec.structs.replace(manifest(0).head, version=version(9))
+    holder.feed(holder.catalogue.adopt(Manifest(head, manifest(0).entries)))
+
+    request = holder.ask(multiply(0, 1), x_bytes(1))
+    other = holder.ask(msgspec.structs.replace(multiply(0, 1), name="w9"), x_bytes(1))
+    holder.body(request)
+    holder.finish(holder.job(RunShard))
+
+    assert isinstance(holder.answers[request], Multiplied)
+    assert holder.reason(other).code is ErrorCode.UNAVAILABLE
 
 
 def test_blocks_that_are_not_in_memory_are_unavailable() -> None:

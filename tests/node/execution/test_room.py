@@ -50,6 +50,29 @@ def test_what_could_never_be_granted_is_refused_at_once() -> None:
     assert refused.value.info.nearest_fit == one.largest(Purpose.STREAM)
 
 
+def test_requests_wait_for_each_other_before_anything_has_to_give_way_to_them() -> None:
+    ledger, leases = Ledger(100 * MIB), list[Lease]()
+    one = Room(ledger)
+    weights = ledger.reserve("w", Purpose.WEIGHTS, ledger.free_for(Purpose.WEIGHTS), 0.0)
+    ledger.give_way(weights.id)
+    reserve = ledger.activation_reserve
+
+    def granted(lease: Lease, now: float) -> list[Effect]:
+        leases.append(lease)
+        return []
+
+    one.ask("a", Purpose.STREAM, reserve, 0.0, granted)
+    one.ask("b", Purpose.STREAM, reserve, 0.0, granted)
+    assert [lease.owner for lease in leases] == ["a"] and ledger.holds(weights.id)
+    one.give_back(leases[0], 1.0)
+    assert [lease.owner for lease in leases] == ["a", "b"] and ledger.holds(weights.id)
+
+    # Even with nothing else in flight there would be too little for this one.
+    one.ask("large", Purpose.STREAM, reserve + 1, 2.0, granted)
+    assert ledger.evicted == [weights]
+    assert leases[-1].owner == "large"
+
+
 def test_who_has_withdrawn_is_passed_over() -> None:
     one, leases = room()
 

@@ -1,7 +1,9 @@
+import msgspec
+
 from node.deployment.ledger import MIB
 from node.effects import Effect, Note, Work
 from node.execution.sketches import SketchCache
-from node.execution.upkeep import Upkeep
+from node.execution.upkeep import REPLACED_KEPT_S, REPLACED_MAX, Upkeep
 from node.work import Adopted, Discard, LoadBlock
 from protocol.digests import WeightsVersion
 from protocol.errors import ErrorCode, ErrorInfo
@@ -26,9 +28,9 @@ class Keeper(SmallFleet):
     def leased(self) -> int:
         return self.ledger.accounted_bytes - self.ledger.overhead_bytes
 
-    def adopt(self, one: Manifest) -> list[Effect]:
+    def adopt(self, one: Manifest, now: float = 0.0) -> list[Effect]:
         self.catalogue.adopt(one)
-        return self.upkeep.act_on_news(0.0)
+        return self.upkeep.act_on_news(now)
 
 
 def loads(effects: list[Effect]) -> list[int]:
@@ -108,6 +110,100 @@ def test_removed_weights_leave_memory_and_disk() -> None:
 
     assert discard.blocks == ((0, 0),) and set(discard.contents) == {"c", "s"}
     assert keeper.leased == 0
+
+
+# -- what is replaced --------------------------------------------------------------------------------
+
+
+def at_version(one: Manifest, wall_ms: int) -> Manifest:
+    head = msgspec.structs.replace(one.head, version=WeightsVersion(wall_ms, 0, A))
+    return Manifest(head, one.entries)
+
+
+def replaced(keeper: Keeper) -> Manifest:
+    """Weights that lie here, replaced at 10 s by others that lie elsewhere."""
+    old = manifest((A,), (A,))
+    keeper.hold(old)
+    keeper.adopt(old)
+    assert keeper.adopt(at_version(manifest((B,)), 5), 10.0) == []
+    return old
+
+
+def test_replaced_weights_stay_for_a_moment_and_leave_memory() -> None:
+    keeper = Keeper()
+    old = replaced(keeper)
+
+    assert keeper.catalogue.at("w", VERSION) == old and keeper.holding.ready == (VERSION,)
+    assert keeper.upkeep.deadline == 10.0 + REPLACED_KEPT_S
+    assert keeper.upkeep.tick(9.9 + REPLACED_KEPT_S) == []
+    (discard,) = discards(keeper.upkeep.tick(10.0 + REPLACED_KEPT_S))
+
+    # What the new version names, too, stays on disk.
+    assert discard == Discard(VERSION, ((0, 0), (1, 0)), contents=())
+    assert keeper.leased == 0 and keeper.upkeep.deadline is None
+    assert keeper.catalogue.at("w", VERSION) is None
+
+
+def test_a_reservation_that_needs_the_memory_of_replaced_weights_lets_them_go_at_once() -> None:
+    keeper = Keeper()
+    replaced(keeper)
+
+    keeper.holding.reserve("put", keeper.ledger.digest().free, 11.0)
+    (discard,) = discards(keeper.upkeep.act_on_news(11.0))
+
+    assert discard.blocks == ((0, 0), (1, 0))
+    assert keeper.catalogue.former == {} and keeper.upkeep.deadline is None
+    assert keeper.upkeep.tick(100.0) == []
+
+
+def test_new_weights_that_are_loaded_from_disk_take_the_memory_of_what_they_replace() -> None:
+    keeper = Keeper()
+    old = manifest((A,))
+    keeper.hold(old)
+    keeper.adopt(old)
+    keeper.holding.reserve("put", keeper.ledger.digest().free, 0.0)
+
+    effects = keeper.adopt(at_version(old, 5), 10.0)
+
+    assert len(loads(effects)) == 1
+    assert [discard.version for discard in discards(effects)] == [VERSION]
+
+
+def test_weights_replaced_one_after_another_go_one_after_another() -> None:
+    keeper = Keeper()
+    for at in (1, 2, 3):
+        keeper.hold(at_version(manifest((A,)), at))
+        keeper.adopt(at_version(manifest((A,)), at), float(at))
+
+    gone = [
+        [discard.version.wall_ms for discard in discards(keeper.upkeep.tick(at + REPLACED_KEPT_S))]
+        for at in (1.0, 2.0, 3.0, 4.0)
+    ]
+
+    assert gone == [[], [1], [2], []]
+    assert keeper.holding.ready == (WeightsVersion(3, 0, A),)
+
+
+def test_of_too_many_replaced_weights_the_oldest_go_early() -> None:
+    keeper = Keeper()
+    for at in range(1, REPLACED_MAX + 2):
+        assert discards(keeper.adopt(at_version(manifest((B,)), at))) == []
+
+    (discard,) = discards(keeper.adopt(at_version(manifest((B,)), REPLACED_MAX + 2)))
+
+    assert discard.version == WeightsVersion(1, 0, A)
+    assert len(keeper.catalogue.former) == REPLACED_MAX
+
+
+def test_weights_that_are_removed_take_what_they_replaced_with_them() -> None:
+    keeper = Keeper()
+    replaced(keeper)
+    keeper.adopt(manifest((B,), name="other"))
+
+    gone = discards(keeper.adopt(at_version(TOMBSTONE, 9), 11.0))
+
+    assert [discard.version.wall_ms for discard in gone] == [5, 1]
+    assert keeper.leased == 0 and keeper.upkeep.deadline is None
 
 
 def test_content_that_other_weights_share_stays_on_disk() -> None:
