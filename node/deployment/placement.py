@@ -247,9 +247,12 @@ def _refusal(
     fit = nearest_fit(fleet, payload, largest.resident_bytes, replicas)
     copies = "1 copy" if replicas == 1 else f"{replicas} copies"
     if len(fleet) < replicas:
+        needs = "needs a node" if replicas == 1 else "need as many nodes"
+        there = {0: "there is none", 1: "there is 1"}.get(len(fleet), f"there are {len(fleet)}")
+        fewer = f", or ask for replicas={len(fleet)}" if fleet else ""
         reason = (
-            f"{copies} of each block need as many nodes and there are {len(fleet)};"
-            f" let more nodes join or ask for replicas={max(len(fleet), 1)}"
+            f"{copies} of each block {needs} that may take it, and {there}; let more nodes join,"
+            f" or relax the labels asked for with only and avoid{fewer}"
         )
     else:
         nodes = "1 node has" if len(fleet) == 1 else f"{len(fleet)} nodes have"

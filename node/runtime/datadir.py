@@ -27,6 +27,7 @@ from msgspec import Meta
 from node.runtime.durable import atomic_write, remove_leftovers
 from protocol.errors import ConfigError
 from protocol.ids import NodeId
+from sedma.places import TOKEN_FILE, URL_FILE
 
 SCHEMA = 1
 MIGRATIONS: dict[int, Callable[[Path], None]] = {}
@@ -39,15 +40,6 @@ Peers = tuple[tuple[NodeId, tuple[str, ...]], ...]
 _PEERS: msgspec.json.Decoder[Peers] = msgspec.json.Decoder(
     Annotated[Peers, Meta(max_length=PEERS_KEPT_MAX)]
 )
-
-
-def default_path(environment: Mapping[str, str] = os.environ) -> Path:
-    """`SEDMA_DATA_DIR`, else the user's folder for state that is worth keeping."""
-    if chosen := environment.get("SEDMA_DATA_DIR"):
-        return Path(chosen).expanduser()
-    if state := environment.get("XDG_STATE_HOME"):
-        return Path(state) / "sedma"
-    return Path.home() / ".local" / "state" / "sedma"
 
 
 class Paths:
@@ -163,7 +155,7 @@ class DataDir(Paths):
     @property
     def token(self) -> str:
         """What lets commands in: drawn once, readable by the owner alone."""
-        file = self.path / "api.token"
+        file = self.path / TOKEN_FILE
         if token := _read_text(file):
             return token
         token = secrets.token_urlsafe(32)
@@ -171,10 +163,10 @@ class DataDir(Paths):
         return token
 
     def tell_url(self, url: str) -> None:
-        atomic_write(self.path / "api.url", f"{url}\n".encode())
+        atomic_write(self.path / URL_FILE, f"{url}\n".encode())
 
     def withdraw_url(self) -> None:
-        (self.path / "api.url").unlink(missing_ok=True)
+        (self.path / URL_FILE).unlink(missing_ok=True)
 
 
 def migrate(path: Path, steps: Mapping[int, Callable[[Path], None]], target: int) -> None:

@@ -14,7 +14,6 @@ import binascii
 import datetime as dt
 from dataclasses import dataclass
 
-SEQUENCE = 0x30
 UTC_TIME = 0x17
 GENERALIZED_TIME = 0x18
 ED25519_KEY_INFO = bytes.fromhex("302a300506032b6570032100")

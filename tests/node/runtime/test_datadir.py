@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from node.runtime.datadir import PEERS_KEPT_MAX, SCHEMA, DataDir, default_path, migrate
+from node.runtime.datadir import PEERS_KEPT_MAX, SCHEMA, DataDir, migrate
 from protocol.errors import ConfigError
 from protocol.ids import NodeId
 
@@ -182,9 +182,3 @@ def test_damaged_peers_say_what_to_do(tmp_path: Path) -> None:
 
         with pytest.raises(ConfigError, match="remove it and start with --join"):
             data_dir.peers()
-
-
-def test_the_folder_is_where_the_environment_says() -> None:
-    assert default_path({"SEDMA_DATA_DIR": "/a", "XDG_STATE_HOME": "/b"}) == Path("/a")
-    assert default_path({"XDG_STATE_HOME": "/b"}) == Path("/b/sedma")
-    assert default_path({}) == Path.home() / ".local/state/sedma"
