@@ -49,7 +49,9 @@ class Announcement:
 
     def start(self, now: float) -> list[Effect]:
         """From now on the manifest stands."""
-        effects = self._around.catalogue.adopt(self._manifest, self._kept)
+        catalogue = self._around.catalogue
+        effects = catalogue.adopt(self._manifest, self._kept)
+        assert catalogue.manifests[self._manifest.head.name] is self._manifest
         for peer in self._around.linked():
             for part in parts(self._manifest):
                 call = self._around.desk.number(self)
