@@ -224,7 +224,8 @@ class Node:
                 answer, effects = self.exchange.asked(peer, told, now)
                 effects = [Reply(request, answer), *effects, *self._compare(peer)]
             case Probe():
-                effects = [Reply(request, Probed())]
+                # It changes nothing, and there are many of them.
+                return [Reply(request, Probed())]
             case ManifestPart() as part:
                 effects = self.catalogue.asked(request, part)
             case FetchCatalogue(after=after):

@@ -60,6 +60,8 @@ class WorkView(msgspec.Struct, frozen=True, kw_only=True):
     blocks: int
     """Different ones."""
     macs: int
+    reads: int
+    """Of the simulated arrays."""
     busy_s: float
     """Of its workers."""
     energy_j: float

@@ -48,8 +48,7 @@ class Candidate:
     bandwidth_bytes_s: float
     """0: not measured yet."""
     queue_s: float
-    """Seconds until new work would start, as the node last reported it."""
-    reported_age_s: float
+    """Seconds until new work would start, by its last report, which has aged, and by what it was sent since."""
     speed_macs_s: float
     """0: not measured yet."""
     reliability: float
@@ -88,11 +87,9 @@ def completion_s(
         candidate.bandwidth_bytes_s or BANDWIDTH_UNKNOWN_BYTES_S
     )
     service_s = macs / (candidate.speed_macs_s or SPEED_UNKNOWN_MACS_S)
-    # A queue reported a while ago has been worked off since.
-    queue_s = max(candidate.queue_s - candidate.reported_age_s, 0.0)
-    once_s = candidate.rtt_s + transfer_s + queue_s + service_s
+    once_s = candidate.rtt_s + transfer_s + candidate.queue_s + service_s
     risk_s = (1.0 - candidate.reliability) * (RETRY_S + once_s)
-    return Estimate(candidate.rtt_s, transfer_s, queue_s, service_s, risk_s)
+    return Estimate(candidate.rtt_s, transfer_s, candidate.queue_s, service_s, risk_s)
 
 
 def shard_cost(blocks: Iterable[Block], costs: Mapping[Block, Cost], transpose: bool) -> Cost:

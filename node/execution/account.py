@@ -17,6 +17,7 @@ class _Work:
     blocks: set[Block] = field(default_factory=set)
     analog_macs: int = 0
     digital_macs: int = 0
+    reads: int = 0
     busy_s: float = 0.0
     energy_j: float = 0.0
     latency_s: float = 0.0
@@ -28,6 +29,7 @@ class _Work:
             node=node,
             blocks=len(self.blocks),
             macs=macs,
+            reads=self.reads,
             busy_s=self.busy_s,
             energy_j=self.energy_j,
             latency_s=self.latency_s,
@@ -56,6 +58,7 @@ class Account:
         work.blocks.update(blocks)
         work.analog_macs += facts.analog_macs
         work.digital_macs += facts.digital_macs
+        work.reads += facts.reads
         work.busy_s += facts.busy_s
         work.energy_j += facts.energy_j
         work.latency_s += facts.latency_s

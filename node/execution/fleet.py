@@ -116,16 +116,16 @@ class Fleet:
         speed = self._memory.forecast_speed_macs_s(node, now) or 0.0
         ours_s = self._outstanding.macs(node) / (speed or SPEED_UNKNOWN_MACS_S)
         if node == self.own:
-            return Candidate(node, 0.0, float("inf"), ours_s, 0.0, speed, reliability)
+            return Candidate(node, 0.0, float("inf"), ours_s, speed, reliability)
         load, age_s = self._exchange.load(node), self._exchange.load_age_s(node, now)
-        # What we sent may or may not be in the peer's report already: the larger of the two holds.
+        # A queue reported a while ago has been worked off since. What we sent may or may not be in the
+        # report already: the larger of the two holds.
         queue_s = max(load.queue_s - age_s, ours_s)
         return Candidate(
             node,
             self._exchange.rtt_s.get(node, 0.0),
             self._memory.forecast_bandwidth_bytes_s(node, now) or 0.0,
             queue_s,
-            0.0,
             speed or load.speed_macs_s,
             reliability,
         )

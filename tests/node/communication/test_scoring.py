@@ -26,13 +26,10 @@ def peer(
     rtt_s: float = 0.010,
     bandwidth_bytes_s: float = 100e6,
     queue_s: float = 0.0,
-    reported_age_s: float = 0.0,
     speed_macs_s: float = 1e9,
     reliability: float = 1.0,
 ) -> Candidate:
-    return Candidate(
-        node, rtt_s, bandwidth_bytes_s, queue_s, reported_age_s, speed_macs_s, reliability
-    )
+    return Candidate(node, rtt_s, bandwidth_bytes_s, queue_s, speed_macs_s, reliability)
 
 
 def grid(rows: int, columns: int, *holders: str) -> dict[Block, tuple[str, ...]]:
@@ -50,7 +47,7 @@ def last_s(chosen: dict[str, list[Block]], candidates: list[Candidate]) -> float
 
 
 def test_an_estimate_names_every_cause_of_waiting() -> None:
-    candidate = peer("a", queue_s=0.5, reported_age_s=0.2, reliability=0.9)
+    candidate = peer("a", queue_s=0.3, reliability=0.9)
 
     estimate = completion_s(candidate, 1_000_000, 1_000_000, 10**8)
 
@@ -72,10 +69,6 @@ def test_a_node_sends_itself_nothing() -> None:
     here = peer("me", rtt_s=0.0, bandwidth_bytes_s=float("inf"))
 
     assert completion_s(here, 10**9, 10**9, 10**9).total_s == 1.0
-
-
-def test_a_queue_reported_long_ago_has_been_worked_off() -> None:
-    assert completion_s(peer("a", queue_s=1.0, reported_age_s=9.0), 0, 0, 0).queue_s == 0.0
 
 
 def test_shared_inputs_and_summed_outputs_travel_once() -> None:

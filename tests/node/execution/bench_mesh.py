@@ -200,7 +200,6 @@ class BenchMesh:
                 0.0 if node == OWN else 0.001,
                 float("inf") if node == OWN else 1e9,
                 self.outstanding.macs(node) / self.speeds.get(node, 1e9),
-                0.0,
                 self.speeds.get(node, 1e9),
                 self.memory.forecast_reliability(node, now),
             )
