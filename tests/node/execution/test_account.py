@@ -6,7 +6,7 @@ FIRST, SECOND = Block(0, 0), Block(1, 0)
 
 
 def analog(macs: int, latency_s: float = 0.0) -> ShardDone:
-    return ShardDone(analog_macs=macs, energy_j=1.0, latency_s=latency_s, regime="fast")
+    return ShardDone(analog_macs=macs, energy_j=1.0, latency_s=latency_s, reads=3, regime="fast")
 
 
 def test_nodes_work_side_by_side_and_panels_one_after_the_other() -> None:
@@ -20,10 +20,8 @@ def test_nodes_work_side_by_side_and_panels_one_after_the_other() -> None:
     view = account.view(now=99.0)
 
     assert (view.latency_s, view.energy_j, view.bytes, view.seconds) == (7.0, 4.0, 200, 2.0)
-    assert [(work.node, work.blocks, work.macs, work.latency_s) for work in view.work] == [
-        ("a", 1, 10, 5.0),
-        ("b", 1, 10, 5.0),
-    ]
+    work = [(one.node, one.blocks, one.macs, one.reads, one.latency_s) for one in view.work]
+    assert work == [("a", 1, 10, 6, 5.0), ("b", 1, 10, 6, 5.0)]
 
 
 def test_parts_done_twice_count_twice_but_only_those_that_stand_are_certified() -> None:
