@@ -26,7 +26,9 @@ from node.runtime.live import Live
 from node.runtime.registrar import Registrar
 from node.runtime.store import Store
 from protocol.digests import NodeRecord
+from protocol.errors import ConfigError
 from protocol.ids import MeshId, short
+from protocol.quantities import size_text
 
 MEMORY_SHARE = 4
 """Without `share.memory` a node offers one part in four of the memory that is available."""
@@ -38,7 +40,7 @@ def wire(
     """What carries out the node's effects, what brings it into its mesh, and what clients see of it."""
     name = settings.node.name or gethostname()
     software = f"sedma {version('sedma')}"
-    budget = settings.share.memory_bytes or psutil.virtual_memory().available // MEMORY_SHARE
+    budget = _budget_bytes(settings.share.memory_bytes)
     workers = settings.share.cpus or len(os.sched_getaffinity(0))
     # Task numbers must not repeat after a restart, so these dice come from the system.
     dice = random.SystemRandom()
@@ -86,3 +88,15 @@ async def open_api(front: Front, data: DataDir, settings: Settings, log: Log) ->
     print(f"node {short(status.id)} offers {mib} MiB  api {api.url}", flush=True)
     log.info("node.started", id=status.id, api=api.url, budget_bytes=status.budget_bytes)
     return api
+
+
+def _budget_bytes(asked: int | None) -> int:
+    memory = psutil.virtual_memory()
+    if asked is None:
+        return int(memory.available) // MEMORY_SHARE
+    if asked > memory.total:
+        raise ConfigError(
+            f"share.memory of {size_text(asked)} is more than this machine has ({size_text(memory.total)}):"
+            " offer less"
+        )
+    return asked

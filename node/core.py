@@ -280,12 +280,16 @@ class Node:
         waiter = self.desk.settle(job)
         return [] if waiter is None else self._settle(waiter.job_failed(job, error, now), now)
 
-    def memory_measured(self, rss_bytes: int, now: float) -> list[Effect]:
+    def measured(self, rss_bytes: int, disk_free_bytes: int, now: float) -> list[Effect]:
+        """The process's resident memory, and what the disk still takes."""
         self.ledger.memory_measured(rss_bytes, now)
-        told = self.exchange.own.memory.free
-        if abs(self.ledger.digest().free - told) >= FREE_CHANGE_BYTES:
-            return self._describe(now)
-        return []
+        self.holding.disk_free_bytes = disk_free_bytes
+        told = self.exchange.own
+        apart = (
+            abs(self.ledger.digest().free - told.memory.free),
+            abs(self.holding.room_bytes - told.load.free),
+        )
+        return self._describe(now) if max(apart) >= FREE_CHANGE_BYTES else []
 
     def tick(self, now: float) -> list[Effect]:
         effects: list[Effect] = []

@@ -54,7 +54,7 @@ async def _serve(resolved: Resolved) -> None:
         identity = await registrar.prepare()
         live, entry, front = assembly.wire(settings, data, registrar, identity, log)
         api = await assembly.open_api(front, data, settings, log)
-        live.restore()
+        live.restore(belongs=entry.belongs)
         entering = asyncio.create_task(_enter(entry, live, data, resolved.join))
         try:
             await _until(asked, entering)

@@ -18,9 +18,11 @@ from protocol.errors import ErrorCode, TaskError
 from protocol.ids import ContentId, NodeId
 from protocol.limits import HELD_MAX
 from protocol.messages import BlockIndex, Manifest, StoreBlock
+from protocol.quantities import size_text
 
 NOTHING_PROMISED = "nothing, or too little, is reserved for this put; it may have lapsed: put again"
 HELD_ENOUGH = f"this node holds blocks of {HELD_MAX} weights already: remove some"
+UNMEASURED = 1 << 62
 ENDED_MAX = 1024
 """Puts remembered that have lost blocks here."""
 
@@ -83,6 +85,7 @@ class Holding:
     def __init__(self, own: NodeId, ledger: Ledger) -> None:
         self.changes = 0
         """Grows when what is promised here, or what this node is ready to serve, changes."""
+        self.disk_free_bytes = UNMEASURED
         self._own = own
         self._ledger = ledger
         self._promises: dict[str, _Promise] = {}
@@ -95,6 +98,12 @@ class Holding:
     def ready(self) -> tuple[WeightsVersion, ...]:
         """Versions of which all our blocks are in memory."""
         return tuple(version for version in sorted(self._wanted) if self._is_ready(version))
+
+    @property
+    def room_bytes(self) -> int:
+        """What a new put may take here: of memory, and of the disk less what is promised and has not come."""
+        disk = self.disk_free_bytes - sum(promise.left for promise in self._promises.values())
+        return max(min(self._ledger.free_for(Purpose.WEIGHTS), disk), 0)
 
     @property
     def unpublished(self) -> set[ContentId]:
@@ -141,6 +150,7 @@ class Holding:
             self._replaceable(standing, nbytes)
         else:
             self._make_place()
+        self._fits_disk(nbytes)
         self.release(put)
         lease = self._ledger.reserve(put, Purpose.WEIGHTS, nbytes, now, expires_s=LEASE_S)
         self._promises[put] = _Promise(lease, nbytes)
@@ -279,6 +289,19 @@ class Holding:
     def _is_ready(self, version: WeightsVersion) -> bool:
         wanted = self._wanted.get(version)
         return wanted is not None and wanted <= self._resident.get(version, set())
+
+    def _fits_disk(self, nbytes: int) -> None:
+        if nbytes <= self.disk_free_bytes:
+            return
+        free = max(self.disk_free_bytes, 0)
+        raise TaskError(
+            ErrorCode.NO_ROOM,
+            f"{size_text(nbytes)} of blocks do not fit on this node's disk: {size_text(free)} are free of"
+            " what share.disk allows; remove weights, or raise it",
+            need=nbytes,
+            free=free,
+            nearest_fit=free,
+        )
 
     def _replaceable(self, standing: _Promise, nbytes: int) -> None:
         """No block counts on the standing promise, and there is room for what the other one takes beyond it."""

@@ -9,7 +9,7 @@ from node.communication.outstanding import Outstanding
 from node.communication.scoring import SPEED_UNKNOWN_MACS_S, Candidate
 from node.deployment.catalogue import Catalogue
 from node.deployment.holding import Holding
-from node.deployment.ledger import Ledger, Purpose
+from node.deployment.ledger import Ledger
 from node.deployment.placement import Capacity
 from node.memory.short_term import ShortTerm
 from protocol.digests import NodeRecord, WeightsVersion
@@ -106,7 +106,7 @@ class Fleet:
 
     def free_bytes(self, record: NodeRecord) -> int:
         if record.id == self.own:
-            return self._ledger.free_for(Purpose.WEIGHTS)
+            return self._holding.room_bytes
         return self._exchange.load(record.id).free
 
     # -- within --------------------------------------------------------------------------------------

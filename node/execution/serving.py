@@ -54,7 +54,7 @@ class Serving:
             queue_s=(self._macs_ahead + running) / speed,
             in_flight=len(self._open),
             speed_macs_s=measured or 0.0,
-            free=self._around.ledger.free_for(Purpose.WEIGHTS),
+            free=self._around.holding.room_bytes,
         )
 
     @property

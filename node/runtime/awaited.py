@@ -1,8 +1,17 @@
 """A task of this node that has no bodies: whoever began it awaits its end."""
 
 import asyncio
+from typing import Protocol
 
 from protocol.errors import TaskError
+
+
+class Ending(Protocol):
+    """Who is told how a client's task ended."""
+
+    def finish(self) -> None: ...
+
+    def fail(self, error: TaskError) -> None: ...
 
 
 class Awaited:

@@ -1,4 +1,4 @@
-"""What a daemon does beside its tasks: it measures its memory, keeps the list of its peers, and sweeps its disk."""
+"""What a daemon does beside its tasks: it measures memory and disk, keeps the list of its peers, and sweeps."""
 
 import asyncio
 import time
@@ -32,11 +32,12 @@ class Chores:
         pool: ThreadPoolExecutor,
         log: Log,
         *,
-        measured: Callable[[int], None],
+        measured: Callable[[int, int], None],
         named: Callable[[], Set[ContentId]],
         keep_peers: Callable[[Peers], None],
     ) -> None:
-        """`measured` is told the resident memory; `named` tells the content that must stay; `keep_peers` blocks."""
+        """`measured` is told the resident memory and what the disk still takes, `named` tells the content that must
+        stay, `keep_peers` blocks."""
         self._store = store
         self._pool = pool
         self._log = log
@@ -93,5 +94,5 @@ class Chores:
             await asyncio.sleep(SWEEP_S)
 
     def _sample(self) -> None:
-        self._measured(self.rss_bytes)
+        self._measured(self.rss_bytes, self._store.free_bytes)
         self._sampler = self._loop.call_later(SAMPLE_S, self._sample)

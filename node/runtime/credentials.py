@@ -132,7 +132,8 @@ def check_free_for(paths: Paths, identity: Identity, mesh: MeshId) -> None:
     )
     raise ConfigError(
         f"this node belongs to mesh {short(membership.mesh)}, the ticket is for mesh "
-        f"{short(mesh)}: join with another --data-dir, or remove {membership.folder}{lost}"
+        f"{short(mesh)}: join with another --data-dir, or remove {membership.folder}{lost}; the weights"
+        " that this node holds stay behind with its old mesh"
     )
 
 

@@ -76,6 +76,11 @@ class Entry:
     def can_invite(self) -> bool:
         return self._membership is not None and self._membership.can_invite
 
+    @property
+    def belongs(self) -> bool:
+        """This node has been in a mesh before, and has not left it."""
+        return credentials.load(self._data, self._identity) is not None
+
     async def enter(self, join: str | None) -> Membership:
         """Belong to a mesh. ConfigError when the ticket is refused for good or does not fit this node."""
         ticket = None if join is None else decode(join)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Protocol, TypeVar, assert_never
+from typing import TypeVar, assert_never
 
 from node.core import Node
 from node.effects import (
@@ -31,6 +31,7 @@ from node.effects import (
 )
 from node.log import Log
 from node.runtime.arena import Arena
+from node.runtime.awaited import Ending
 from node.runtime.calls import OutgoingCall
 from node.runtime.chores import Chores, Peers
 from node.runtime.intake import Intake
@@ -69,14 +70,6 @@ X_KEY_DIGITS = 15
 """Of the hash of X, in hexadecimal: 60 bits, which every field of a message can carry."""
 
 T = TypeVar("T")
-
-
-class Ending(Protocol):
-    """Who is told how a client's task ended."""
-
-    def finish(self) -> None: ...
-
-    def fail(self, error: TaskError) -> None: ...
 
 
 class Live:
@@ -123,15 +116,18 @@ class Live:
             store,
             self.pool,
             log,
-            measured=lambda rss: self.feed(self.node.memory_measured(rss, self.now)),
+            measured=lambda rss, free: self.feed(self.node.measured(rss, free, self.now)),
             named=lambda: node.catalogue.contents() | node.holding.unpublished,
             keep_peers=keep_peers,
         )
 
     # -- start and stop ------------------------------------------------------------------------------
 
-    def restore(self) -> None:
-        """Take up what the disk remembers."""
+    def restore(self, *, belongs: bool) -> None:
+        """Take up what the disk remembers, if it is of the mesh that this node is in."""
+        if not belongs and (left := self.store.leave_manifests_behind()):
+            # Under these names other weights may stand in the mesh that it joins.
+            self._log.warning("weights.left_behind", files=left)
         manifests, damaged = self.store.manifests()
         for file in damaged:
             self._log.info("manifest.damaged", file=file)

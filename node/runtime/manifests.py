@@ -16,6 +16,7 @@ from protocol.messages import Manifest
 
 SUFFIX = ".manifest"
 DAMAGED_SUFFIX = ".damaged"
+LEFT_SUFFIX = ".left"
 HASH_BYTES = 32
 _DECODER = msgspec.msgpack.Decoder(Manifest)
 
@@ -41,6 +42,12 @@ class ManifestShelf:
             if stands is not None and stands.head.version > manifest.head.version:
                 return
             atomic_write(file, blake3(payload).digest() + payload)
+
+    def leave_behind(self) -> list[str]:
+        """Set all manifests aside: they are of a mesh that this node has left. Their file names."""
+        with self._lock:
+            files = sorted(self._folder.glob(f"*{SUFFIX}"))
+            return [file.replace(file.with_name(file.name + LEFT_SUFFIX)).name for file in files]
 
     def read(self) -> tuple[list[Manifest], list[str]]:
         """All manifests by name, and the files that are damaged, now set aside."""

@@ -9,6 +9,7 @@ import errno
 import math
 import os
 import re
+import shutil
 import threading
 from collections import Counter
 from collections.abc import Iterator, Set
@@ -171,10 +172,21 @@ class Store:
                     swept.append(content)
         return swept
 
+    @property
+    def free_bytes(self) -> int:
+        """What the quota, and the file system, still leave."""
+        return max(
+            min(self.quota_bytes - self.used_bytes, shutil.disk_usage(self._contents).free), 0
+        )
+
     # -- manifests ---------------------------------------------------------------------------------
 
     def keep_manifest(self, manifest: Manifest) -> None:
         self._shelf.keep(manifest)
+
+    def leave_manifests_behind(self) -> list[str]:
+        """What stands here is of a mesh that this node has left; the names of the files set aside."""
+        return self._shelf.leave_behind()
 
     def manifests(self) -> tuple[list[Manifest], list[str]]:
         """All that can be read, and the files that could not and have been set aside."""
@@ -214,7 +226,7 @@ class Store:
             return math.inf
 
     def _reserve(self, nbytes: int) -> None:
-        free = max(self.quota_bytes - self.used_bytes, 0)
+        free = self.free_bytes
         if nbytes > free:
             raise TaskError(
                 ErrorCode.NO_ROOM,

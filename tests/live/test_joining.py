@@ -1,12 +1,14 @@
 """How nodes come together, with real daemons: tickets, restarts, and what a clumsy user is told."""
 
 import json
+import shutil
 import signal
 import socket
 import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import sedma
@@ -233,6 +235,25 @@ def test_a_ticket_of_another_mesh_ends_a_member_with_what_to_do(
 
     assert f"error: this node belongs to mesh {mesh[:8]}, the ticket is for mesh" in said
     assert "join with another --data-dir, or remove" in said
+
+
+def test_weights_of_a_mesh_that_was_left_stay_out_of_the_one_that_is_joined(
+    daemon: Daemons,
+) -> None:
+    here, guest = daemon("here"), daemon("guest")
+    client = here.client()
+    client.put("w", np.ones((8, 8), np.float32), backend="digital")
+    guest.client().put("w", np.ones((2, 2), np.float32), backend="digital")
+    guest.client().put("mine", np.ones((2, 2), np.float32), backend="digital")
+    guest.stop()
+    shutil.rmtree(guest.data_dir / "mesh")
+
+    moved = daemon("guest", join=ticket(client))
+    all_linked(client, moved.client())
+
+    assert [w.info["shape"] for w in moved.client().weights()] == [[8, 8]]
+    assert [w.name for w in client.weights()] == ["w"]
+    assert moved.noted("weights.left_behind")
 
 
 @pytest.mark.parametrize(

@@ -3,11 +3,13 @@ import pytest
 from node.core import Node
 from node.deployment.ledger import MIB
 from node.effects import Effect, Failed, Refuse, Reply
-from protocol.client import MatmulRequest, PutRequest
+from protocol.client import MatmulRequest, PlanRequest, PutRequest
 from protocol.errors import ErrorCode, TaskError
 from protocol.messages import FetchManifest, Probe, Probed, RequestHeader, Response
 from tests.node.member import Member
 from tests.node.world import World
+
+DISK = 1 << 40
 
 
 def alone() -> tuple[World, Member]:
@@ -94,14 +96,27 @@ def test_a_peer_that_asks_for_weights_nobody_knows_is_told_so() -> None:
     assert ask(member.node, FetchManifest(name="v")) is ErrorCode.NOT_FOUND
 
 
+def test_a_full_disk_is_told_as_no_room_for_weights() -> None:
+    world, member = alone()
+    member.hear(lambda: member.node.measured(60 * MIB, DISK, world.now))
+    version = member.node.exchange.own.version
+
+    member.hear(lambda: member.node.measured(60 * MIB, 3 * MIB, world.now))
+
+    assert member.node.exchange.own.version > version
+    assert member.node.exchange.own.load.free == 3 * MIB
+    assert member.node.plan(PlanRequest(rows=1024, columns=1024), world.now).free == 3 * MIB
+    assert not member.node.plan(PlanRequest(rows=1024, columns=1024), world.now).fits
+
+
 def test_memory_that_changes_little_is_not_told_of() -> None:
     world, member = alone()
-    member.hear(lambda: member.node.memory_measured(60 * MIB, world.now))
+    member.hear(lambda: member.node.measured(60 * MIB, DISK, world.now))
     told = member.node.exchange.own
 
-    member.hear(lambda: member.node.memory_measured(60 * MIB + 1000, world.now))
+    member.hear(lambda: member.node.measured(60 * MIB + 1000, DISK, world.now))
     assert member.node.exchange.own == told
-    member.hear(lambda: member.node.memory_measured(90 * MIB, world.now))
+    member.hear(lambda: member.node.measured(90 * MIB, DISK, world.now))
 
     assert member.node.exchange.own.version > told.version
     assert member.node.exchange.own.memory == member.node.ledger.digest()

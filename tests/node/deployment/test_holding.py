@@ -94,6 +94,20 @@ def test_what_does_not_fit_is_not_promised() -> None:
     assert not holding.renew("put", 0.0)
 
 
+def test_what_the_disk_does_not_take_is_not_promised() -> None:
+    holding, ledger = world()
+    holding.disk_free_bytes = 2 * BLOCK_BYTES
+    holding.reserve("put", BLOCK_BYTES, 0.0)
+
+    assert holding.room_bytes == BLOCK_BYTES
+    with pytest.raises(TaskError, match="raise it") as refused:
+        holding.reserve("large", 3 * BLOCK_BYTES, 0.0)
+
+    assert refused.value.code is ErrorCode.NO_ROOM
+    assert (refused.value.info.need, refused.value.info.free) == (3 * BLOCK_BYTES, 2 * BLOCK_BYTES)
+    assert promised(ledger) == BLOCK_BYTES
+
+
 def test_blocks_of_more_weights_than_a_record_can_tell_are_refused() -> None:
     holding, ledger = world()
     for number in range(HELD_MAX):

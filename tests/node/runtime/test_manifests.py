@@ -31,6 +31,15 @@ def test_manifests_and_tombstones_survive_a_restart(tmp_path: Path) -> None:
     assert ManifestShelf(tmp_path).read() == (kept, [])
 
 
+def test_manifests_of_a_mesh_that_was_left_are_set_aside(tmp_path: Path) -> None:
+    ManifestShelf(tmp_path).keep(manifest("a", 1))
+
+    assert ManifestShelf(tmp_path).leave_behind() == ["a.manifest.left"]
+
+    assert ManifestShelf(tmp_path).read() == ([], [])
+    assert ManifestShelf(tmp_path).leave_behind() == []
+
+
 @pytest.mark.parametrize("order", list(permutations((1, 2, 3))))
 def test_the_newest_stays_in_whatever_order_they_come(
     tmp_path: Path, order: tuple[int, ...]
