@@ -212,3 +212,20 @@ def test_a_program_that_finds_no_daemon_gets_one_that_can_be_used_at_once(
     assert error_of(y, X @ W) < 1e-6
     with pytest.raises(sedma.SedmaError):
         client.status()
+
+
+def test_a_disk_that_is_too_small_refuses_before_anything_is_sent(daemon: Start) -> None:
+    client = daemon("node", flags=("--disk", "5MiB")).client()
+
+    with pytest.raises(sedma.NoRoom) as refused:
+        client.put("w", np.ones((2048, 1024), np.float32), backend="digital")
+
+    assert refused.value.need == 8 << 20
+    assert refused.value.free is not None and refused.value.free <= 5 << 20
+    client.put("w", np.ones((1024, 1024), np.float32), backend="digital")
+
+
+def test_more_memory_than_there_is_cannot_be_offered(daemon: Start) -> None:
+    said = daemon("node", memory="900TiB").ended()
+
+    assert "more than this machine has" in said
