@@ -75,8 +75,7 @@ def matmul(
             "converted": reply.headers.get("Sedma-Converted"),
             "elapsed_s": round(time.monotonic() - began, 6),
         }
-        if str(output) != "-":
-            talk.show(document, _show_product)
+        talk.show(document, _show_product, aside=str(output) == "-")
 
 
 def plan(
@@ -130,8 +129,9 @@ def _deadline_s(text: str) -> float:
 
 
 def _show_product(told: dict[str, Any]) -> None:
-    sides = " x ".join(map(str, told["shape"]))
-    print(f"{told['output']}: {sides} float32 in {duration_text(told['elapsed_s'])}")
+    if told["output"] != "-":
+        sides = " x ".join(map(str, told["shape"]))
+        print(f"{told['output']}: {sides} float32 in {duration_text(told['elapsed_s'])}")
     if certificate := told["certificate"]:
         print(_exactness(certificate))
     if told["converted"]:

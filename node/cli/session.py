@@ -7,7 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -20,13 +20,6 @@ if TYPE_CHECKING:
     from sedma.transport import Transport
 
 USAGE = 2
-EXIT_CODES: tuple[tuple[type[SedmaError], int], ...] = (
-    (NotRunning, 3),
-    (NoRoom, 4),
-    (DeadlineExceeded, 5),
-    (Unreachable, 6),
-    (SedmaError, 1),
-)
 INTERRUPTED = 130
 """What shells report of a program that Ctrl-C ended: 128 and the number of SIGINT."""
 
@@ -38,6 +31,24 @@ class UsageError(SedmaError):
         super().__init__("usage", reason)
 
 
+class Interrupted(SedmaError):
+    """Ctrl-C ended a command that has something to say about it."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__("interrupted", reason)
+
+
+EXIT_CODES: tuple[tuple[type[SedmaError], int], ...] = (
+    (NotRunning, 3),
+    (NoRoom, 4),
+    (DeadlineExceeded, 5),
+    (Unreachable, 6),
+    (UsageError, USAGE),
+    (Interrupted, INTERRUPTED),
+    (SedmaError, 1),
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Session:
     """A daemon to ask, and whether people or programs read the answer."""
@@ -45,11 +56,15 @@ class Session:
     transport: "Transport"
     as_json: bool
 
-    def show(self, document: Any, for_people: Callable[[Any], None]) -> None:
-        if self.as_json:
-            print(json.dumps(document))
-        else:
-            for_people(document)
+    def show(
+        self, document: Any, for_people: Callable[[Any], None], *, aside: bool = False
+    ) -> None:
+        """`aside`: on standard error, where standard output carries a matrix."""
+        with redirect_stdout(sys.stderr) if aside else nullcontext():
+            if self.as_json:
+                print(json.dumps(document))
+            else:
+                for_people(document)
 
 
 @contextmanager
@@ -99,7 +114,8 @@ def fail(error: SedmaError, as_json: bool) -> NoReturn:
             print(f"       {figures}", file=sys.stderr)
         if error.code == "unauthorized":
             print("       here that is --token-file FILE, or --data-dir DIR", file=sys.stderr)
-    if isinstance(error, UsageError):
+    # The daemon says so of a command line or a file whose sense only it could judge.
+    if error.code == "bad_request":
         raise typer.Exit(USAGE)
     raise typer.Exit(next(code for kind, code in EXIT_CODES if isinstance(error, kind)))
 

@@ -152,7 +152,12 @@ def _from_file(file: Path, complaints: list[str]) -> Iterator[_Given]:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{file}: is not TOML: {error}") from error
     for section, table in tables.items():
-        if section not in SECTIONS:
+        if not isinstance(table, dict) and (meant := _sections_of(section)):
+            complaints.append(
+                f"{section} = {_shown(table)} (file {file}): stands in no section:"
+                f" write it under [{meant[0]}] (did you mean {meant[0]}.{section}?)"
+            )
+        elif section not in SECTIONS:
             complaints.append(f"{section}: no such section{_hint(section, SECTIONS)}")
         elif not isinstance(table, dict):
             complaints.append(f"{section} = {_shown(table)} (file {file}): write [{section}]")
@@ -192,8 +197,12 @@ def _members(kind: Any) -> Iterator[Any]:
 
 def _hint_key(section: str, key: str) -> str:
     known = [field.name for field in msgspec.structs.fields(SECTIONS[section])]
-    elsewhere = [name for name in FIELDS if name.endswith(f".{key}")]
-    return _hint(key, known) if not elsewhere else f" (did you mean {elsewhere[0]}?)"
+    elsewhere = _sections_of(key)
+    return _hint(key, known) if not elsewhere else f" (did you mean {elsewhere[0]}.{key}?)"
+
+
+def _sections_of(key: str) -> list[str]:
+    return [name.removesuffix(f".{key}") for name in FIELDS if name.endswith(f".{key}")]
 
 
 def _hint(word: str, known: Mapping[str, Any] | list[str]) -> str:

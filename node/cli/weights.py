@@ -21,9 +21,10 @@ from node.cli.options import (
     Replicas,
     TokenFile,
 )
-from node.cli.session import session
+from node.cli.session import Interrupted, session
 from protocol.limits import DEADLINE_S_MAX
 from protocol.quantities import size_text
+from sedma.errors import Unreachable
 from sedma.transport import Progress, quoted
 
 
@@ -52,7 +53,8 @@ def put(
         query |= {"seed": seed, "only": only or None, "avoid": avoid or None}
         path = f"/v1/weights/{quoted(name)}"
         with (
-            _bar(name) as progress,
+            _bar(name) as bar,
+            _cut_short(name, bar) as progress,
             talk.transport.request(
                 "PUT", path, query, body, patience_s=DEADLINE_S_MAX, progress=progress
             ) as reply,
@@ -77,6 +79,7 @@ def get(
             talk.transport.request("GET", path, {"format": "npy"}) as reply,
         ):
             shape = save(reply, file)
+        # In a pipe the matrix tells its own shape, and there is nothing else to tell.
         if str(output) != "-":
             document = {"name": name, "output": str(output), "shape": shape}
             talk.show(document, lambda _: print(f"{output}: {_sides(shape)} float32"))
@@ -104,6 +107,30 @@ def rm(
     with session(data_dir, api, token_file, as_json) as talk:
         talk.transport.document("DELETE", f"/v1/weights/{quoted(name)}")
         talk.show({"name": name, "removed": True}, lambda _: print(f"{name}: removed"))
+
+
+@contextmanager
+def _cut_short(name: str, bar: Progress | None) -> Iterator[Progress]:
+    """Whoever ends a put, or loses its daemon, is told what became of it: without the whole matrix, nothing."""
+    whole = False
+
+    def progress(sent: int, size: int) -> None:
+        nonlocal whole
+        whole = sent == size
+        if bar:
+            bar(sent, size)
+
+    def outcome() -> str:
+        if whole:
+            return f"{name} may have been put all the same: look with `sedma-node weights`"
+        return f"nothing was put as {name}"
+
+    try:
+        yield progress
+    except KeyboardInterrupt:
+        raise Interrupted(f"interrupted; {outcome()}") from None
+    except Unreachable as error:
+        raise Unreachable(error.code, f"{error.reason}; {outcome()}") from error
 
 
 @contextmanager

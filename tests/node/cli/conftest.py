@@ -85,6 +85,7 @@ ERRORS = {
     "late": (504, {"code": "deadline", "reason": "too late"}),
     "none": (404, {"code": "not_found", "reason": "no weights none"}),
     "theirs": (401, {"code": "unauthorized", "reason": "no token"}),
+    "crooked": (400, {"code": "bad_request", "reason": "not a .npy file: save it with numpy.save"}),
     "busy": (429, {"code": "overloaded", "reason": "busy", "retry_after_s": 2.0}),
 }
 

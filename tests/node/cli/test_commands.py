@@ -10,6 +10,8 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from node.cli.main import COMMANDS, app
+from sedma.errors import Unreachable
+from sedma.transport import Progress, Transport
 
 if TYPE_CHECKING:
     from tests.node.cli.conftest import Daemon
@@ -131,7 +133,12 @@ def test_a_plan_is_made_for_a_name_or_for_a_file(daemon: "Daemon", files: Path) 
 
 @pytest.mark.parametrize(
     ("name", "code", "word"),
-    [("full", 4, "need 2 GiB, free 1 GiB"), ("late", 5, "too late"), ("busy", 1, "again in 2 s")],
+    [
+        ("full", 4, "need 2 GiB, free 1 GiB"),
+        ("late", 5, "too late"),
+        ("busy", 1, "again in 2 s"),
+        ("crooked", 2, "not a .npy file"),
+    ],
 )
 def test_each_kind_of_refusal_has_its_exit_code(
     daemon: "Daemon", files: Path, name: str, code: int, word: str
@@ -196,6 +203,58 @@ def test_an_answer_can_go_down_a_pipe(daemon: "Daemon", files: Path) -> None:
     told = run("matmul", "w", files / "x.npy", "-o", "-")
 
     assert np.allclose(np.load(io.BytesIO(told.stdout_bytes)), X @ W)
+
+
+def test_an_answer_down_a_pipe_leaves_its_certificate_on_standard_error(
+    daemon: "Daemon", files: Path
+) -> None:
+    daemon.matrix = W
+    product = ("matmul", "w", files / "x.npy", "-o", "-")
+    people, programs, got = run(*product), run(*product, "--json"), run("get", "w", "-o", "-")
+
+    assert people.stderr == (
+        "relative error below 0.002, wrong once in 1,000,000 (fast, 100% analog)\n"
+    )
+    assert json.loads(programs.stderr)["certificate"]["regime"] == "fast"
+    assert people.stdout_bytes == programs.stdout_bytes
+    assert np.array_equal(np.load(io.BytesIO(got.stdout_bytes)), W)
+    assert got.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("sent", "outcome"), [(1, "nothing was put as w"), (2400, "may have been put all the same")]
+)
+@pytest.mark.parametrize(
+    ("cut", "code", "reason"),
+    [
+        (KeyboardInterrupt(), 130, "interrupted; "),
+        (
+            Unreachable("unreachable", "it broke off the connection"),
+            6,
+            "broke off the connection; ",
+        ),
+    ],
+)
+def test_a_put_that_is_cut_short_says_what_became_of_it(
+    daemon: "Daemon",
+    files: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    cut: BaseException,
+    code: int,
+    reason: str,
+    sent: int,
+    outcome: str,
+) -> None:
+    def request(*words: object, progress: Progress, **more: object) -> None:
+        progress(sent, 2400)
+        raise cut
+
+    monkeypatch.setattr(Transport, "request", request)
+    told = run("put", "w", files / "w.npy")
+
+    assert (told.exit_code, told.stdout) == (code, "")
+    assert reason in told.stderr and outcome in told.stderr
+    assert outcome in json.loads(run("put", "w", files / "w.npy", "--json").stderr)["reason"]
 
 
 def test_the_version_needs_no_command() -> None:

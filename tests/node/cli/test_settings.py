@@ -73,6 +73,9 @@ def test_an_unknown_key_is_answered_with_the_nearest(tmp_path: Path) -> None:
         "share.zzz: no such key (there are memory, disk, cpus)"
     )
     assert refusal(tmp_path, "[gosip]\na = 1") == "gosip: no such section (did you mean gossip?)"
+    assert refusal(tmp_path, 'memory = "2GiB"').endswith(
+        "stands in no section: write it under [share] (did you mean share.memory?)"
+    )
 
 
 @pytest.mark.parametrize(
