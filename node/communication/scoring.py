@@ -106,11 +106,13 @@ def choose_holders(
     candidates: Sequence[Candidate],
     costs: Mapping[Block, Cost],
     transpose: bool = False,
+    own: str | None = None,
 ) -> dict[str, list[Block]]:
     """Give each block to one of its holders so that the last answer comes early.
 
-    Holders that are no candidates are left out; TaskError if a block then has none. Nodes come in
-    order of their ids, their blocks in column-major order.
+    Holders that are no candidates are left out; TaskError if a block then has none, with another
+    advice where `own`, the node that asks, is among its holders. Nodes come in order of their ids,
+    their blocks in column-major order.
     """
     reachable = {candidate.node for candidate in candidates}
     live = {
@@ -119,7 +121,7 @@ def choose_holders(
     }
     missing = [block for block, nodes in live.items() if not nodes]
     if missing:
-        raise _unavailable(missing, blocks)
+        raise _unavailable(missing, blocks, own)
     # First each block by itself, which tells how soon the whole can be done; then in runs that keep
     # to that time, for neighbours share input and output.
     holding = set().union(*live.values())
@@ -236,12 +238,34 @@ def _pace(candidate: Candidate) -> tuple[float, float, float]:
     return start_s, byte_s, mac_s
 
 
-def _unavailable(missing: list[Block], blocks: Mapping[Block, Sequence[str]]) -> TaskError:
+def _unavailable(
+    missing: list[Block], blocks: Mapping[Block, Sequence[str]], own: str | None
+) -> TaskError:
+    def name(holder: str) -> str:
+        return f"{short(holder)} (this node)" if holder == own else short(holder)
+
     named = [
-        f"({block.row}, {block.column}) held by {', '.join(map(short, blocks[block])) or 'nobody'}"
+        f"({block.row}, {block.column}) held by {', '.join(map(name, blocks[block])) or 'nobody'}"
         for block in missing[:BLOCKS_NAMED_MAX]
     ]
     more = len(missing) - len(named)
     rest = f" and {more} more" if more else ""
-    reason = f"no reachable node holds block {'; '.join(named)}{rest}; start one of these nodes"
+    advice = (
+        "start one of these nodes (where one runs, its log says why it has not loaded its blocks),"
+        " or put the weights again"
+    )
+    ours = [blocks[block] for block in missing if own in blocks[block]]
+    if ours:
+        # We reach ourselves, so it can only be that they are not loaded.
+        advice = (
+            "this node has blocks on disk that it has not loaded: they come soon if it has just"
+            " started, else its log says why (weights.not_loaded: no memory for them, so give it more"
+            " with --memory; block.lost: put the weights again)"
+            + (
+                "; or start another of their holders"
+                if any(len(nodes) > 1 for nodes in ours)
+                else ""
+            )
+        )
+    reason = f"no reachable node has block {'; '.join(named)}{rest} in memory: {advice}"
     return TaskError(ErrorCode.UNAVAILABLE, reason)

@@ -93,7 +93,8 @@ class Dealer:
         for block in blocks:
             others = [node for node in self._holders[block] if node != avoid and node in live]
             holders[block] = others or self._holders[block]
-        dealt = choose_holders(holders, candidates, self._costs_of(m), self.sides.transpose)
+        costs, own = self._costs_of(m), self._around.own
+        dealt = choose_holders(holders, candidates, costs, self.sides.transpose, own=own)
         return [
             Hand(NodeId(node), part)
             for node, its in dealt.items()

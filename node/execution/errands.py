@@ -292,8 +292,9 @@ class Multiplying(Errand):
         manifest = self.around.catalogue.at(request.name, request.version)
         if manifest is None:
             reason = (
-                f"this node does not know {request.name} at version {request.version} (yet);"
-                " ask another holder, or come back"
+                f"this node does not know {request.name} at version {request.version}: it may not"
+                " have arrived here yet, or it has been removed or replaced meanwhile;"
+                " look with `sedma-node weights`, then ask again"
             )
             raise TaskError(ErrorCode.UNAVAILABLE, reason)
         return manifest

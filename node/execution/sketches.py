@@ -186,7 +186,10 @@ class Gathering:
                 return [Call(call, holder, request, patience_s, into=fetch.buffer)]
         block = self._blocks[self._indices[fetch.place]]
         names = ", ".join(map(short, fetch.holders))
-        reason = f"no holder of block ({block.row}, {block.column}) gives its sketch: {names}"
+        reason = (
+            f"no holder of block ({block.row}, {block.column}) gives its sketch: {names};"
+            " start one of these nodes again, or put the weights again"
+        )
         # Nothing further is begun.
         self._begun = len(self._indices)
         effects: list[Effect] = [Free(fetch.buffer), *self.cancel()]

@@ -125,6 +125,20 @@ def test_blocks_that_nobody_reachable_holds_are_named_with_their_holders() -> No
 
     assert refused.value.code is ErrorCode.UNAVAILABLE
     assert "(1, 0) held by lostnode, lostnode; (0, 1) held by nobody" in str(refused.value)
+    assert "start one of these nodes" in str(refused.value)
+    assert "put the weights again" in str(refused.value)
+
+
+def test_a_holder_that_has_not_loaded_its_own_blocks_is_told_what_it_lacks() -> None:
+    blocks = {Block(0, 0): ("a",), Block(1, 0): ("here", "away")}
+
+    with pytest.raises(TaskError) as refused:
+        choose_holders(blocks, [peer("a")], dict.fromkeys(blocks, COST), own="here")
+
+    assert "(1, 0) held by here (this node), away" in str(refused.value)
+    assert "weights.not_loaded" in str(refused.value) and "--memory" in str(refused.value)
+    assert "start one of these" not in str(refused.value)
+    assert str(refused.value).endswith("; or start another of their holders")
 
 
 def test_of_many_missing_blocks_only_some_are_named() -> None:

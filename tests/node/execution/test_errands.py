@@ -283,6 +283,8 @@ def test_weights_that_are_not_known_yet_are_unavailable() -> None:
 
     assert refused.code is ErrorCode.UNAVAILABLE
     assert "does not know w5" in refused.reason
+    assert "removed or replaced meanwhile" in refused.reason
+    assert "`sedma-node weights`, then ask again" in refused.reason
 
 
 def test_weights_at_another_version_are_unavailable() -> None:

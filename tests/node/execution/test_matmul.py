@@ -177,6 +177,16 @@ def test_a_product_without_holders_is_refused_and_they_are_named(tmp_path: Path)
     assert "anna" in answer.error.reason
 
 
+def test_a_product_with_blocks_that_its_own_node_has_not_loaded_says_so(tmp_path: Path) -> None:
+    mesh = BenchMesh(Weights(tmp_path, W, "digital", lambda block: (OWN,)))
+    mesh.dead = {OWN}
+
+    answer = mesh.matmul(X)
+
+    assert answer.error is not None and answer.error.code is ErrorCode.UNAVAILABLE
+    assert "(this node)" in answer.error.reason and "--memory" in answer.error.reason
+
+
 def test_what_is_not_done_in_time_ends_with_the_deadline(tmp_path: Path) -> None:
     mesh = BenchMesh(Weights(tmp_path, W, "digital", lambda block: ("anna",)))
     mesh.silent = {"anna"}

@@ -108,6 +108,7 @@ def test_a_sketch_that_nobody_gives_is_told_with_who_should_have_it(weights: Wei
 
     assert wish.error is not None and wish.error.code is ErrorCode.UNAVAILABLE
     assert "block (0, 0)" in str(wish.error) and "anna, bert" in str(wish.error)
+    assert "start one of these nodes again, or put the weights again" in str(wish.error)
     assert not weights.buffers
     assert mesh.ledger.free_for(Purpose.SKETCHES) == BenchMesh(weights).ledger.free_for(
         Purpose.SKETCHES
