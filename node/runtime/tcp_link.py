@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import os
 import socket
 import ssl
@@ -190,11 +191,25 @@ async def _listen(host: str, port: int) -> socket.socket:
     try:
         return await _bound(host, port)
     except OSError as wrong:
-        # getaddrinfo has (negative) numbers and words of its own.
-        code = wrong.errno or 0
-        reason = os.strerror(code) if code > 0 else wrong.strerror
-        where = f"{host or 'all interfaces'}, port {port}"
-        raise ConfigError(f"cannot listen on {where}: {reason}; choose another") from wrong
+        raise ConfigError(_why_not(host, port, wrong)) from wrong
+
+
+def _why_not(host: str, port: int, wrong: OSError) -> str:
+    # getaddrinfo has (negative) numbers and words of its own.
+    code = wrong.errno or 0
+    reason = os.strerror(code) if code > 0 else wrong.strerror
+    named = f"[{host}]" if ":" in host else host or "HOST"
+    match code:
+        case errno.EADDRINUSE:
+            why = (
+                f"perhaps by another sedma-node (`ss -ltnp sport = :{port}` names it):"
+                f" write `--listen {named}:PORT` (mesh.listen) with another port, 0 for any free one"
+            )
+        case errno.EACCES:
+            why = f"write a port above 1023, as in `--listen {named}:7879` (mesh.listen)"
+        case _:
+            why = f"write `--listen 0.0.0.0:{port}` (mesh.listen), or an address of this machine"
+    return f"cannot listen on {host or 'all interfaces'}, port {port}: {reason}; {why}"
 
 
 async def _bound(host: str, port: int) -> socket.socket:

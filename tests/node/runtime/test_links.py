@@ -514,9 +514,18 @@ async def test_a_port_in_use_is_a_clear_error() -> None:
     server = await serve("127.0.0.1", 0, None, Ear().met, refused)
     port = server.address[1]
 
-    with pytest.raises(ConfigError, match=f"127.0.0.1, port {port}: .*in use; choose another"):
+    with pytest.raises(
+        ConfigError, match=f"127.0.0.1, port {port}: .*in use; .*--listen 127"
+    ) as no:
         await serve("127.0.0.1", port, None, Ear().met, refused)
     await server.close()
+    assert "(mesh.listen) with another port" in str(no.value)
+
+
+async def test_an_address_of_another_machine_is_a_clear_error() -> None:
+    # Reserved for documentation: no machine has it.
+    with pytest.raises(ConfigError, match="cannot listen on 192.0.2.1, .*`--listen 0.0.0.0:7879`"):
+        await serve("192.0.2.1", 7879, None, Ear().met, refused)
 
 
 async def test_nobody_there_is_an_os_error() -> None:
