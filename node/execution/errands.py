@@ -9,6 +9,7 @@ An errand knows what it needs and what it answers; `Serving` leads it from stage
 """
 
 import re
+from abc import ABC, abstractmethod
 from collections import Counter
 from dataclasses import dataclass, field
 from enum import Enum
@@ -88,7 +89,7 @@ class Surroundings(Protocol):
 
 
 @dataclass(slots=True, eq=False)
-class Errand:
+class Errand(ABC):
     """One request under way."""
 
     stages: ClassVar[tuple[Stage, ...]]
@@ -124,13 +125,13 @@ class Errand:
     def buffers(self) -> list[BufferRef]:
         return [buffer for buffer in (self.incoming, self.outgoing) if buffer is not None]
 
+    @abstractmethod
     def job(self) -> Job:
         """The work; TaskError if there is no sense in it any more."""
-        raise NotImplementedError
 
+    @abstractmethod
     def worked(self, outcome: Outcome, now: float) -> Response:
         """The work is done; TaskError if it was in vain."""
-        raise NotImplementedError
 
     def dropped(self) -> list[Effect]:
         """It ends without having been done."""
