@@ -88,7 +88,7 @@ def _show_status(told: dict[str, Any]) -> None:
     lines = [
         ("node", f"{told['name']} ({told['id']})"),
         ("mesh", told["mesh"]),
-        ("state", told["state"] + (f": {told['joining']}" if told.get("joining") else "")),
+        ("state", _state(told)),
         ("memory", f"{memory}, {size_text(told['free_bytes'])} free"),
         ("disk", disk),
         ("peers", f"{told['peers']} connected"),
@@ -140,4 +140,16 @@ def _peer(one: dict[str, Any]) -> tuple[str, ...]:
         str(one["in_flight"]),
         one["addresses"][0] if one["addresses"] else "-",
         one.get("why", ""),
+    )
+
+
+def _state(told: dict[str, Any]) -> str:
+    """A node that is ready may still seek others; one that is not says what it waits for."""
+    obstacle = told.get("joining")
+    if not obstacle:
+        return str(told["state"])
+    return (
+        f"ready; out of reach: {obstacle}"
+        if told["state"] == "ready"
+        else f"{told['state']}: {obstacle}"
     )
