@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import sedma
+from tests.live.daemons import eventually
 from tests.live.small_mesh import error_of
 
 Start = Callable[..., Any]
@@ -162,10 +163,7 @@ def test_removed_weights_are_gone_from_memory_and_disk(daemon: Start) -> None:
 
     client.rm("w")
 
-    deadline = time.monotonic() + 5.0
-    while client.status()["disk_used_bytes"] and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert client.status()["disk_used_bytes"] == 0
+    eventually(lambda: client.status()["disk_used_bytes"] == 0, "the disk is free again", 5.0)
     assert client.status()["pinned_bytes"] == 0
     assert client.weights() == []
 

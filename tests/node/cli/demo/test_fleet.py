@@ -26,7 +26,10 @@ server.serve_forever()
 """
 """As much of a daemon as the fleet needs to see."""
 
-STUBBORN = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(60)"
+STUBBORN = (
+    "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN);"
+    " print('deaf', flush=True); time.sleep(60)"
+)
 
 
 def fleet_of(program: str, tmp_path: Path) -> Fleet:
@@ -89,7 +92,9 @@ def test_a_daemon_that_does_not_stop_is_ended_and_told(
     monkeypatch.setattr("node.cli.demo.fleet.STOP_S", 0.2)
     with fleet_of(STUBBORN, tmp_path) as fleet:
         daemon = fleet.start("one", MIB)
-        time.sleep(0.2)  # until it has closed its ears
+        deadline = time.monotonic() + 10.0
+        while "deaf" not in daemon.log.read_text() and time.monotonic() < deadline:
+            time.sleep(0.01)
 
     assert not daemon.obeyed
     assert daemon.process.returncode == -signal.SIGKILL
