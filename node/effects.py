@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from node.work import BufferRef, Job
 from protocol.errors import ErrorInfo
 from protocol.ids import NodeId
+from protocol.members import Cause, MemberRecord, Packet
 from protocol.messages import Request, Response
 
 # -- peers -------------------------------------------------------------------------------------------
@@ -71,6 +72,16 @@ class Refuse:
     error: ErrorInfo
 
 
+@dataclass(frozen=True, slots=True)
+class SendPacket:
+    """One datagram; nobody says whether it arrives."""
+
+    peer: NodeId
+    addresses: tuple[str, ...]
+    """Where the peer says it is. Whoever carries it out knows better once the peer has been heard from."""
+    packet: Packet
+
+
 # -- buffers and work --------------------------------------------------------------------------------
 
 
@@ -121,6 +132,31 @@ class KeepPeers:
 
 
 @dataclass(frozen=True, slots=True)
+class Grave:
+    """A member that is not there any more."""
+
+    record: MemberRecord
+    cause: Cause
+    age_s: float
+    """Since it was buried; graves outlive the process."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeepMembers:
+    """Remember on disk who is there and who was, so that a plain start finds them again."""
+
+    members: tuple[MemberRecord, ...]
+    graves: tuple[Grave, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class KeepIncarnation:
+    """Our own incarnation was raised: the next start must begin above it."""
+
+    incarnation: int
+
+
+@dataclass(frozen=True, slots=True)
 class Note:
     """A fact worth telling: the driver hands it to the log."""
 
@@ -143,6 +179,9 @@ Effect = (
     | Done
     | Failed
     | KeepPeers
+    | SendPacket
+    | KeepMembers
+    | KeepIncarnation
     | Note
 )
 

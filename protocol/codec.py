@@ -1,7 +1,8 @@
 """The one place where bytes from a peer become checked values.
 
-Headers are MessagePack, decoded against the closed types of `messages`: unknown keys are ignored, anything else
-that does not fit is a `PeerError` which says where. Past this door no code looks at a dict.
+Headers are MessagePack, decoded against the closed types of `messages`, packets against those of `members`: unknown
+keys are ignored, anything else that does not fit is a `PeerError` which says where. Past this door no code looks at a
+dict.
 """
 
 from typing import TypeVar
@@ -9,12 +10,14 @@ from typing import TypeVar
 import msgspec
 
 from protocol.errors import PeerError
+from protocol.members import Packet
 from protocol.messages import ErrorHeader, Goodbye, Hello, RequestHeader, ResponseHeader
 
 Header = Hello | RequestHeader | ResponseHeader | ErrorHeader | Goodbye
 H = TypeVar("H", Hello, RequestHeader, ResponseHeader, ErrorHeader, Goodbye)
 
 _ENCODER = msgspec.msgpack.Encoder()
+_PACKETS = msgspec.msgpack.Decoder(Packet)
 _DECODERS = {
     kind: msgspec.msgpack.Decoder(kind)
     for kind in (Hello, RequestHeader, ResponseHeader, ErrorHeader, Goodbye)
@@ -33,3 +36,16 @@ def decode(kind: type[H], header: bytes) -> H:
         raise PeerError(f"{kind.__name__}: {wrong}") from wrong
     assert isinstance(value, kind)
     return value
+
+
+def encode_packet(packet: Packet) -> bytes:
+    return _ENCODER.encode(packet)
+
+
+def decode_packet(payload: bytes) -> Packet:
+    """What one datagram says, or PeerError."""
+    try:
+        packet: Packet = _PACKETS.decode(payload)
+    except (msgspec.DecodeError, UnicodeDecodeError) as wrong:
+        raise PeerError(f"packet: {wrong}") from wrong
+    return packet

@@ -4,6 +4,7 @@ A record belongs to one node and only that node raises its version, so of two re
 (incarnation, version) is the truth, whoever passed it on.
 """
 
+from enum import StrEnum
 from typing import Annotated
 
 import msgspec
@@ -28,6 +29,8 @@ class MemoryDigest(msgspec.Struct, frozen=True, array_like=True):
     rss: Count = 0
     pinned: Count = 0
     """Taken by resident weights."""
+    pressure: Annotated[float, Meta(ge=0.0, le=1.0)] = 0.0
+    """Share of the budget that is accounted for; at 1 nothing more fits."""
 
 
 class LoadDigest(msgspec.Struct, frozen=True, array_like=True):
@@ -39,6 +42,27 @@ class LoadDigest(msgspec.Struct, frozen=True, array_like=True):
     speed_macs_s: Annotated[float, Meta(ge=0.0, le=1e18)] = 0.0
     """Multiply-accumulates a second that one shard sees, as measured; 0 when nothing has been measured."""
     free: Count = 0
+    analog_macs_s: Annotated[float, Meta(ge=0.0, le=1e18)] = 0.0
+    """The same on simulated arrays; `speed_macs_s` is then that of plain arithmetic."""
+
+
+class DeviceProfile(msgspec.Struct, frozen=True, array_like=True):
+    """What a node multiplies with where a put does not say."""
+
+    backend: Text = ""
+    device: Text = ""
+    workers: Count = 0
+    """Products at work at once."""
+
+
+class Reachability(StrEnum):
+    """How others get to a node, as far as it knows."""
+
+    UNKNOWN = "unknown"
+    DIRECT = "direct"
+    """Another node has dialled it."""
+    OUTGOING = "outgoing"
+    """So far all its links are ones that it dialled itself."""
 
 
 class WeightsVersion(msgspec.Struct, frozen=True, array_like=True, order=True):
@@ -68,6 +92,8 @@ class NodeRecord(msgspec.Struct, frozen=True, kw_only=True):
     labels: Annotated[tuple[Text, ...], Meta(max_length=LABELS_MAX)] = ()
     memory: MemoryDigest = MemoryDigest()
     load: LoadDigest = LoadDigest()
+    device: DeviceProfile = DeviceProfile()
+    reach: Reachability = Reachability.UNKNOWN
     ready: Annotated[tuple[WeightsVersion, ...], Meta(max_length=HELD_MAX)] = ()
     """Versions of weights of which this node has all its blocks in memory."""
     left: bool = False

@@ -5,6 +5,7 @@ an id can be checked against the key that a certificate proves. People see its f
 """
 
 import base64
+import functools
 import hashlib
 from typing import NewType
 
@@ -20,6 +21,7 @@ NODE_ID_LENGTH = 52
 SHORT_ID_LENGTH = 8
 
 
+@functools.lru_cache(maxsize=1024)
 def node_id(public_key: bytes) -> NodeId:
     """The id that belongs to a raw Ed25519 public key (32 bytes)."""
     assert len(public_key) == 32

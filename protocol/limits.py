@@ -23,8 +23,22 @@ STREAMS_MAX = 1024
 HANDSHAKES_MAX = 64
 """TLS handshakes half done at once; for a further one the oldest is given up."""
 
-PEERS_MAX = 4096
+PEERS_MAX = 16_384
 """Nodes one node keeps in mind; records of further ones are not taken."""
+
+PACKET_BYTES_MAX = 1200
+"""One UDP datagram: below what any path on the internet splits (RFC 8200, section 5 guarantees 1,280 with headers)."""
+
+PACKET_SEAL_BYTES = 64
+"""Of these, what proves who sent it takes at most so many."""
+
+NEWS_PER_PACKET_MAX = 64
+
+BUCKETS = 64
+"""Into so many parts a node's knowledge of the others is hashed, to find quickly what two nodes see differently."""
+
+WANTED_MAX = 400
+"""Nodes asked about in one message."""
 
 ADDRESSES_MAX = 16
 """Addresses one node announces."""

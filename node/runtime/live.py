@@ -23,10 +23,13 @@ from node.effects import (
     Free,
     Grant,
     Hang,
+    KeepIncarnation,
+    KeepMembers,
     KeepPeers,
     Note,
     Refuse,
     Reply,
+    SendPacket,
     Work,
 )
 from node.log import Log
@@ -249,6 +252,8 @@ class Live:
                     self._endings.pop(effect.task).fail(TaskError.of(effect.error))
                 case KeepPeers():
                     self._chores.keep(effect.peers)
+                case SendPacket() | KeepMembers() | KeepIncarnation():
+                    raise AssertionError("nothing orders this yet")
                 case Note():
                     self._log.info(effect.event, **effect.fields)
                 case _:
