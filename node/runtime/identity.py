@@ -25,11 +25,15 @@ class Identity:
     key: Path
     """The private key, PKCS #8 PEM."""
 
+    def seed(self) -> bytes:
+        """The private key itself, 32 bytes; ConfigError where its file is damaged."""
+        return _read_seed(self.key)
+
     def private_key(self) -> "Ed25519PrivateKey":
         """Loads the `cryptography` package: not on the way of a plain start."""
         from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-        key = Ed25519PrivateKey.from_private_bytes(_read_seed(self.key))
+        key = Ed25519PrivateKey.from_private_bytes(self.seed())
         if node_id(key.public_key().public_bytes_raw()) != self.id:
             raise ConfigError(
                 f"{self.key} is not the key of node {short(self.id)}, which node.id beside it "
