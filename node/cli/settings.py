@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Meta
 
 from node.config import Resolved, Settings
+from node.spelling import hint, nearest
 from protocol.errors import ConfigError
 from sedma.places import default_data_dir
 
@@ -124,7 +125,7 @@ def _from_environment(environment: Mapping[str, str], complaints: list[str]) -> 
             yield _Given(key, _from_text(key, text), f"environment {name}")
         elif name == "SEDMA_DATA_DIR" and not environment.get(variable_of("node.data_dir")):
             yield _Given("node.data_dir", text, f"environment {name}")
-        elif near := _nearest(name, keys, cutoff=0.9):
+        elif near := nearest(name, keys, cutoff=0.9):
             complaints.append(f"{name}: no such variable (did you mean {near}?)")
 
 
@@ -158,7 +159,7 @@ def _from_file(file: Path, complaints: list[str]) -> Iterator[_Given]:
                 f" write it under [{meant[0]}] (did you mean {meant[0]}.{section}?)"
             )
         elif section not in SECTIONS:
-            complaints.append(f"{section}: no such section{_hint(section, SECTIONS)}")
+            complaints.append(f"{section}: no such section{hint(section, SECTIONS)}")
         elif not isinstance(table, dict):
             complaints.append(f"{section} = {_shown(table)} (file {file}): write [{section}]")
         else:
@@ -198,22 +199,11 @@ def _members(kind: Any) -> Iterator[Any]:
 def _hint_key(section: str, key: str) -> str:
     known = [field.name for field in msgspec.structs.fields(SECTIONS[section])]
     elsewhere = _sections_of(key)
-    return _hint(key, known) if not elsewhere else f" (did you mean {elsewhere[0]}.{key}?)"
+    return hint(key, known) if not elsewhere else f" (did you mean {elsewhere[0]}.{key}?)"
 
 
 def _sections_of(key: str) -> list[str]:
     return [name.removesuffix(f".{key}") for name in FIELDS if name.endswith(f".{key}")]
-
-
-def _hint(word: str, known: Mapping[str, Any] | list[str]) -> str:
-    near = _nearest(word, known, cutoff=0.5)
-    return f" (did you mean {near}?)" if near else f" (there are {', '.join(known)})"
-
-
-def _nearest(word: str, known: Mapping[str, Any] | list[str], cutoff: float) -> str | None:
-    from difflib import get_close_matches
-
-    return next(iter(get_close_matches(word, list(known), n=1, cutoff=cutoff)), None)
 
 
 def _shown(value: Any) -> str:
