@@ -16,6 +16,9 @@ LABEL_APART = 15.0
 TICKS = 5
 """About so many on an axis that chooses them by itself."""
 
+LEAST = 1e-12
+"""What is less stands at the bottom of a logarithmic axis."""
+
 Point = tuple[float, float]
 
 
@@ -65,7 +68,7 @@ def axis(values: Sequence[float], write: Callable[[float], str], low: float | No
 
 def logarithmic(values: Sequence[float], write: Callable[[float], str]) -> Axis:
     """Whole powers of ten around all values above 0."""
-    found = [value for value in values if math.isfinite(value) and value > 0.0] or [1.0]
+    found = [max(value, LEAST) for value in values if math.isfinite(value) and value > 0.0] or [1.0]
     first, last = math.floor(math.log10(min(found))), math.ceil(math.log10(max(found)))
     last = max(last, first + 1)
     ticks = tuple((10.0**n, write(10.0**n)) for n in range(first, last + 1))

@@ -81,8 +81,7 @@ def test_all_keys_that_nobody_knows_are_told_at_once_with_the_nearest() -> None:
             "write requests.rate_per_s or load",
         ),
         (
-            "[weights]\ncount = 1\n[requests]\nload = 0.5\n"
-            "[[requests.crowds]]\nat_s = 1\nfor_s = 1\ntimes = 2\nweights = 2",
+            "weights.count = 1\nrequests.load = 0.5\n[[requests.crowds]]\nat_s = 1\nfor_s = 1\ntimes = 2\nweights = 2",
             "more weights than weights.count",
         ),
         ("nodes = 1", "nodes: expected `int` >= 2"),
