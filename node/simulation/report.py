@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from html import escape
 from pathlib import Path
 
-from node.pages.charts import Axis, Curve, Mark, axis, curves, logarithmic
+from node.pages.charts import Axis, Curve, Mark, axis, curves, logarithmic, span
 from node.pages.page import note, page, row, section, table
 from node.simulation.outcome import Outcome, Sample
 from protocol.quantities import duration_text, size_text
@@ -126,7 +126,7 @@ def _traffic(outcome: Outcome) -> str:
         ),
     ]
     values = [y for curve in drawn for _, y in curve.points if y > 0.0]
-    scale = logarithmic(values, lambda nbytes: f"{size_text(round(nbytes))}")
+    scale = logarithmic(values, _powers)
     meaning = "Bytes that one node sends in a second, by kind"
     return section(
         "Bytes of a node", _over_time(outcome, drawn, scale, meaning) + note(f"{meaning}.")
@@ -170,7 +170,7 @@ def _memory(outcome: Outcome) -> str:
 
 def _over_time(outcome: Outcome, drawn: Sequence[Curve], y: Axis, meaning: str) -> str:
     marks = [Mark(one.what, one.at_s, one.until_s) for one in outcome.happenings]
-    x = axis([outcome.run_s], lambda at: f"{at:g} s")
+    x = span(outcome.run_s, lambda at: f"{at:g} s")
     return curves(drawn, x, y, meaning, marks)
 
 
@@ -187,6 +187,11 @@ def _seconds(values: Sequence[float]) -> str:
 
 def _moment(seconds: float) -> str:
     return duration_text(seconds) if math.isfinite(seconds) else "never"
+
+
+def _powers(nbytes: float) -> str:
+    """A power of ten, for an axis of powers of ten."""
+    return f"{nbytes / 1000:g} kB" if nbytes >= 1000.0 else f"{nbytes:g} B"
 
 
 def _percent(share: float) -> str:
