@@ -14,6 +14,8 @@ from compute.partition import BlockGrid
 from node.communication.desk import Desk
 from node.communication.exchange import Exchange
 from node.communication.outstanding import Outstanding
+from node.communication.policies import chooser
+from node.communication.probing import Probing
 from node.communication.scoring import Candidate, HedgeBudget
 from node.deployment.catalogue import Catalogue
 from node.deployment.holding import Holding
@@ -81,6 +83,8 @@ class Policy:
     """Between two tellings of news to one neighbour."""
     redial_s: float
     """The longest pause between two tries at a lost peer."""
+    choice: str = "ours"
+    """How holders are chosen; other ways are there to be compared with."""
 
 
 class Node:
@@ -96,6 +100,8 @@ class Node:
         self.memory = ShortTerm()
         self.outstanding = Outstanding()
         self.hedges = HedgeBudget(policy.hedge_share)
+        self.chooser = chooser(policy.choice, dice)
+        self.probing = Probing(self.desk, self.chooser)
         self.holding = Holding(self.own, ledger)
         self.catalogue = Catalogue(self.desk)
         self.exchange = Exchange(
@@ -111,6 +117,7 @@ class Node:
         )
         self.sketches = SketchCache(self.own, ledger, self.desk, self.fleet.reachable)
         self.serving = Serving(self, policy.workers)
+        self.fleet.backlog_s, self.fleet.silent_s = self.serving.backlog_s, self.probing.silent_s
         self.upkeep = Upkeep(
             self.own, self.desk, self.catalogue, self.holding, self.sketches, self.fleet
         )
@@ -201,6 +208,7 @@ class Node:
 
     def link_up(self, peer: NodeId, now: float) -> list[Effect]:
         self.fleet.link_up(peer, now)
+        self.probing.lost(peer)
         return self.exchange.link_up(peer, now)
 
     def reached(self, addresses: tuple[str, ...]) -> list[Effect]:
@@ -210,6 +218,7 @@ class Node:
 
     def link_down(self, peer: NodeId, reason: str, now: float) -> list[Effect]:
         self.fleet.link_down(peer)
+        self.probing.lost(peer)
         return self.exchange.link_down(peer, reason, now)
 
     def dial_failed(
@@ -250,6 +259,7 @@ class Node:
         self, call: int, peer: NodeId, response: Response, load: LoadDigest, now: float
     ) -> list[Effect]:
         self.exchange.load_seen(peer, load, now)
+        self.probing.heard(peer, now)
         waiter = self.desk.settle(call)
         if waiter is None:
             return []
@@ -316,8 +326,8 @@ class Node:
 
     # -- what tasks ask ------------------------------------------------------------------------------
 
-    def candidates(self, version: WeightsVersion, now: float) -> list[Candidate]:
-        return self.fleet.candidates(version, now)
+    def candidates(self, version: WeightsVersion, now: float, *, analog: bool) -> list[Candidate]:
+        return self.fleet.candidates(version, now, analog=analog)
 
     def capacities(self, only: tuple[str, ...], avoid: tuple[str, ...]) -> list[Capacity]:
         return self.fleet.capacities(only, avoid)
