@@ -137,10 +137,12 @@ class Fleet:
                 reliability,
                 told_s=others_s,
                 ours=outstanding.count(node),
+                workers=self._exchange.own.device.workers or 1,
             )
         load, age_s = self._exchange.load(node), self._exchange.load_age_s(node, now)
         rtt_s = self._exchange.rtt_s.get(node, 0.0)
         told_at = now - age_s
+        record = self._exchange.records.get(node)
         return Candidate(
             node,
             rtt_s,
@@ -153,4 +155,5 @@ class Fleet:
             told_in_flight=load.in_flight,
             age_s=age_s,
             ours=outstanding.count(node),
+            workers=1 if record is None else record.device.workers or 1,
         )
