@@ -64,10 +64,12 @@ class _Asked:
     peer: NodeId
     at: float
     own: Stamp
-    """Our own stamp when it began."""
+    """Our own stamp, if the peer has it once it has answered."""
     hashes: tuple[int, ...] = ()
     """As compared."""
     wants: int = 0
+    agreed: bool = False
+    """The peer knows the same nodes in the same incarnations."""
     more: bool = False
     """The round leaves something undone."""
 
@@ -114,6 +116,11 @@ class Gossip:
     def told(self) -> NodeRecord:
         """Our record as others know it, or soon will."""
         return self._own.told
+
+    @property
+    def linked(self) -> list[NodeId]:
+        """Whom it may talk to, by id."""
+        return self._turns.linked
 
     @property
     def records(self) -> dict[NodeId, NodeRecord]:
@@ -179,7 +186,9 @@ class Gossip:
 
     def member_changed(self, node: NodeId, now: float) -> None:
         """Membership has changed its mind on one node, perhaps on ourselves."""
-        self._directory.refresh(node)
+        if self._directory.refresh(node) and self._links:
+            self._turns.hear(1, now)
+            self._rearm()
 
     def load_seen(self, peer: NodeId, load: LoadDigest, now: float) -> None:
         """The load that rode on an answer: fresher than the record, and for us alone."""
@@ -215,8 +224,9 @@ class Gossip:
         effects, learnt = self._directory.learn(message, peer, now)
         parcel = Parcel(self._members, self._directory.record)
         parcel.fill(self._directory.answer(message))
-        self._turns.hear(learnt, now)
-        self._rearm()
+        if learnt:
+            self._turns.hear(learnt, now)
+            self._rearm()
         return parcel.told(), effects
 
     def answered(
@@ -233,11 +243,11 @@ class Gossip:
             effects = self._tell(link, asked, response, now)
         elif isinstance(response, Told):
             effects, learnt = self._directory.learn(response, peer, now)
+            link.knows = max(link.knows, asked.own)
             if link.push == call:
-                link.push, link.knows = None, asked.own
+                link.push = None
             else:
-                self._turns.end(peer)
-                self._turns.learn(learnt, asked.more or _nodes_in(response) < asked.wants, now)
+                self._end_round(peer, asked, response, learnt, now)
         return effects + self._go_on(now)
 
     def call_failed(self, call: int, error: ErrorInfo, now: float) -> list[Effect]:
@@ -250,10 +260,10 @@ class Gossip:
             self._push_by(now + self._interval_s)
         else:
             self._turns.end(asked.peer)
-        effects = self._go_on(now)
         if error.code is ErrorCode.DEADLINE:
-            effects.append(Hang(asked.peer, f"no answer for {ANSWER_S:g} s"))
-        return effects
+            self._rearm()
+            return [Hang(asked.peer, f"no answer for {ANSWER_S:g} s")]
+        return self._go_on(now)
 
     def job_done(self, job: int, outcome: Outcome, now: float) -> list[Effect]:
         raise AssertionError("gossip orders no work")
@@ -294,20 +304,30 @@ class Gossip:
     def _tell(self, link: _Link, compared: _Asked, answer: Compared, now: float) -> list[Effect]:
         """The second half of a round, unless there is nothing to say or to ask."""
         if not answer.stamps:
-            self._turns.agree()
+            self._turns.agree(now)
         if not (answer.stamps or answer.versions):
-            link.knows = compared.own
+            link.knows = max(link.knows, compared.own)
         lacks, wants = self._directory.weigh(answer, compared.hashes)
         parcel = Parcel(self._members, self._directory.record)
         parcel.fill(lacks)
         if not parcel and not wants:
             self._turns.end(compared.peer)
-            self._turns.learn(0, False, now)
             return []
         message = parcel.tell(dict(list(wants.items())[:WANT_MAX]), self.catalogue)
-        asked = _Asked(compared.peer, now, link.knows, wants=len(message.want))
+        introduced = any(record.id == self.own.id for record in message.records)
+        own = self._own_stamp() if introduced else NOTHING
+        asked = _Asked(compared.peer, now, own, wants=len(message.want))
+        asked.agreed = not answer.stamps
         asked.more = answer.more or (len(wants) > WANT_MAX and bool(answer.stamps))
         return [self._call(asked, message)]
+
+    def _end_round(
+        self, peer: NodeId, asked: _Asked, answer: Told, learnt: int, now: float
+    ) -> None:
+        self._turns.end(peer)
+        if not asked.agreed or learnt:
+            more = asked.more or _nodes_in(answer) < asked.wants
+            self._turns.learn(learnt, more, now)
 
     # -- news of ourselves ---------------------------------------------------------------------------
 
