@@ -198,14 +198,14 @@ class World:
         """All know all."""
         members = {peer.id: peer.roll.own for peer in self.peers}
         records = {peer.id: peer.gossip.told for peer in self.peers}
-        knowledge = type(self.peers[0].gossip.knowledge).of(members.values(), records)
+        knowledge = type(self.peers[0].gossip.directory.knowledge).of(members.values(), records)
         for peer in self.peers:
             peer.roll.members = members.copy()
             del peer.roll.members[peer.id]
             peer.gossip.restore(records, knowledge, self.now)
 
     def agree(self) -> bool:
-        return len({peer.gossip.knowledge.hashes for peer in self.peers}) == 1
+        return len({peer.gossip.directory.knowledge.hashes for peer in self.peers}) == 1
 
     def run(self, until: float) -> None:
         while self._heap and self._heap[0][0] <= until:

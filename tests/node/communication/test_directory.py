@@ -190,7 +190,7 @@ def test_of_versions_too() -> None:
         knowledge = Knowledge()
         for each in members:
             knowledge.take(each.id, (1, 0, 1, version))
-        side.directory.restore({}, knowledge)
+        side.directory.restore({}, knowledge, 0.0)
 
     answer = differing(one, other)
 
@@ -216,7 +216,7 @@ def test_a_start_with_what_others_know_shares_it() -> None:
     records = {node(number): record(number) for number in range(1, 4)}
     knowledge = Knowledge.of([member(number) for number in range(1, 4)], records)
 
-    one.directory.restore(records, knowledge)
+    one.directory.restore(records, knowledge, 0.0)
 
     assert one.directory.records == {node(2): record(2), node(3): record(3)}
     assert one.directory.knowledge.hashes == knowledge.hashes

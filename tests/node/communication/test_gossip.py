@@ -83,7 +83,7 @@ def test_two_that_meet_know_each_other_after_one_round_begun_by_the_smaller_id()
 
     assert one.gossip.records == {other.id: other.gossip.told}
     assert other.gossip.records == {one.id: one.gossip.told}
-    assert one.gossip.knowledge.hashes == other.gossip.knowledge.hashes
+    assert one.gossip.directory.knowledge.hashes == other.gossip.directory.knowledge.hashes
 
 
 def test_the_round_trip_is_the_least_of_those_measured_lately() -> None:
@@ -140,7 +140,7 @@ def test_a_newcomer_to_a_large_mesh_soon_knows_all() -> None:
     newcomer.roll.members.clear()
     for one in [*newcomer.gossip.records]:
         newcomer.gossip.member_changed(one, 0.0)
-    assert len(newcomer.gossip.knowledge.stamps) == len(fresh.gossip.knowledge.stamps) == 1
+    assert len(newcomer.gossip.directory.knowledge.stamps) == len(fresh.gossip.directory.knowledge.stamps) == 1
 
     for peer in world.peers[:8]:
         world.link(newcomer, peer)
@@ -206,7 +206,7 @@ def test_a_death_that_one_side_missed_is_told() -> None:
     converse(other, call, one, 3.0)
 
     assert third.id in other.roll.graves
-    assert one.gossip.knowledge.hashes == other.gossip.knowledge.hashes
+    assert one.gossip.directory.knowledge.hashes == other.gossip.directory.knowledge.hashes
 
 
 def test_who_is_thought_dead_hears_of_it_and_comes_back() -> None:
@@ -221,7 +221,7 @@ def test_who_is_thought_dead_hears_of_it_and_comes_back() -> None:
 
     assert one.roll.own.incarnation == 2
     assert other.roll.members[one.id].incarnation == 2
-    assert one.gossip.knowledge.hashes == other.gossip.knowledge.hashes
+    assert one.gossip.directory.knowledge.hashes == other.gossip.directory.knowledge.hashes
 
 
 def test_who_is_forgotten_is_forgotten_here_too() -> None:
@@ -425,7 +425,7 @@ def test_a_record_of_a_stranger_is_refused() -> None:
     one, other = two()
     one.gossip.asked(other.id, Tell(records=(record(3),)), 1.0)
 
-    assert node(3) not in one.gossip.records and one.gossip.refused == 1
+    assert node(3) not in one.gossip.records and one.gossip.directory.refused == 1
 
 
 def test_hashes_of_nothing_are_answered_with_all() -> None:
