@@ -242,7 +242,7 @@ def test_what_a_node_says_is_kept_and_told() -> None:
     seen: list[tuple[str, str, dict[str, object]]] = []
     world.watch(lambda event: seen.append((event.node, event.kind, event.fields)))
 
-    a.feed([note("peer.suspected", peer="b", silent_s=1.5)])
+    a.feed([note("peer.suspected", node="b", kind="late")])
 
-    assert list(a.notes) == [Note("peer.suspected", {"peer": "b", "silent_s": 1.5})]
-    assert seen == [("a", "peer.suspected", {"peer": "b", "silent_s": 1.5})]
+    assert list(a.notes) == [Note("peer.suspected", {"node": "b", "kind": "late"})]
+    assert seen == [("a", "peer.suspected", {"node": "b", "kind": "late"})]
