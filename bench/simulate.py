@@ -20,7 +20,7 @@ import json
 import os
 import statistics
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from math import isfinite
 
@@ -157,7 +157,7 @@ def cost(outcomes: list[Outcome]) -> dict[str, object]:
     }
 
 
-def spans(seconds: Iterable[float]) -> dict[str, object]:
+def spans(seconds: Sequence[float]) -> dict[str, object]:
     """Median and worst; what never came is counted apart."""
     known = sorted(one for one in seconds if isfinite(one))
     never = sum(not isfinite(one) for one in seconds)
