@@ -24,6 +24,7 @@ from node.runtime.front import Face, Front
 from node.runtime.identity import Identity
 from node.runtime.live import Live
 from node.runtime.registrar import Registrar
+from node.runtime.signatures import Ed25519
 from node.runtime.store import Store
 from protocol.digests import NodeRecord
 from protocol.errors import ConfigError
@@ -44,10 +45,12 @@ def wire(
     workers = settings.share.cpus or len(os.sched_getaffinity(0))
     # Task numbers must not repeat after a restart, so these dice come from the system.
     dice = random.SystemRandom()
+    incarnation = data.next_incarnation(time.time())
+    signatures = Ed25519(identity.seed())
     record = NodeRecord(
         id=identity.id,
         mesh=MeshId(""),
-        incarnation=data.next_incarnation(time.time()),
+        incarnation=incarnation,
         version=0,
         name=name,
         software=software,
@@ -63,7 +66,16 @@ def wire(
     )
     node = Node(record, Ledger(budget, settings.memory.activations_bytes), policy, dice)
     entry = Entry(
-        data, registrar, identity, settings.mesh, settings.gossip.redial_s, software, log, dice
+        data,
+        registrar,
+        identity,
+        signatures,
+        incarnation,
+        settings.mesh,
+        settings.gossip.redial_s,
+        software,
+        log,
+        dice,
     )
     # What clients left behind when the daemon was killed.
     shutil.rmtree(data.spool, ignore_errors=True)

@@ -23,6 +23,7 @@ from node.runtime.datadir import DataDir
 from node.runtime.registrar import Registrar
 from protocol.errors import ConfigError
 from protocol.ids import short
+from protocol.members import Cause
 
 if TYPE_CHECKING:
     from node.runtime.entry import Entry
@@ -53,6 +54,7 @@ async def _serve(resolved: Resolved) -> None:
         log = _start_log(settings)
         identity = await registrar.prepare()
         live, entry, front = assembly.wire(settings, data, registrar, identity, log)
+        front.stop = asked.set
         api = await assembly.open_api(front, data, settings, log)
         live.restore(belongs=entry.belongs)
         entering = asyncio.create_task(_enter(entry, live, data, resolved.join))
@@ -63,7 +65,7 @@ async def _serve(resolved: Resolved) -> None:
             live.stopping = True
             entering.cancel()
             await asyncio.wait([entering])
-            await api.close()
+            await asyncio.gather(live.farewell(Cause.STOPPED), api.close())
             await live.close()
     finally:
         await registrar.close()
@@ -73,7 +75,7 @@ async def _serve(resolved: Resolved) -> None:
 async def _enter(entry: "Entry", live: "Live", data: DataDir, join: str | None) -> None:
     """Come into the mesh and look for the others."""
     membership = await entry.enter(join)
-    live.connect(await entry.open(membership, live))
+    live.connect(*await entry.open(membership, live))
     live.feed(live.node.introduce(membership.mesh, entry.listens, live.now))
     for peer, addresses in data.members.places():
         live.feed(live.node.seek(addresses, peer, live.now))
