@@ -27,6 +27,8 @@ class Scripted:
         self.on_tick: Callable[[float], list[Effect]] = self._quiet
         self.answers = True
         """A request is answered at once."""
+        self.called: list[object] = []
+        """Numbers of the calls that a test has let it make."""
         self.tasks = 0
 
     def named(self, name: str) -> list[tuple[object, ...]]:
