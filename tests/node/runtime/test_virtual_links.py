@@ -72,6 +72,22 @@ def test_a_process_that_is_not_there_is_told_at_once_and_a_machine_without_power
     assert silent == "c:7879: no answer within 3 s"
 
 
+@pytest.mark.parametrize("way", ["ab", "ba"])
+def test_a_dial_into_a_cut_is_given_up_whichever_direction_it_has(way: str) -> None:
+    world, (a, b) = scripted("a", "b")
+    world.cut(way[0], way[1], one_way=True)
+
+    dial(a, b)
+    world.run(5.0)
+    world.heal()
+    dial(a, b)
+    world.run(1.0)
+
+    assert script(a).when("dial_failed") == [pytest.approx(3.0)]
+    assert script(a).when("link_up") == [pytest.approx(5.0 + 6 * DELAY_S)]
+    assert len(script(b).named("link_up")) == 1
+
+
 def test_who_finds_another_node_than_it_sought_says_so() -> None:
     world, (a, b, c) = scripted("a", "b", "c")
 
