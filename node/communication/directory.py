@@ -14,7 +14,7 @@ from protocol.digests import LoadDigest, Moved, NodeRecord
 from protocol.gossip import BucketStamps, BucketVersions, Compared, Stamp, Tell, Told
 from protocol.ids import NodeId, short
 from protocol.limits import BUCKETS
-from protocol.members import Alive, MemberRecord, News
+from protocol.members import Alive, Dead, MemberRecord, News
 
 STAMPS_MAX = 320
 VERSIONS_MAX = 1600
@@ -154,8 +154,9 @@ class Directory:
     def answer(self, told: Tell) -> list[Lack]:
         """What its teller asks for and we have, and whom it believes alive and we know to be gone."""
         lacks: list[Lack] = []
+        dead = {news.node: None for news in told.members if isinstance(news, Dead)}
         for news in told.members:
-            if isinstance(news, Alive) and news.record.gone is None:
+            if isinstance(news, Alive) and news.record.gone is None and news.record.id not in dead:
                 theirs = (news.record.incarnation, 0, 0, 0)
                 if (ours := self.stamp(news.record.id))[1]:
                     lacks.append((news.record.id, ours, theirs))

@@ -130,6 +130,7 @@ def test_graves_are_told_only_to_who_takes_the_dead_for_living() -> None:
     assert lacks == [node(3)]
     answer = other.directory.answer(Tell(members=(Alive(member(3)),)))
     assert answer == [(node(3), (1, 1, 0, 0), (1, 0, 0, 0))]
+    assert other.directory.answer(Tell(members=(Alive(member(3)), Dead(node(3), 1)))) == []
     one.told(Dead(node(3), 1))
     assert differing(one, other) == Compared()
 
