@@ -23,6 +23,7 @@ from node.runtime.entry import Entry
 from node.runtime.front import Face, Front
 from node.runtime.identity import Identity
 from node.runtime.live import Live
+from node.runtime.members import LinkedMembers
 from node.runtime.registrar import Registrar
 from node.runtime.signatures import Ed25519
 from node.runtime.store import Store
@@ -81,7 +82,7 @@ def wire(
     shutil.rmtree(data.spool, ignore_errors=True)
     data.spool.mkdir(mode=0o700)
     store = Store(data.path, settings.share.disk_bytes)
-    live = Live(node, store, workers, data, log, entry.redeem)
+    live = Live(node, LinkedMembers(), store, workers, data, log, entry.redeem)
     return live, entry, Front(live, entry, Face(name, version("sedma"), data.path))
 
 

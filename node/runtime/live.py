@@ -39,6 +39,7 @@ from node.runtime.chores import Chores
 from node.runtime.datadir import DataDir
 from node.runtime.intake import Intake
 from node.runtime.keeping import Keeping
+from node.runtime.members import Members
 from node.runtime.packets import Packets
 from node.runtime.sessions import Session
 from node.runtime.spool import Spool
@@ -68,6 +69,7 @@ class Live:
     def __init__(
         self,
         node: Node,
+        members: Members,
         store: Store,
         workers: int,
         data: DataDir,
@@ -75,6 +77,7 @@ class Live:
         redeem: Callable[[Join], Coroutine[object, object, Joined]],
     ) -> None:
         self.node = node
+        self._members = members
         self.store = store
         self.stopping = False
         self._folder = data.spool
@@ -138,7 +141,7 @@ class Live:
             return
         self._said_farewell = True
         before = set(self._calls)
-        self.feed(self.node.leave(cause, self.now))
+        self.feed(self._members.leave(cause, self.now))
         # Packets have left by now; what goes over links shall be answered.
         self._goodbyes = self._calls.keys() - before
         if self._goodbyes:
@@ -212,13 +215,13 @@ class Live:
     # -- what packets and the switchboard tell -------------------------------------------------------
 
     def packet(self, peer: NodeId, packet: Packet) -> None:
-        self.feed(self.node.packet(peer, packet, self.now))
+        self.feed(self._members.packet(peer, packet, self.now))
 
     def packet_dropped(self, why: str) -> None:
         self._strangers.packet_dropped(why)
 
     def key_of(self, peer: NodeId) -> bytes | None:
-        return self.node.mesh.key_of(peer)
+        return self._members.key_of(peer)
 
     def link_up(self, peer: NodeId) -> None:
         self.feed(self.node.link_up(peer, self.now))
