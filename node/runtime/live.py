@@ -222,8 +222,7 @@ class Live:
         return self._load
 
     def addresses_of(self, peer: NodeId) -> tuple[str, ...]:
-        record = self.node.exchange.records.get(peer)
-        return () if record is None else record.addresses
+        return self.node.mesh.addresses_of(peer)
 
     async def redeem(self, join: Join) -> Joined:
         return await self._redeem(join)
