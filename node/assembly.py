@@ -24,10 +24,11 @@ from node.runtime.front import Face, Front
 from node.runtime.identity import Identity
 from node.runtime.live import Live
 from node.runtime.registrar import Registrar
+from node.runtime.signatures import Ed25519
 from node.runtime.store import Store
-from protocol.digests import NodeRecord
+from protocol.digests import DeviceProfile, NodeRecord
 from protocol.errors import ConfigError
-from protocol.ids import MeshId, short
+from protocol.ids import short
 from protocol.quantities import size_text
 
 MEMORY_SHARE = 4
@@ -46,12 +47,12 @@ def wire(
     dice = random.SystemRandom()
     record = NodeRecord(
         id=identity.id,
-        mesh=MeshId(""),
         incarnation=data.next_incarnation(time.time()),
         version=0,
         name=name,
         software=software,
         labels=settings.node.labels,
+        device=DeviceProfile(settings.compute.backend, settings.compute.device, workers),
     )
     policy = Policy(
         backend=settings.compute.backend,
@@ -61,7 +62,7 @@ def wire(
         interval_s=settings.gossip.interval_ms / 1e3,
         redial_s=settings.gossip.redial_s,
     )
-    node = Node(record, Ledger(budget, settings.memory.activations_bytes), policy, dice)
+    node = Node(record, Ledger(budget, settings.memory.activations_bytes), policy, Ed25519(identity.seed()), dice)
     entry = Entry(
         data, registrar, identity, settings.mesh, settings.gossip.redial_s, software, log, dice
     )

@@ -167,7 +167,7 @@ class Node:
         """Link up with whoever answers there, however long that takes."""
         return self._settle(self.mesh.seek(addresses, peer, now), now)
 
-    def link_up(self, peer: NodeId, now: float, *, dialled: bool = True) -> list[Effect]:
+    def link_up(self, peer: NodeId, dialled: bool, now: float) -> list[Effect]:
         """`dialled`: by us; else the peer has reached this node."""
         self.fleet.link_up(peer, now)
         return self._settle(self.mesh.link_up(peer, dialled, now), now)

@@ -78,21 +78,6 @@ class Joined(msgspec.Struct, frozen=True, kw_only=True, tag=1, tag_field="op"):
 # -- who is there ------------------------------------------------------------------------------------
 
 
-class Exchange(msgspec.Struct, frozen=True, kw_only=True, tag=2, tag_field="op"):
-    """Tells what the sender knows and what of the receiver's knowledge it already has."""
-
-    records: Annotated[tuple[NodeRecord, ...], Meta(max_length=PEERS_MAX)] = ()
-    known: dict[NodeId, tuple[Count, Count]] = {}
-    """Stamp of every record the sender holds: the answer brings only what is newer."""
-    catalogue: Text = ""
-    """Digest of names, versions and tombstones of all weights the sender knows."""
-
-
-class Exchanged(msgspec.Struct, frozen=True, kw_only=True, tag=2, tag_field="op"):
-    records: Annotated[tuple[NodeRecord, ...], Meta(max_length=PEERS_MAX)] = ()
-    catalogue: Text = ""
-
-
 Stamp = tuple[Count, Count, Count, Count]
 """What a node knows of another one, in short: incarnation of its member record, 0 for there or 1 for gone or dead,
 incarnation and version of its digest."""
@@ -303,7 +288,6 @@ class Multiplied(msgspec.Struct, frozen=True, kw_only=True, tag=12, tag_field="o
 
 Request = (
     Join
-    | Exchange
     | Compare
     | Tell
     | Carry
@@ -320,7 +304,6 @@ Request = (
 )
 Response = (
     Joined
-    | Exchanged
     | Compared
     | Told
     | Probed
@@ -335,7 +318,6 @@ Response = (
 
 ANSWERS: dict[type[Request], type[Response]] = {
     Join: Joined,
-    Exchange: Exchanged,
     Compare: Compared,
     Tell: Told,
     Carry: Taken,

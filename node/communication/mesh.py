@@ -15,7 +15,7 @@ from node.communication.linking import LINKS_KEPT_MAX, NEIGHBOURS, Linking
 from node.communication.membership import Change, Membership, What
 from node.communication.signatures import Signatures
 from node.effects import Call, CancelCall, Effect, Grave, Hang
-from node.memory.short_term import RttSeen, ShortTerm
+from node.memory.short_term import ShortTerm
 from protocol.digests import LoadDigest, NodeRecord, Reachability
 from protocol.errors import ErrorInfo
 from protocol.ids import MeshId, NodeId

@@ -185,8 +185,8 @@ class Live:
 
     # -- what the switchboard tells ------------------------------------------------------------------
 
-    def link_up(self, peer: NodeId) -> None:
-        self.feed(self.node.link_up(peer, self.now))
+    def link_up(self, peer: NodeId, dialled: bool) -> None:
+        self.feed(self.node.link_up(peer, dialled, self.now))
 
     def reached(self, addresses: tuple[str, ...]) -> None:
         self.feed(self.node.reached(addresses))
