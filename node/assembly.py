@@ -62,7 +62,13 @@ def wire(
         interval_s=settings.gossip.interval_ms / 1e3,
         redial_s=settings.gossip.redial_s,
     )
-    node = Node(record, Ledger(budget, settings.memory.activations_bytes), policy, Ed25519(identity.seed()), dice)
+    node = Node(
+        record,
+        Ledger(budget, settings.memory.activations_bytes),
+        policy,
+        Ed25519(identity.seed()),
+        dice,
+    )
     entry = Entry(
         data, registrar, identity, settings.mesh, settings.gossip.redial_s, software, log, dice
     )

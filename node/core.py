@@ -41,11 +41,11 @@ from protocol.client import (
 )
 from protocol.digests import LoadDigest, NodeRecord, WeightsVersion
 from protocol.errors import ErrorInfo, TaskError
+from protocol.gossip import Compare, Tell
 from protocol.ids import MeshId, NodeId, TaskId
 from protocol.members import Cause, MemberRecord, Packet
 from protocol.messages import (
     Carry,
-    Compare,
     FetchCatalogue,
     FetchManifest,
     Manifest,
@@ -55,7 +55,6 @@ from protocol.messages import (
     RequestHeader,
     Response,
     Taken,
-    Tell,
 )
 
 FREE_CHANGE_BYTES = 1024 * 1024

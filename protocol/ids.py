@@ -25,7 +25,16 @@ SHORT_ID_LENGTH = 8
 def node_id(public_key: bytes) -> NodeId:
     """The id that belongs to a raw Ed25519 public key (32 bytes)."""
     assert len(public_key) == 32
-    digest = hashlib.sha256(public_key).digest()
+    return id_of_digest(key_digest(public_key))
+
+
+def key_digest(public_key: bytes) -> bytes:
+    """An id as 32 bytes, as packets carry it."""
+    return hashlib.sha256(public_key).digest()
+
+
+def id_of_digest(digest: bytes) -> NodeId:
+    assert len(digest) == 32
     return NodeId(base64.b32encode(digest).decode().rstrip("=").lower())
 
 

@@ -10,12 +10,12 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from protocol.digests import Count, LoadDigest, NodeRecord, Seconds, Text, WeightsVersion
+from protocol.digests import Count, LoadDigest, Seconds, Text, WeightsVersion
 from protocol.errors import ErrorInfo
+from protocol.gossip import Compare, Compared, Tell, Told
 from protocol.ids import ContentId, MeshId, NodeId
 from protocol.limits import (
     BLOCKS_MAX,
-    BUCKETS,
     CALL_MS_MAX,
     MANIFEST_BLOCKS_PER_MESSAGE,
     MATRIX_SIDE_MAX,
@@ -23,10 +23,9 @@ from protocol.limits import (
     PEM_CHARS_MAX,
     REPLICAS_MAX,
     TOKEN_CHARS_MAX,
-    WANTED_MAX,
     WEIGHTS_NAME_PATTERN,
 )
-from protocol.members import News, Packet
+from protocol.members import Packet
 
 Side = Annotated[int, Meta(ge=1, le=MATRIX_SIDE_MAX)]
 Index = Annotated[int, Meta(ge=0, lt=MATRIX_SIDE_MAX)]
@@ -34,7 +33,6 @@ WeightsName = Annotated[str, Meta(pattern=WEIGHTS_NAME_PATTERN)]
 Pem = Annotated[str, Meta(max_length=PEM_CHARS_MAX)]
 Content = Annotated[ContentId, Meta(pattern=r"^[0-9a-f]{64}$")]
 """It names a file, so nothing else may pass for it."""
-Hash = Annotated[int, Meta(ge=0, le=(1 << 63) - 1)]
 BlockIndex = tuple[Index, Index]
 """(row, column) in the block grid."""
 
@@ -76,43 +74,6 @@ class Joined(msgspec.Struct, frozen=True, kw_only=True, tag=1, tag_field="op"):
 
 
 # -- who is there ------------------------------------------------------------------------------------
-
-
-Stamp = tuple[Count, Count, Count, Count]
-"""What a node knows of another one, in short: incarnation of its member record, 0 for there or 1 for gone or dead,
-incarnation and version of its digest."""
-
-
-class Compare(msgspec.Struct, frozen=True, kw_only=True, tag=14, tag_field="op"):
-    """One hash for each bucket of nodes, over the stamps of all nodes in it: equal hashes, equal knowledge."""
-
-    buckets: Annotated[tuple[Hash, ...], Meta(max_length=BUCKETS)]
-    catalogue: Text = ""
-    """Digest of names, versions and tombstones of all weights the sender knows."""
-
-
-class Compared(msgspec.Struct, frozen=True, kw_only=True, tag=14, tag_field="op"):
-    stamps: dict[NodeId, Stamp] = {}
-    """Of all nodes in buckets that differ, as many as a message takes."""
-    differ: Annotated[tuple[Count, ...], Meta(max_length=BUCKETS)] = ()
-    """The buckets that `stamps` is about, whole."""
-    catalogue: Text = ""
-
-
-class Tell(msgspec.Struct, frozen=True, kw_only=True, tag=15, tag_field="op"):
-    """Brings what the receiver lacks, and asks for what the sender lacks."""
-
-    members: Annotated[tuple[News, ...], Meta(max_length=PEERS_MAX)] = ()
-    records: Annotated[tuple[NodeRecord, ...], Meta(max_length=PEERS_MAX)] = ()
-    want: Annotated[tuple[NodeId, ...], Meta(max_length=WANTED_MAX)] = ()
-    catalogue: Text = ""
-
-
-class Told(msgspec.Struct, frozen=True, kw_only=True, tag=15, tag_field="op"):
-    """What was asked for, as much as a message takes."""
-
-    members: Annotated[tuple[News, ...], Meta(max_length=PEERS_MAX)] = ()
-    records: Annotated[tuple[NodeRecord, ...], Meta(max_length=PEERS_MAX)] = ()
 
 
 class Carry(msgspec.Struct, frozen=True, kw_only=True, tag=16, tag_field="op"):

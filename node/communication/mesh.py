@@ -225,19 +225,19 @@ class Mesh:
     def _changed(self, change: Change, now: float) -> list[Effect]:
         peer = change.peer
         if peer == self.id:
+            self.gossip.member_changed(peer, now)
             return self.gossip.describe(self._own(self.own), now)
         self.changed_at[peer] = now
         match change.what:
             case What.JOINED | What.MOVED:
-                effects = self.gossip.member_changed(peer, now)
+                self.gossip.member_changed(peer, now)
                 self._consider(peer, now)
-                return effects
+                return []
             case What.GONE:
-                effects = self.gossip.member_changed(peer, now)
-                if self.linking.is_linked(peer):
-                    effects.append(Hang(peer, f"it is {change.cause}"))
+                self.gossip.member_changed(peer, now)
                 self._consider(peer, now)
-                return effects
+                linked = self.linking.is_linked(peer)
+                return [Hang(peer, f"it is {change.cause}")] if linked else []
             case What.MERGED:
                 return self.gossip.sync_now(peer, now)
             case What.SUSPECTED | What.TRUSTED:

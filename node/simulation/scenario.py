@@ -59,7 +59,7 @@ class _Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
                     raise ValueError(f"{name} goes from {value[0]} to {value[1]}: low end first")
 
 
-class NetworkSetup(_Part):
+class NetworkSetup(_Part, frozen=True, kw_only=True):
     """The ways between machines."""
 
     rtt_ms: Range = (1.0, 200.0)
@@ -68,23 +68,23 @@ class NetworkSetup(_Part):
     map: Literal["plane", "pairs"] = "plane"
     """Machines lie on a plane and their distance decides; or each pair draws its round trip by itself."""
 
-    jitter: Annotated[float, Meta(ge=0.0, le=10.0)] = 0.1
-    """A packet takes up to so much longer than its way, as a share of it."""
+    jitter: Share = 0.1
+    """What is sent takes up to so much longer or shorter than its way, as a share of it."""
 
-    loss: Share = 0.0
-    """Of packets; on a link a lost segment comes late."""
+    loss: Annotated[float, Meta(ge=0.0, le=0.9)] = 0.0
+    """Of packets; what is lost of a link is sent again, and comes late."""
 
-    duplication: Share = 0.0
+    duplication: Annotated[float, Meta(ge=0.0, le=0.9)] = 0.0
     """Of packets, that arrive twice."""
 
-    reordering: Share = 0.0
+    reordering: Annotated[float, Meta(ge=0.0, le=0.9)] = 0.0
     """Of packets, that are held back and overtaken."""
 
     bandwidth_mb_s: Range = (2.5, 125.0)
     """Of each machine's line, either way, in 10^6 bytes a second."""
 
 
-class MachinesSetup(_Part):
+class MachinesSetup(_Part, frozen=True, kw_only=True):
     """What the machines are, and what else runs on them."""
 
     speed_gmacs: Range = (1.0, 16.0)
@@ -109,7 +109,7 @@ class MachinesSetup(_Part):
     """Clocks run faster or slower by at most this share."""
 
 
-class WeightsSetup(_Part):
+class WeightsSetup(_Part, frozen=True, kw_only=True):
     """The matrices that lie in the mesh."""
 
     count: Annotated[int, Meta(ge=0, le=WEIGHTS_MAX)] = 0
@@ -124,7 +124,7 @@ class WeightsSetup(_Part):
     """They lie on disks from the start, placed by memory; else clients put them at the start of the run."""
 
 
-class Crowd(_Part):
+class Crowd(_Part, frozen=True, kw_only=True):
     """For a while many more requests come, all for a few weights."""
 
     at_s: Instant
@@ -135,7 +135,7 @@ class Crowd(_Part):
     """What comes on top is for so many of the weights, drawn evenly."""
 
 
-class RequestsSetup(_Part):
+class RequestsSetup(_Part, frozen=True, kw_only=True):
     """Products that clients ask for, at random instants (a Poisson process)."""
 
     rate_per_s: Annotated[float, Meta(ge=0.0, le=1e6)] = 0.0
@@ -159,7 +159,7 @@ class RequestsSetup(_Part):
     crowds: Annotated[tuple[Crowd, ...], Meta(max_length=EVENTS_MAX)] = ()
 
 
-class Stop(_Part):
+class Stop(_Part, frozen=True, kw_only=True):
     """A share of the machines stops at once."""
 
     at_s: Instant
@@ -170,7 +170,7 @@ class Stop(_Part):
     """Started again, from what lies on its disk."""
 
 
-class Partition(_Part):
+class Partition(_Part, frozen=True, kw_only=True):
     """Between two parts of the mesh nothing passes."""
 
     at_s: Instant
@@ -179,7 +179,7 @@ class Partition(_Part):
     """Of machines in the smaller part."""
 
 
-class OneWay(_Part):
+class OneWay(_Part, frozen=True, kw_only=True):
     """Some machines are not heard by some others, although these are heard by them."""
 
     at_s: Instant
@@ -190,7 +190,7 @@ class OneWay(_Part):
     """Share of the others that do not hear them."""
 
 
-class Freeze(_Part):
+class Freeze(_Part, frozen=True, kw_only=True):
     """A share of the machines does nothing for a while, and then goes on as if nothing had been."""
 
     at_s: Instant
@@ -201,7 +201,7 @@ class Freeze(_Part):
     """Between two freezes of the same machines."""
 
 
-class Slowdown(_Part):
+class Slowdown(_Part, frozen=True, kw_only=True):
     """A share of the machines computes slower for a while."""
 
     at_s: Instant
@@ -210,7 +210,7 @@ class Slowdown(_Part):
     factor: Annotated[float, Meta(gt=1.0, le=1000.0)]
 
 
-class FaultsSetup(_Part):
+class FaultsSetup(_Part, frozen=True, kw_only=True):
     """What goes wrong."""
 
     mean_life_s: Span | None = None
@@ -226,7 +226,7 @@ class FaultsSetup(_Part):
     slowdowns: Annotated[tuple[Slowdown, ...], Meta(max_length=EVENTS_MAX)] = ()
 
 
-class Scenario(_Part):
+class Scenario(_Part, frozen=True, kw_only=True):
     """The whole file."""
 
     about: Annotated[str, Meta(min_length=1, max_length=400)]

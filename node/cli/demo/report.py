@@ -1,6 +1,6 @@
 """Writes the run down as one HTML page that needs nothing else: no second file, no script, no network."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
@@ -8,22 +8,16 @@ from node.cli.demo.camera import MEASUREMENTS, PIXELS, SIDE
 from node.cli.demo.charts import bars, curves
 from node.cli.demo.outcome import Act, Check, Holder, Outcome, Refusal, checks
 from node.cli.demo.pictures import captioned, data_uri, strip
+from node.pages import page as pages
+from node.pages.page import numbers, section, table
 from protocol.quantities import duration_text, size_text
 
 STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 860px; margin: 2rem auto; padding: 0 1rem;
-  color: #1a1a1a; background: #fff }
-h1 { font-size: 1.7rem; line-height: 1.2 } h2 { margin-top: 2.2rem; font-size: 1.2rem }
-table { border-collapse: collapse; width: 100% } td, th { padding: .3rem .6rem; text-align: left }
-th { border-bottom: 2px solid #999 } td { border-bottom: 1px solid #ddd }
-.number { text-align: right; font-variant-numeric: tabular-nums }
 .pictures { display: grid; grid-template-columns: repeat(auto-fit, minmax(190px, 1fr)); gap: 12px }
 figure { margin: 0 } figure img { width: 100%; image-rendering: pixelated; display: block }
-figcaption { font-size: .9rem } .held { color: #00684d } .broken { color: #a3230a; font-weight: 600 }
-svg { width: 100%; height: auto; font: 12px system-ui, sans-serif }
-.grid { stroke: #ddd } .kill { stroke: #a3230a; stroke-dasharray: 2 3 }
-.budget { fill: none; stroke: #333 } .mark { stroke: #333; stroke-width: 2 }
-blockquote { border-left: 3px solid #999; margin-left: 0; padding-left: 1rem; color: #444 }
+figcaption { font-size: .9rem }
+.budget { fill: none; stroke: var(--ink) } .peak { stroke: var(--ink); stroke-width: 2 }
+blockquote { border-left: 3px solid var(--soft); margin-left: 0; padding-left: 1rem; color: var(--soft) }
 """
 
 
@@ -42,18 +36,13 @@ def page(outcome: Outcome) -> str:
         _opening(outcome),
         _checks(checks(outcome)),
         _pictures(outcome),
-        _section("Quality after each iteration", curves(outcome.acts.all(), outcome.kill)),
+        section("Quality after each iteration", curves(outcome.acts.all(), outcome.kill)),
         _acts(outcome.acts.all()),
         _holders(outcome.holders),
         _refusal(outcome.refusal),
         _uploads(outcome),
     )
-    return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>sedma: a photograph from a single-pixel camera</title><style>{STYLE}</style>"
-        f"</head><body>{''.join(sections)}</body></html>\n"
-    )
+    return pages.page("sedma: a photograph from a single-pixel camera", sections, STYLE)
 
 
 def _opening(outcome: Outcome) -> str:
@@ -78,7 +67,7 @@ def _checks(found: Sequence[Check]) -> str:
         f"<td>{escape(check.claim)}</td><td>{escape(check.figures)}</td></tr>"
         for check in found
     )
-    return _section("Checks", _table(("", "claim", "figures"), rows))
+    return section("Checks", table(("", "claim", "figures"), rows))
 
 
 def _pictures(outcome: Outcome) -> str:
@@ -87,7 +76,7 @@ def _pictures(outcome: Outcome) -> str:
         f"<figcaption><b>{escape(title)}</b><br>{escape(line)}</figcaption></figure>"
         for title, line, picture in captioned(outcome)
     )
-    return _section("Pictures", f'<div class="pictures">{"".join(figures)}</div>')
+    return section("Pictures", f'<div class="pictures">{"".join(figures)}</div>')
 
 
 def _acts(acts: Sequence[Act]) -> str:
@@ -109,7 +98,7 @@ def _acts(acts: Sequence[Act]) -> str:
         " The bound is the loosest certified relative error of all products of an act; analog is the"
         " share of the multiplications that simulated crossbars did.</p>"
     )
-    return _section("Acts", _table(names, map(_act, acts)) + note)
+    return section("Acts", table(names, map(_act, acts)) + note)
 
 
 def _act(act: Act) -> str:
@@ -124,13 +113,13 @@ def _act(act: Act) -> str:
         bound if act.products else "-",
         f"{act.analog_fraction:.1%}" if act.products else "-",
     )
-    return f"<tr><td>{escape(act.title)}</td><td>{escape(act.promise)}</td>{_numbers(figures)}</tr>"
+    return f"<tr><td>{escape(act.title)}</td><td>{escape(act.promise)}</td>{numbers(figures)}</tr>"
 
 
 def _holders(holders: Sequence[Holder]) -> str:
     rows = (
         f"<tr><td>{escape(holder.name)}</td>"
-        + _numbers(
+        + numbers(
             (
                 str(holder.digital_blocks),
                 str(holder.rram_blocks),
@@ -147,15 +136,15 @@ def _holders(holders: Sequence[Holder]) -> str:
         "<p>Frame: budget. Filling: the highest resident memory of the process, sampled every 100 ms."
         " Mark: the kernel's own high-water mark.</p>"
     )
-    return _section("Who held what", bars(holders) + note + _table(names, rows))
+    return section("Who held what", bars(holders) + note + table(names, rows))
 
 
 def _refusal(refusal: Refusal | None) -> str:
     if refusal is None:
-        return _section("Alone", "<p>The largest daemon took the whole matrix.</p>")
+        return section("Alone", "<p>The largest daemon took the whole matrix.</p>")
     sizes = (("need", refusal.need), ("free", refusal.free), ("nearest fit", refusal.nearest_fit))
     told = ", ".join(f"{name} {size_text(size)}" for name, size in sizes if size is not None)
-    return _section(
+    return section(
         "Alone",
         f"<p>Asked to hold the matrix alone, {escape(refusal.node)} refused:</p>"
         f"<blockquote>{escape(refusal.reason)}<br>{told}</blockquote>",
@@ -165,22 +154,9 @@ def _refusal(refusal: Refusal | None) -> str:
 def _uploads(outcome: Outcome) -> str:
     rows = (
         f"<tr><td>{escape(upload.backend)}</td>"
-        + _numbers((str(upload.replicas), size_text(upload.nbytes), duration_text(upload.seconds)))
+        + numbers((str(upload.replicas), size_text(upload.nbytes), duration_text(upload.seconds)))
         + "</tr>"
         for upload in outcome.uploads
     )
     names = ("backend", "replicas", "bytes sent", "time")
-    return _section("Bringing the matrix into the mesh", _table(names, rows))
-
-
-def _section(title: str, body: str) -> str:
-    return f"<h2>{escape(title)}</h2>{body}"
-
-
-def _table(names: Sequence[str], rows: Iterable[str]) -> str:
-    head = "".join(f"<th>{escape(name)}</th>" for name in names)
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
-
-
-def _numbers(figures: Iterable[str]) -> str:
-    return "".join(f'<td class="number">{escape(figure)}</td>' for figure in figures)
+    return section("Bringing the matrix into the mesh", table(names, rows))

@@ -1,0 +1,163 @@
+"""Packets over UDP, on the number of the port on which links are accepted.
+
+Nothing here waits and nothing is queued: what the kernel does not take at once is lost, as it may be on any way.
+What goes wrong is counted by kind, and nobody is answered. Whether a packet arrived is for its sender to find out.
+"""
+
+import asyncio
+import errno
+import socket
+from collections import Counter
+from collections.abc import Callable
+
+from node.runtime.sealing import PAYLOAD_BYTES_MAX, Dropped, Sealing, Why
+from node.runtime.whereabouts import SocketAddress, Whereabouts
+from protocol.codec import decode_packet, encode_packet
+from protocol.errors import PeerError
+from protocol.ids import NodeId
+from protocol.limits import PACKET_BYTES_MAX
+from protocol.members import Packet
+
+READS_MAX = 64
+"""Packets read in one turn of the loop: the links beside them wait no longer than a millisecond."""
+
+RECEIVE_BUFFER_BYTES = 1 << 20
+"""Asked of the kernel, which may give less: what comes while the loop is held up for seconds shall not be lost."""
+
+BINDS_MAX = 8
+"""Ports tried for a pair of sockets, where any port will do."""
+
+ERRORS = {
+    errno.ECONNREFUSED: "refused",
+    errno.ENETUNREACH: "unreachable",
+    errno.EHOSTUNREACH: "unreachable",
+    errno.EMSGSIZE: "too_large",
+    errno.EAGAIN: "buffer_full",
+    errno.ENOBUFS: "buffer_full",
+}
+"""What the kernel says, as it is counted; all else is `failed`."""
+
+Hear = Callable[[NodeId, Packet], None]
+"""(authenticated sender, what it says)"""
+
+
+class Packets:
+    """The UDP side of one node. `counters` has what came, what went, and what became of the rest, by kind."""
+
+    def __init__(
+        self, bound: socket.socket, sealing: Sealing, hear: Hear, dropped: Callable[[str], None]
+    ) -> None:
+        """`dropped` is told why, for each packet that was not heard."""
+        self.counters: Counter[str] = Counter()
+        self._socket = bound
+        self._sealing = sealing
+        self._hear = hear
+        self._dropped = dropped
+        self._loop = asyncio.get_running_loop()
+        self._whereabouts = Whereabouts(bound.family, dual=_is_dual(bound))
+        self._loop.add_reader(bound, self._read)
+
+    @property
+    def port(self) -> int:
+        return int(self._socket.getsockname()[1])
+
+    def send(self, peer: NodeId, addresses: tuple[str, ...], packet: Packet) -> None:
+        """To where the peer was last heard from, else to some of the addresses that it has told."""
+        payload = encode_packet(packet)
+        if len(payload) > PAYLOAD_BYTES_MAX:
+            self.counters["send.too_large"] += 1
+            return
+        try:
+            datagram = self._sealing.seal(peer, payload)
+        except PeerError:
+            datagram = None
+        if datagram is None:
+            self.counters["send.no_key"] += 1
+            return
+        ways = self._whereabouts.ways(peer, addresses)
+        if not ways:
+            self.counters["send.no_way"] += 1
+        for way in ways:
+            self._transmit(datagram, way)
+
+    async def close(self) -> None:
+        """Hear nothing more. What was sent has left: it waits for nobody."""
+        self._loop.remove_reader(self._socket)
+        self._socket.close()
+        await self._whereabouts.close()
+
+    # -- within --------------------------------------------------------------------------------------
+
+    def _transmit(self, datagram: bytes, way: SocketAddress) -> None:
+        try:
+            self._socket.sendto(datagram, way)
+        except OSError as wrong:
+            self.counters[f"send.{ERRORS.get(wrong.errno or 0, 'failed')}"] += 1
+        else:
+            self.counters["sent"] += 1
+            self.counters["sent_bytes"] += len(datagram)
+
+    def _read(self) -> None:
+        for _ in range(READS_MAX):
+            try:
+                # One byte more than any packet has: a longer one shows, and is cut off.
+                datagram, remote = self._socket.recvfrom(PACKET_BYTES_MAX + 1)
+            except BlockingIOError:
+                return
+            except OSError as wrong:
+                # The network's answer to something that we have sent, most often.
+                self.counters[f"receive.{ERRORS.get(wrong.errno or 0, 'failed')}"] += 1
+                continue
+            self.counters["received"] += 1
+            self.counters["received_bytes"] += len(datagram)
+            self._open(datagram, remote)
+
+    def _open(self, datagram: bytes, remote: SocketAddress) -> None:
+        try:
+            peer, payload, newest = self._sealing.open(datagram, self._loop.time())
+            packet = _decoded(payload)
+        except Dropped as dropped:
+            self.counters[f"dropped.{dropped.why}"] += 1
+            self._dropped(dropped.why)
+            return
+        if newest:
+            # An older one that was held up on its way does not say where the peer is now.
+            self._whereabouts.heard(peer, remote)
+        self._hear(peer, packet)
+
+
+async def bind(host: str, port: int) -> socket.socket:
+    """A UDP socket where links on this host and port (0: any free one) would be accepted; OSError if it cannot be."""
+    if host:
+        found = await asyncio.get_running_loop().getaddrinfo(
+            host, port, type=socket.SOCK_DGRAM, flags=socket.AI_PASSIVE
+        )
+        family, kind, protocol, _, address = found[0]
+    else:
+        dual = socket.has_dualstack_ipv6()
+        family, kind, protocol = socket.AF_INET6 if dual else socket.AF_INET, socket.SOCK_DGRAM, 0
+        address = ("", port)
+    bound = socket.socket(family, kind, protocol)
+    try:
+        if family == socket.AF_INET6:
+            bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(bool(host)))
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
+        bound.setblocking(False)
+        bound.bind(address)
+    except OSError:
+        bound.close()
+        raise
+    return bound
+
+
+def _is_dual(bound: socket.socket) -> bool:
+    if bound.family != socket.AF_INET6:
+        return False
+    return not bound.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY)
+
+
+def _decoded(payload: bytes) -> Packet:
+    try:
+        return decode_packet(payload)
+    except PeerError as wrong:
+        raise Dropped(Why.NONSENSE) from wrong

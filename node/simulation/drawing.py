@@ -1,0 +1,151 @@
+"""Draws a mesh from a scenario and a seed: the machines, where they lie, the weights and who holds them.
+
+Each thing has dice of its own, so that one more fault in a scenario changes neither the map nor the weights.
+"""
+
+import math
+import random
+from bisect import bisect
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+
+from compute.partition import BlockGrid
+from node.runtime.virtual_network import Conditions, by_distance, spread
+from node.simulation.scenario import NetworkSetup, Range, Scenario, WeightsSetup
+from protocol.errors import ConfigError
+from protocol.limits import HELD_MAX
+from protocol.quantities import size_bytes
+
+DIAGONAL = math.sqrt(2.0)
+VALUE_BYTES = 4
+FILL_MAX = 0.8
+"""Weights that lie there from the start leave so much of a machine's memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    name: str
+    speed_macs_s: float
+    """Of all workers together."""
+    memory_bytes: int
+    bandwidth_bytes_s: float
+    clock_offset_s: float
+    clock_rate: float
+
+
+@dataclass(frozen=True, slots=True)
+class Matrix:
+    name: str
+    rows: int
+    columns: int
+    holders: tuple[tuple[int, ...], ...]
+    """Machines that hold each block from the start, in the grid's order; none where clients put the weights."""
+
+
+def dice_for(seed: int, purpose: str) -> random.Random:
+    """The same for the same seed and purpose, in every process."""
+    return random.Random(f"{seed} {purpose}")  # noqa: S311
+
+
+def machines(scenario: Scenario, nodes: int, seed: int) -> list[Machine]:
+    setup, network = scenario.machines, scenario.network
+    dice = dice_for(seed, "machines")
+    memory = (float(size_bytes(setup.memory[0])), float(size_bytes(setup.memory[1])))
+    return [
+        Machine(
+            name=f"n{number:04d}",
+            speed_macs_s=1e9 * between(setup.speed_gmacs, dice),
+            memory_bytes=int(between(memory, dice)),
+            bandwidth_bytes_s=1e6 * between(network.bandwidth_mb_s, dice),
+            clock_offset_s=dice.uniform(0.0, setup.clock_offset_s),
+            clock_rate=1.0 + dice.uniform(-setup.clock_drift, setup.clock_drift),
+        )
+        for number in range(nodes)
+    ]
+
+
+def conditions(setup: NetworkSetup, nodes: int, seed: int) -> Conditions:
+    """What the network is like until something befalls it."""
+    low_s, high_s = (rtt_ms / 2000.0 for rtt_ms in setup.rtt_ms)
+    if setup.map == "pairs":
+        delays = spread(low_s, high_s, seed)
+    else:
+        dice = dice_for(seed, "map")
+        places = [(dice.random(), dice.random()) for _ in range(nodes)]
+        delays = by_distance(places, [low_s / 2.0] * nodes, DIAGONAL / max(high_s - low_s, 1e-9))
+    return Conditions(
+        delay_s=delays,
+        jitter=setup.jitter,
+        loss=setup.loss,
+        doubled=setup.duplication,
+        held=setup.reordering,
+    )
+
+
+def matrices(scenario: Scenario, drawn: Sequence[Machine], seed: int) -> list[Matrix]:
+    """The most popular first; ConfigError where they do not fit."""
+    setup = scenario.weights
+    dice = dice_for(seed, "weights")
+    shelf = _Shelf(drawn, setup.replicas, dice)
+    found: list[Matrix] = []
+    for number in range(setup.count):
+        rows, columns = (round(between(ends, dice)) for ends in (setup.rows, setup.columns))
+        holders = shelf.place(BlockGrid(rows, columns)) if setup.stocked else ()
+        found.append(Matrix(f"w{number:04d}", rows, columns, holders))
+    return found
+
+
+def popularity(setup: WeightsSetup) -> list[float]:
+    """Running sums of how often each of the weights is asked for."""
+    return list(accumulate((n + 1) ** -setup.zipf for n in range(setup.count)))
+
+
+def draw_by(sums: Sequence[float], dice: random.Random) -> int:
+    """A place, by the running sums of chances."""
+    return min(bisect(sums, dice.random() * sums[-1]), len(sums) - 1)
+
+
+def between(ends: Range, dice: random.Random) -> float:
+    """Evenly by the logarithm; the low end itself where both are the same."""
+    low, high = ends
+    return low * math.exp(math.log(high / low) * dice.random())
+
+
+class _Shelf:
+    """Gives each block to some of the machines, by the memory that they have, as far as they have it."""
+
+    def __init__(self, drawn: Sequence[Machine], replicas: int, dice: random.Random) -> None:
+        self._sums = list(accumulate(float(machine.memory_bytes) for machine in drawn))
+        self._room = [FILL_MAX * machine.memory_bytes for machine in drawn]
+        self._kinds = [0] * len(drawn)
+        """Weights of which a machine holds blocks."""
+        self._replicas = replicas
+        self._dice = dice
+
+    def place(self, grid: BlockGrid) -> tuple[tuple[int, ...], ...]:
+        touched: set[int] = set()
+        placed = []
+        for block in grid.blocks():
+            need = VALUE_BYTES * math.prod(grid.shape(block))
+            chosen = self._choose(need, touched)
+            touched.update(chosen)
+            placed.append(chosen)
+        for number in touched:
+            self._kinds[number] += 1
+        return tuple(placed)
+
+    def _choose(self, need: int, touched: set[int]) -> tuple[int, ...]:
+        chosen: list[int] = []
+        for _ in range(64 * len(self._room)):
+            number = draw_by(self._sums, self._dice)
+            known = number in touched or self._kinds[number] < HELD_MAX
+            if number not in chosen and known and self._room[number] >= need:
+                self._room[number] -= need
+                chosen.append(number)
+                if len(chosen) == self._replicas:
+                    return tuple(sorted(chosen))
+        raise ConfigError(
+            "weights: these machines have no room for them: write a smaller count, smaller rows or"
+            " columns, fewer replicas, more machines.memory or more nodes"
+        )
