@@ -13,6 +13,8 @@ import msgspec
 from node.communication.desk import Desk
 from node.communication.mesh import Mesh
 from node.communication.outstanding import Outstanding
+from node.communication.policies import chooser
+from node.communication.probing import Probing
 from node.communication.scoring import Candidate, HedgeBudget
 from node.communication.signatures import Signatures
 from node.deployment.catalogue import Catalogue
@@ -75,6 +77,8 @@ class Policy:
     """Within which neighbours are told of what has changed here."""
     redial_s: float
     """The longest pause between two tries at a lost peer."""
+    choice: str = "ours"
+    """How holders are chosen; other ways are there to be compared with."""
 
 
 class Node:
@@ -95,6 +99,8 @@ class Node:
         self.memory = ShortTerm()
         self.outstanding = Outstanding()
         self.hedges = HedgeBudget(policy.hedge_share)
+        self.chooser = chooser(policy.choice, dice)
+        self.probing = Probing(self.desk, self.chooser)
         self.holding = Holding(self.own, ledger)
         self.catalogue = Catalogue(self.desk)
         self.mesh = Mesh(
@@ -111,6 +117,7 @@ class Node:
         )
         self.sketches = SketchCache(self.own, ledger, self.desk, self.fleet.reachable)
         self.serving = Serving(self, policy.workers)
+        self.fleet.backlog_s, self.fleet.silent_s = self.serving.backlog_s, self.probing.silent_s
         self.upkeep = Upkeep(
             self.own, self.desk, self.catalogue, self.holding, self.sketches, self.fleet
         )
@@ -169,6 +176,7 @@ class Node:
     def link_up(self, peer: NodeId, dialled: bool, now: float) -> list[Effect]:
         """`dialled`: by us; else the peer has reached this node."""
         self.fleet.link_up(peer, now)
+        self.probing.lost(peer)
         return self._settle(self.mesh.link_up(peer, dialled, now), now)
 
     def reached(self, addresses: tuple[str, ...]) -> list[Effect]:
@@ -178,6 +186,7 @@ class Node:
 
     def link_down(self, peer: NodeId, reason: str, now: float) -> list[Effect]:
         self.fleet.link_down(peer)
+        self.probing.lost(peer)
         return self._settle(self.mesh.link_down(peer, reason, now), now)
 
     def dial_failed(
@@ -228,6 +237,7 @@ class Node:
         self, call: int, peer: NodeId, response: Response, load: LoadDigest, now: float
     ) -> list[Effect]:
         self.mesh.gossip.load_seen(peer, load, now)
+        self.probing.heard(peer, now)
         waiter = self.desk.settle(call)
         if waiter is None:
             return []
@@ -287,8 +297,8 @@ class Node:
 
     # -- what tasks ask ------------------------------------------------------------------------------
 
-    def candidates(self, version: WeightsVersion, now: float) -> list[Candidate]:
-        return self.fleet.candidates(version, now)
+    def candidates(self, version: WeightsVersion, now: float, *, analog: bool) -> list[Candidate]:
+        return self.fleet.candidates(version, now, analog=analog)
 
     def capacities(self, only: tuple[str, ...], avoid: tuple[str, ...]) -> list[Capacity]:
         return self.fleet.capacities(only, avoid)

@@ -87,6 +87,79 @@ class AccountView(msgspec.Struct, frozen=True, kw_only=True):
     """In the order of the nodes' ids."""
 
 
+class CandidateView(msgspec.Struct, frozen=True, kw_only=True):
+    """A node that could have done a part: what that was expected to take, in seconds by cause."""
+
+    node: str
+    blocks: int
+    """That it was given; 0: it was not chosen, and the estimate is for all that it holds."""
+    rtt_s: float
+    transfer_s: float
+    queue_s: float
+    """Behind work that is already there, once the part has arrived."""
+    service_s: float
+    cold_s: float
+    """Until its blocks are in memory."""
+    risk_s: float
+    """What it costs if it does not answer, times how likely that is."""
+    total_s: float
+    assumed_s: float
+    """Of these, what rests on a speed or a bandwidth that nobody has measured."""
+    age_s: float
+    """Since its load was told."""
+
+
+class OptionView(msgspec.Struct, frozen=True, kw_only=True):
+    """A way to do a product that was not taken."""
+
+    shape: str
+    nodes: tuple[str, ...]
+    seconds: float
+
+
+class StepView(msgspec.Struct, frozen=True, kw_only=True):
+    """Something on the way that was not as planned."""
+
+    at_s: float
+    """Since the request."""
+    what: str
+    """hedged | rescued | moved | failed | refused | shed"""
+    node: str
+    to: str
+    """Who was asked instead or as well."""
+    why: str
+
+
+class ExplainView(msgspec.Struct, frozen=True, kw_only=True):
+    """Why a product was done by whom. Candidates and ways are those of its first panel."""
+
+    shape: str = ""
+    """local | whole | split; empty where nothing was decided yet."""
+    why: str = ""
+    seconds: float = 0.0
+    """Expected for that panel."""
+    left_s: float = 0.0
+    """Of the product's time, then."""
+    rows: int = 0
+    """Of X in that panel."""
+    candidates: tuple[CandidateView, ...] = ()
+    """Those that were chosen first, then the quickest."""
+    others: tuple[OptionView, ...] = ()
+    decisions: int = 0
+    probes: int = 0
+    hedges: int = 0
+    """Parts asked of a second node because the first was slow."""
+    rescues: int = 0
+    """Parts asked of a second node because the first gave no sign of life, or was much too late."""
+    failures: int = 0
+    """Of parts."""
+    refusals: int = 0
+    """Of parts that a holder could not have done in time."""
+    shed: bool = False
+    """It was refused because it could not be done in time."""
+    steps: tuple[StepView, ...] = ()
+
+
 class TaskView(msgspec.Struct, frozen=True, kw_only=True):
     """A product: what it was, how exact it is, who did what."""
 
@@ -98,6 +171,9 @@ class TaskView(msgspec.Struct, frozen=True, kw_only=True):
     certificate: CertificateView | None
     """Once its last rows stand."""
     account: AccountView
+    error: str = ""
+    """Why it failed."""
+    explain: ExplainView = ExplainView()
 
 
 class WeightsView(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,8 +1,10 @@
 """One part under way: some blocks of a panel at one holder, and the words in which they are asked for."""
 
 from dataclasses import dataclass, replace
+from math import inf
 
 from compute.partition import Block
+from node.communication.scoring import Estimate
 from node.deployment.ledger import Lease
 from node.execution.shards import Layout, Sides
 from node.work import BufferRef, RunShard, ShardDone
@@ -40,18 +42,59 @@ class Attempt:
     """Where the panel's lease was spent."""
     tries: int
     """That failed before."""
+    avoid: frozenset[NodeId]
+    """Who did, of those."""
     began_at: float
-    estimate_s: float
-    hedge_at: float
+    estimate: Estimate
     number: int
+    hedge_at: float
+    """When it is slower than its holder nearly always is; infinity once that was looked into."""
+    rescue_at: float
+    """When it is so late that something must be wrong with its holder."""
+    look_at: float
+    """When to see whether its holder is still there; never, where that is this node."""
     packed: BufferRef | None = None
     calling: bool = False
-    hedged: bool = False
     facts: ShardDone | None = None
 
     @property
     def blocks(self) -> tuple[Block, ...]:
         return self.layout.blocks
+
+    @property
+    def due_at(self) -> float:
+        """When to look at it next; infinity once it is answered."""
+        if self.facts is not None:
+            return inf
+        return min(self.hedge_at, self.rescue_at, self.look_at)
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """Blocks that wait for a holder, as at their first or next try."""
+
+    blocks: tuple[Block, ...]
+    share: float | None
+    at: float
+    exact: bool = False
+    avoid: frozenset[NodeId] = frozenset()
+    """Who failed with them, or gave them back."""
+    refused: bool = False
+    """The last of these had no time for them."""
+    tries: int = 0
+    """That failed before."""
+
+
+def share_of(share: float | None, blocks: int, of: int) -> float | None:
+    """Of a part's share of the tolerance, what goes to some of its blocks."""
+    return None if share is None else share * blocks / of
+
+
+def named(blocks: tuple[Block, ...], names_max: int = 3) -> str:
+    """Blocks in words."""
+    shown = ", ".join(f"({block.row}, {block.column})" for block in blocks[:names_max])
+    more = len(blocks) - names_max
+    return f"block {shown}" + (f" and {more} more" if more > 0 else "")
 
 
 def shard_here(sides: Sides, rows: PanelRows, attempt: Attempt) -> RunShard:

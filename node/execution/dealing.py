@@ -5,25 +5,29 @@ holder is expected to be done first, how much memory a part takes at the coordin
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from compute.partition import Block, BlockGrid
 from compute.verify import absolute_shares, split_share
+from node.communication.admission import shed
+from node.communication.choosing import Deal, Query, choose, query
 from node.communication.desk import Desk
 from node.communication.outstanding import Outstanding
+from node.communication.policies import Chooser
+from node.communication.probing import Probing
 from node.communication.scoring import (
     Candidate,
     Cost,
     Estimate,
     HedgeBudget,
-    choose_holders,
     completion_s,
     shard_cost,
 )
+from node.effects import Effect
 from node.execution.room import Room
-from node.execution.shards import VALUE_BYTES, Layout, Sides, lay_out
+from node.execution.shards import VALUE_BYTES, Layout, Sides, is_analog, lay_out
 from node.execution.sketches import SketchCache
 from node.memory.short_term import ShortTerm
 from protocol.client import MatmulRequest
@@ -47,8 +51,12 @@ class Surroundings(Protocol):
     memory: ShortTerm
     outstanding: Outstanding
     hedges: HedgeBudget
+    chooser: Chooser
+    probing: Probing
 
-    def candidates(self, version: WeightsVersion, now: float) -> list[Candidate]: ...
+    def candidates(
+        self, version: WeightsVersion, now: float, *, analog: bool
+    ) -> list[Candidate]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +67,16 @@ class Hand:
     blocks: tuple[Block, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Who shall do some blocks for m rows, and who else could have."""
+
+    m: int
+    asked: Query
+    deal: Deal
+    hands: list[Hand]
+
+
 class Dealer:
     """Deals the blocks of one product."""
 
@@ -66,6 +84,7 @@ class Dealer:
         head = manifest.head
         self.sides = Sides(BlockGrid(head.rows, head.columns), request.transpose)
         self.blocks = tuple(self.sides.grid.blocks())
+        self.analog = is_analog(head)
         self._version = head.version
         self._request = request
         self._around = around
@@ -83,41 +102,63 @@ class Dealer:
 
     # -- who -----------------------------------------------------------------------------------------
 
-    def deal(
-        self, blocks: Iterable[Block], m: int, now: float, avoid: NodeId | None = None
-    ) -> list[Hand]:
-        """Each block to one live holder, not the one to avoid if there is another; or UNAVAILABLE."""
-        candidates = self._around.candidates(self._version, now)
+    def decide(
+        self, blocks: Iterable[Block], m: int, now: float, avoid: Collection[NodeId] = ()
+    ) -> Decision:
+        """Each block to one live holder, none of those to avoid if there is another; or UNAVAILABLE."""
+        candidates = self._candidates(now)
         live = {candidate.node for candidate in candidates}
         holders: dict[Block, Sequence[str]] = {}
         for block in blocks:
-            others = [node for node in self._holders[block] if node != avoid and node in live]
+            others = [n for n in self._holders[block] if n not in avoid and n in live]
             holders[block] = others or self._holders[block]
         costs, own = self._costs_of(m), self._around.own
-        dealt = choose_holders(holders, candidates, costs, self.sides.transpose, own=own)
-        return [
+        asked = query(holders, candidates, costs, self.sides.transpose, own=own)
+        deal = self._around.chooser.choose(asked, now)
+        hands = [
             Hand(NodeId(node), part)
-            for node, its in dealt.items()
+            for node, its in deal.hands.items()
             for part in ([(block,) for block in its] if self._apart else [tuple(its)])
         ]
+        return Decision(m, asked, deal, hands)
+
+    def require_hope(self, decision: Decision, left_s: float) -> None:
+        """OVERLOADED if this cannot be done in what is left."""
+        if not self._around.chooser.sheds:
+            return
+        refused = shed(decision.asked, decision.deal, left_s)
+        if refused is not None:
+            raise refused
+
+    def probe(self, decision: Decision, now: float) -> list[Effect]:
+        """Ask for fresher loads than those that this was decided upon; the next decision has them."""
+        wanted = self._around.chooser.probes(decision.asked, decision.deal)
+        return self._around.probing.ask(wanted, now)
 
     def live(self, now: float) -> set[str]:
-        return {candidate.node for candidate in self._around.candidates(self._version, now)}
+        return {candidate.node for candidate in self._candidates(now)}
 
-    def other(self, blocks: tuple[Block, ...], node: NodeId, now: float) -> NodeId | None:
-        """Another live node that holds all of these blocks."""
+    def other(
+        self, blocks: tuple[Block, ...], avoid: Collection[str], m: int, now: float
+    ) -> tuple[NodeId, Estimate] | None:
+        """The quickest other live node that holds all of these blocks."""
         common = set.intersection(*(set(self._holders[block]) for block in blocks))
-        others = [other for other in common if other != node and other in self.live(now)]
-        return min(others, default=None)
+        cost = shard_cost(blocks, self._costs_of(m), self.sides.transpose)
+        found = [
+            (NodeId(one.node), _estimate(one, cost))
+            for one in self._candidates(now)
+            if one.node in common and one.node not in avoid
+        ]
+        return min(found, key=lambda one: (one[1].total_s, one[0]), default=None)
 
     # -- what it takes -------------------------------------------------------------------------------
 
     def estimate(self, hand: Hand, m: int, now: float) -> Estimate:
         """When this part would be here; its node is live."""
-        candidates = self._around.candidates(self._version, now)
-        candidate = next(one for one in candidates if one.node == hand.node)
-        cost = shard_cost(hand.blocks, self._costs_of(m), self.sides.transpose)
-        return completion_s(candidate, cost.request_bytes, cost.response_bytes, cost.macs)
+        candidate = next(one for one in self._candidates(now) if one.node == hand.node)
+        return _estimate(
+            candidate, shard_cost(hand.blocks, self._costs_of(m), self.sides.transpose)
+        )
 
     def macs(self, blocks: Iterable[Block], m: int) -> int:
         return sum(self.sides.macs(block, m) for block in blocks)
@@ -164,6 +205,9 @@ class Dealer:
 
     # -- within --------------------------------------------------------------------------------------
 
+    def _candidates(self, now: float) -> list[Candidate]:
+        return self._around.candidates(self._version, now, analog=self.analog)
+
     def _costs_of(self, m: int) -> dict[Block, Cost]:
         if m not in self._costs:
             self._costs[m] = {block: cost_of(self.sides, block, m) for block in self.blocks}
@@ -192,10 +236,8 @@ def estimate_s(
 ) -> float:
     """Expected seconds until the last part of a product with m rows is here; UNAVAILABLE without holders."""
     costs = {block: cost_of(sides, block, m) for block in holders}
-    by_node = {candidate.node: candidate for candidate in candidates}
-    longest_s = 0.0
-    for node, blocks in choose_holders(holders, candidates, costs, sides.transpose).items():
-        cost = shard_cost(blocks, costs, sides.transpose)
-        part = completion_s(by_node[node], cost.request_bytes, cost.response_bytes, cost.macs)
-        longest_s = max(longest_s, part.total_s)
-    return longest_s
+    return choose(query(holders, candidates, costs, sides.transpose)).option.last_s
+
+
+def _estimate(candidate: Candidate, cost: Cost) -> Estimate:
+    return completion_s(candidate, cost.request_bytes, cost.response_bytes, cost.macs)

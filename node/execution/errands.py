@@ -18,13 +18,16 @@ from typing import ClassVar, Protocol
 from compute.partition import BLOCK_SIDE, Block, BlockGrid
 from compute.verify import SKETCH_WIDTH
 from node.communication.desk import Desk
+from node.communication.outstanding import Outstanding
+from node.communication.policies import Chooser
 from node.deployment.catalogue import Catalogue
 from node.deployment.holding import NOTHING_PROMISED, Holding
 from node.deployment.ledger import Lease, Ledger
 from node.effects import Effect, Work
 from node.execution import sketches
+from node.execution.attempts import named
 from node.execution.room import Room
-from node.execution.shards import VALUE_BYTES, Layout, Sides, lay_out
+from node.execution.shards import VALUE_BYTES, Layout, Sides, is_analog, lay_out
 from node.memory.short_term import ShardServed, ShortTerm
 from node.work import (
     Adopt,
@@ -59,7 +62,6 @@ SKETCH_BYTES_MAX = 2 * BLOCK_SIDE * SKETCH_WIDTH * sketches.VALUE_BYTES
 FETCH_BYTES_MAX = BLOCK_SIDE * BLOCK_SIDE * VALUE_BYTES
 """A full block, the largest content there is."""
 CONTENT_ID = re.compile(r"[0-9a-f]{64}")
-BLOCKS_NAMED_MAX = 3
 
 
 class Stage(Enum):
@@ -86,6 +88,8 @@ class Surroundings(Protocol):
     holding: Holding
     catalogue: Catalogue
     memory: ShortTerm
+    outstanding: Outstanding
+    chooser: Chooser
 
 
 @dataclass(slots=True, eq=False)
@@ -109,6 +113,8 @@ class Errand(ABC):
     """Buffers that are allocated and have to be freed."""
     lease: Lease | None = field(init=False, default=None)
     macs: int = field(init=False, default=0)
+    analog: bool = field(init=False, default=False)
+    """Its macs are done on simulated arrays."""
     body_at: float = field(init=False, default=0.0)
     began_at: float = field(init=False, default=0.0)
     gone: bool = field(init=False, default=False)
@@ -246,13 +252,14 @@ class Multiplying(Errand):
         sides = Sides(BlockGrid(manifest.head.rows, manifest.head.columns), request.transpose)
         blocks = _placed(sides.grid, request)
         if not self.around.holding.has(request.version, request.blocks):
-            reason = f"not all of {_named(blocks)} of {request.name} are in memory on this node"
+            reason = f"not all of {named(blocks)} of {request.name} are in memory on this node"
             raise TaskError(ErrorCode.UNAVAILABLE, reason)
         layout = lay_out(sides, blocks, request.m, separate=request.separate)
         x_bytes = request.m * layout.packed_width * VALUE_BYTES
         _sized(f"X of {request.m} x {layout.packed_width} float32 values", x_bytes, body_bytes)
         self._request, self._layout = request, layout
         self.macs = sum(sides.macs(block, request.m) for block in blocks)
+        self.analog = is_analog(manifest.head, exact=request.exact)
         self.incoming = self.around.desk.buffer(x_bytes)
         self.outgoing = self.around.desk.buffer(layout.output_bytes)
 
@@ -275,7 +282,15 @@ class Multiplying(Errand):
         assert isinstance(outcome, ShardDone)
         queued_s = self.began_at - self.body_at
         macs = outcome.analog_macs + outcome.digital_macs
-        served = ShardServed(self.around.own, macs, outcome.busy_s, 0, now - self.body_at, queued_s)
+        served = ShardServed(
+            self.around.own,
+            macs,
+            outcome.busy_s,
+            0,
+            now - self.body_at,
+            queued_s,
+            analog=self.analog,
+        )
         self.around.memory.record(served, now)
         return Multiplied(
             nbytes=self._layout.output_bytes,
@@ -352,17 +367,11 @@ def _placed(grid: BlockGrid, request: Multiply) -> tuple[Block, ...]:
     if outside:
         reason = (
             f"{request.name} has {grid.row_blocks} x {grid.column_blocks} blocks;"
-            f" there is no {_named(tuple(outside))}"
+            f" there is no {named(tuple(outside))}"
         )
         raise TaskError(ErrorCode.BAD_REQUEST, reason)
     twice = sorted(block for block, count in Counter(blocks).items() if count > 1)
     if twice:
-        reason = f"a block can be asked for once only: {_named(tuple(twice))} stands there twice"
+        reason = f"a block can be asked for once only: {named(tuple(twice))} stands there twice"
         raise TaskError(ErrorCode.BAD_REQUEST, reason)
     return blocks
-
-
-def _named(blocks: tuple[Block, ...]) -> str:
-    shown = ", ".join(f"({b.row}, {b.column})" for b in blocks[:BLOCKS_NAMED_MAX])
-    more = len(blocks) - BLOCKS_NAMED_MAX
-    return f"block {shown}" + (f" and {more} more" if more > 0 else "")

@@ -4,11 +4,12 @@ What the mesh knows of its members, what was measured (`ShortTerm`) and what we 
 here; the choice is made by `scoring` and `placement`.
 """
 
+from collections.abc import Callable
 from math import inf
 
 from node.communication.mesh import Mesh
 from node.communication.outstanding import Outstanding
-from node.communication.scoring import SPEED_UNKNOWN_MACS_S, Candidate
+from node.communication.scoring import Candidate
 from node.deployment.catalogue import Catalogue
 from node.deployment.holding import Holding
 from node.deployment.ledger import Ledger
@@ -43,6 +44,10 @@ class Fleet:
         self._ledger = ledger
         self._holding = holding
         self._catalogue = catalogue
+        self.backlog_s: Callable[[float], float] = lambda now: 0.0
+        """Seconds of others' work that waits here: whoever serves them says so."""
+        self.silent_s: Callable[[str, float, float], float] = lambda node, rtt_s, now: 0.0
+        """How long a peer has been silent: whoever probes it says so."""
         self._linked_at: dict[NodeId, float] = {}
         self._learnt_at: dict[WeightsVersion, float] = {}
 
@@ -82,14 +87,17 @@ class Fleet:
         fresh = learnt_at is not None and now - learnt_at < FRESH_S
         return fresh and learnt_at is not None and self._linked_at.get(node, inf) <= learnt_at
 
-    def candidates(self, version: WeightsVersion, now: float) -> list[Candidate]:
+    def candidates(
+        self, version: WeightsVersion, now: float, *, analog: bool = False
+    ) -> list[Candidate]:
         """Live nodes that have all their blocks of this version in memory."""
         nodes = self._catalogue.holders(version)
-        return [self._candidate(node, now) for node in nodes if self.ready(node, version, now)]
+        ready = [node for node in nodes if self.ready(node, version, now)]
+        return [self._candidate(node, now, analog) for node in ready]
 
     def everybody(self, now: float) -> list[Candidate]:
         """All live nodes, as if each held what is asked of it."""
-        return [self._candidate(node, now) for node in (self.own, *self._mesh.reachable())]
+        return [self._candidate(node, now, False) for node in (self.own, *self._mesh.reachable())]
 
     def record(self, node: NodeId) -> NodeRecord | None:
         """What a node has told of itself."""
@@ -112,23 +120,38 @@ class Fleet:
 
     # -- within --------------------------------------------------------------------------------------
 
-    def _candidate(self, node: NodeId, now: float) -> Candidate:
-        reliability = self._memory.forecast_reliability(node, now)
-        speed = self._memory.forecast_speed_macs_s(node, now) or 0.0
-        ours_s = self._outstanding.macs(node) / (speed or SPEED_UNKNOWN_MACS_S)
+    def _candidate(self, node: NodeId, now: float, analog: bool) -> Candidate:
+        memory, outstanding = self._memory, self._outstanding
+        reliability = memory.forecast_reliability(node, now)
+        speed = memory.forecast_speed_macs_s(node, now, analog=analog) or 0.0
         if node == self.own:
-            return Candidate(node, 0.0, float("inf"), ours_s, speed, reliability)
+            others_s = self.backlog_s(now)
+            ours_s = outstanding.queue_s(node, now, told_s=0.0, told_at=-inf, rtt_s=0.0)
+            return Candidate(
+                node,
+                0.0,
+                inf,
+                others_s + ours_s,
+                speed,
+                reliability,
+                told_s=others_s,
+                ours=outstanding.count(node),
+            )
         gossip = self._mesh.gossip
         load, age_s = gossip.load(node), gossip.load_age_s(node, now)
-        # A queue reported a while ago has been worked off since. What we sent may or may not be in the
-        # report already: the larger of the two holds.
-        queue_s = max(load.queue_s - age_s, ours_s)
-        rtt_s = self._mesh.rtt_s(node, now)
+        measured_s = self._mesh.rtt_s(node, now)
+        rtt_s = RTT_UNKNOWN_S if measured_s is None else measured_s
+        told_at = now - age_s
         return Candidate(
             node,
-            RTT_UNKNOWN_S if rtt_s is None else rtt_s,
-            self._memory.forecast_bandwidth_bytes_s(node, now) or 0.0,
-            queue_s,
-            speed or load.speed_macs_s,
+            rtt_s,
+            memory.forecast_bandwidth_bytes_s(node, now) or 0.0,
+            outstanding.queue_s(node, now, told_s=load.queue_s, told_at=told_at, rtt_s=rtt_s),
+            speed or (load.analog_macs_s if analog else load.speed_macs_s),
             reliability,
+            silent_s=self.silent_s(node, rtt_s, now),
+            told_s=load.queue_s,
+            told_in_flight=load.in_flight,
+            age_s=age_s,
+            ours=outstanding.count(node),
         )

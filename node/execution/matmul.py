@@ -18,9 +18,10 @@ from node.deployment.ledger import Lease, Purpose
 from node.effects import Allocate, CancelWork, Done, Effect, Failed, Free, Work
 from node.execution.account import Account
 from node.execution.attempts import PanelRows
-from node.execution.dealing import PROBE_BYTES, Dealer, Hand, Surroundings
+from node.execution.dealing import PROBE_BYTES, Dealer, Decision, Hand, Surroundings
 from node.execution.judging import Judge
 from node.execution.parts import Parts
+from node.execution.reasons import Reasons
 from node.execution.shards import VALUE_BYTES
 from node.execution.sketches import Sums
 from node.work import (
@@ -84,12 +85,15 @@ class Matmul:
         self._finished = finished
         self._dealer = Dealer(manifest, request, around)
         self._account = Account(now)
+        self._reasons = Reasons(around.own, now)
         self._state = "running"
         self._certificate: CertificateView | None = None
         self._rows_left = rows
         self._sums: Sums | None = None
         self._panel: _Panel | None = None
         self._step = 0
+        self._probed = False
+        self._error = ""
 
     @property
     def deadline(self) -> float | None:
@@ -108,6 +112,8 @@ class Matmul:
             state=self._state,
             certificate=self._certificate,
             account=self._account.view(now),
+            error=self._error,
+            explain=self._reasons.view(),
         )
 
     # -- the way through -----------------------------------------------------------------------------
@@ -129,18 +135,30 @@ class Matmul:
     def _next_panel(self, now: float) -> list[Effect]:
         """As many rows as the panel's memory takes, given who would do them."""
         dealer = self._dealer
-        hands = dealer.deal(dealer.blocks, self._rows_left, now)
-        m = min(self._rows_left, max(1, PANEL_BYTES // dealer.row_bytes(hands)))
+        decision = dealer.decide(dealer.blocks, self._rows_left, now)
+        m = min(self._rows_left, max(1, PANEL_BYTES // dealer.row_bytes(decision.hands)))
         if m < self._rows_left:
             # Fewer rows may be dealt otherwise, and then take more memory each.
-            hands = dealer.deal(dealer.blocks, m, now)
-            m = min(m, max(1, PANEL_BYTES // dealer.row_bytes(hands)))
+            decision = dealer.decide(dealer.blocks, m, now)
+            m = min(m, max(1, PANEL_BYTES // dealer.row_bytes(decision.hands)))
+        hands = decision.hands
+        # By the time the rows are here the answers have come, mostly: it is then that holders are chosen.
+        probes = self._probe(decision, now)
 
         def granted(lease: Lease, at: float) -> list[Effect]:
             return self._guard(lambda: self._begin(m, hands, lease, at), at)
 
         need = m * dealer.row_bytes(hands)
-        return self._around.room.ask(self.task, Purpose.ACTIVATIONS, need, now, granted)
+        return probes + self._around.room.ask(self.task, Purpose.ACTIVATIONS, need, now, granted)
+
+    def _probe(self, decision: Decision, now: float) -> list[Effect]:
+        """Once for a product; later panels know the loads from answers."""
+        if self._probed:
+            return []
+        self._probed = True
+        effects = self._dealer.probe(decision, now)
+        self._reasons.counted("probed", len(effects))
+        return effects
 
     def _begin(self, m: int, hands: list[Hand], lease: Lease, now: float) -> list[Effect]:
         if self.over:
@@ -179,6 +197,7 @@ class Matmul:
             dealer,
             self._around,
             self._account,
+            self._reasons,
             lambda at: self._combine(panel),
             self._fail,
         )
@@ -199,7 +218,10 @@ class Matmul:
         """While the rows came, queues have changed: who shall do it now, if there is memory, and how much there is."""
         dealer, m = self._dealer, panel.m
         spare_bytes = panel.lease.nbytes - dealer.fixed_bytes(m)
-        hands = dealer.deal(dealer.blocks, m, now)
+        decision = dealer.decide(dealer.blocks, m, now)
+        self._reasons.decided(decision, self._ends_at - now)
+        dealer.require_hope(decision, self._ends_at - now)
+        hands = decision.hands
         missing = sum(dealer.part_bytes(hand, m) for hand in hands) - spare_bytes
         if missing <= 0:
             return hands, spare_bytes
@@ -276,8 +298,7 @@ class Matmul:
         if self.over:
             return []
         if now >= self._ends_at:
-            reason = f"not done within its {self._request.deadline_s:g} s; ask for a later deadline"
-            return self._fail(TaskError(ErrorCode.DEADLINE, reason), now)
+            return self._fail(TaskError(ErrorCode.DEADLINE, self._too_late()), now)
         parts = None if self._panel is None else self._panel.parts
         return [] if parts is None else parts.tick(now)
 
@@ -294,10 +315,20 @@ class Matmul:
         except TaskError as error:
             return self._fail(error, now)
 
+    def _too_late(self) -> str:
+        reason = f"not done within its {self._request.deadline_s:g} s"
+        parts = None if self._panel is None else self._panel.parts
+        if parts is not None and (awaited := parts.awaited()):
+            reason += f", for there was no answer for {awaited}"
+        return f"{reason}; ask for a later deadline"
+
     def _fail(self, error: TaskError, now: float) -> list[Effect]:
         if self.over:
             return []
         effects: list[Effect] = []
+        self._error = error.info.reason
+        if error.code is ErrorCode.OVERLOADED:
+            self._reasons.step("shed", self._around.own, self._error, now)
         self._around.room.withdraw(self.task)
         if self._step:
             self._around.desk.forget(self._step)

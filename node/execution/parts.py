@@ -1,26 +1,28 @@
 """The parts of one panel: each block is at work at one holder or at two, or waits for its next try.
 
     launched -> packed -> sent -> answered                    the first answer for a block counts
-        |          |        +---> asked of a second holder    where the first is slower than it nearly always is
+        |          |        +---> asked of a second holder    where the first is late (`lateness`)
         +----------+--------+---> failed -> lost              -> launched elsewhere, after a pause at the same holder
 
 Says when every block has its answer, and takes answers back that turn out wrong.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from math import inf
 
 from compute.partition import Block
-from node.communication.scoring import hedge_after_s
-from node.effects import Allocate, Call, CancelCall, CancelWork, Effect, Free, Work, note
+from node.effects import Effect, note
 from node.execution.account import Account
-from node.execution.attempts import Attempt, PanelRows, facts_of, multiply_request, shard_here
+from node.execution.attempts import Attempt, Lost, PanelRows, facts_of, named, share_of
 from node.execution.dealing import Dealer, Hand, Surroundings
-from node.execution.shards import VALUE_BYTES
+from node.execution.lateness import Step, Verdict, judge
+from node.execution.reasons import Reasons
+from node.execution.sending import Sending
 from node.memory.short_term import ShardFailed, ShardServed
-from node.work import BufferRef, Outcome, PackColumns, Part, ShardDone
+from node.work import Outcome, Part, ShardDone
 from protocol.digests import LoadDigest
-from protocol.errors import ErrorInfo, TaskError
+from protocol.errors import ErrorCode, ErrorInfo, TaskError
 from protocol.ids import NodeId, short
 from protocol.messages import Multiplied, Response
 
@@ -28,18 +30,7 @@ RETRY_S = 0.05
 """Pause before another try at the same holder, or for which there was no memory; it doubles with each failure."""
 TRIES_MAX = 6
 """A block that failed so often fails the task, with the last reason."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Lost:
-    """Blocks that wait for their next try."""
-
-    blocks: tuple[Block, ...]
-    share: float | None
-    exact: bool
-    avoid: NodeId | None
-    tries: int
-    at: float
+PARTS_NAMED_MAX = 3
 
 
 class Parts:
@@ -52,20 +43,21 @@ class Parts:
         dealer: Dealer,
         around: Surroundings,
         account: Account,
+        reasons: Reasons,
         whole: Callable[[float], list[Effect]],
         failed: Callable[[TaskError, float], list[Effect]],
     ) -> None:
         self.deadline: float | None = None
         self._rows = rows
-        self._spare = spare_bytes
-        """Of the panel's lease, for parts."""
+        self._sending = Sending(rows, spare_bytes, dealer, around, waiter=self)
         self._dealer = dealer
         self._around = around
         self._account = account
+        self._reasons = reasons
         self._whole = whole
         self._failed = failed
         self._attempts: list[Attempt] = []
-        self._lost: list[_Lost] = []
+        self._lost: list[Lost] = []
 
     @property
     def answered_parts(self) -> list[Attempt]:
@@ -93,11 +85,10 @@ class Parts:
         live = self._dealer.live(now)
         effects: list[Effect] = []
         for hand, share in zip(hands, shares, strict=True):
-            launched = None
-            if hand.node in live:
-                launched = self._launch(hand, share, False, 0, now)
+            lost = Lost(hand.blocks, share, now)
+            launched = self._launch(hand, lost, now) if hand.node in live else None
             if launched is None:
-                self._lost.append(_Lost(hand.blocks, share, False, None, 0, now))
+                self._lost.append(lost)
             effects += launched or []
         return effects + self._again(now)
 
@@ -106,17 +97,15 @@ class Parts:
         effects: list[Effect] = []
         for attempt in wrong:
             self._around.memory.record(ShardFailed(attempt.node), now)
+            self._reasons.step("failed", attempt.node, "its part was wrong", now)
             effects += self._put_away(attempt, now)
-            there = [
-                block
-                for block in attempt.blocks
-                if self._dealer.other((block,), attempt.node, now) is None
-            ]
+            there = [block for block in attempt.blocks if not self._other(block, attempt, now)]
             elsewhere = [block for block in attempt.blocks if block not in there]
             for blocks, exact in ((elsewhere, attempt.exact), (there, True)):
                 if blocks:
-                    share = _share_of(attempt.share, len(blocks), len(attempt.blocks))
-                    lost = _Lost(tuple(blocks), share, exact, attempt.node, attempt.tries, now)
+                    share = share_of(attempt.share, len(blocks), len(attempt.blocks))
+                    avoid = frozenset((attempt.node,))
+                    lost = Lost(tuple(blocks), share, now, exact, avoid, tries=attempt.tries)
                     self._lost.append(lost)
         return effects + self._again(now)
 
@@ -125,11 +114,20 @@ class Parts:
         effects: list[Effect] = []
         for attempt in attempts:
             effects += self._put_away(attempt, now)
-            self._lost.append(_Lost(attempt.blocks, 0.0, True, None, attempt.tries, now))
+            lost = Lost(attempt.blocks, 0.0, now, exact=True, tries=attempt.tries)
+            self._lost.append(lost)
         return effects + self._again(now)
 
     def tick(self, now: float) -> list[Effect]:
-        return self._hedge(now) + self._again(now)
+        return self._see_to_late(now) + self._again(now)
+
+    def awaited(self) -> str:
+        """What has not been answered, and by whom, in words; empty if that is nothing."""
+        open_parts = [attempt for attempt in self._attempts if attempt.facts is None]
+        words = [f"{named(a.blocks)} at {short(a.node)}" for a in open_parts]
+        words += [f"{named(lost.blocks)} at nobody" for lost in self._lost]
+        more = len(words) - PARTS_NAMED_MAX
+        return "; ".join(words[:PARTS_NAMED_MAX]) + (f"; and {more} more" if more > 0 else "")
 
     def close(self, now: float) -> list[Effect]:
         """Give all back; what is under way is stopped."""
@@ -155,69 +153,10 @@ class Parts:
         attempt = self._attempt(job)
         if isinstance(outcome, ShardDone):
             return self._done(attempt, outcome, 0.0, now)
-        assert attempt.packed is not None
-        attempt.number = self._around.desk.number(self)
-        return [self._send(attempt, attempt.packed, now)]
+        return [self._sending.packed(attempt, now)]
 
     def job_failed(self, job: int, error: ErrorInfo, now: float) -> list[Effect]:
         return self._part_failed(self._attempt(job), error, now)
-
-    # -- launching -----------------------------------------------------------------------------------
-
-    def _launch(
-        self, hand: Hand, share: float | None, exact: bool, tries: int, now: float
-    ) -> list[Effect] | None:
-        """Send one part to its holder, or to this node's own workers; None if there is no memory for it."""
-        m, dealer, around = self._rows.m, self._dealer, self._around
-        need = dealer.part_bytes(hand, m)
-        lease = None
-        if need > self._spare:
-            lease = around.room.take_now(self._rows.task, need, now)
-            if lease is None:
-                return None
-        estimate = dealer.estimate(hand, m, now)
-        ratio = around.memory.forecast_ratio_p95(hand.node, now)
-        layout = dealer.layout(hand.blocks, m)
-        attempt = Attempt(
-            node=hand.node,
-            layout=layout,
-            out=around.desk.buffer(layout.output_bytes),
-            share=0.0 if exact else share,
-            exact=exact,
-            macs=dealer.macs(hand.blocks, m),
-            reserved=need if lease is None else 0,
-            lease=lease,
-            tries=tries,
-            began_at=now,
-            estimate_s=estimate.total_s,
-            hedge_at=now + hedge_after_s(ratio, estimate),
-            number=around.desk.number(self),
-        )
-        self._spare -= attempt.reserved
-        self._attempts.append(attempt)
-        around.hedges.requested()
-        around.outstanding.started(attempt.node, attempt.macs)
-        return [Allocate(attempt.out), *self._set_out(attempt, now)]
-
-    def _set_out(self, attempt: Attempt, now: float) -> list[Effect]:
-        rows, layout = self._rows, attempt.layout
-        if attempt.node == self._around.own:
-            return [Work(attempt.number, shard_here(self._dealer.sides, rows, attempt))]
-        if not self._dealer.packs(attempt.node, attempt.blocks):
-            return [self._send(attempt, rows.x, now)]
-        packed = self._around.desk.buffer(rows.m * layout.packed_width * VALUE_BYTES)
-        attempt.packed = packed
-        pack = PackColumns(rows.x, rows.m, self._dealer.sides.width_in, layout.spans, packed)
-        return [Allocate(packed), Work(attempt.number, pack)]
-
-    def _send(self, attempt: Attempt, body: BufferRef, now: float) -> Call:
-        attempt.calling = True
-        rows = self._rows
-        request = multiply_request(rows, attempt)
-        left_s = max(rows.ends_at - now, 0.0)
-        return Call(
-            attempt.number, attempt.node, request, left_s, body, attempt.out, trace=rows.task
-        )
 
     # -- answers and failures ------------------------------------------------------------------------
 
@@ -235,7 +174,7 @@ class Parts:
         return effects + (self._whole(now) if self._complete else [])
 
     def _record(self, attempt: Attempt, facts: ShardDone, queued_s: float, now: float) -> None:
-        self._around.outstanding.ended(attempt.node, attempt.macs)
+        self._around.outstanding.ended(attempt.node, attempt.out.id)
         sent = 0
         if attempt.node != self._around.own:
             sent = (attempt.packed or self._rows.x).nbytes + attempt.out.nbytes
@@ -247,13 +186,19 @@ class Parts:
             sent,
             now - attempt.began_at,
             queued_s,
-            attempt.estimate_s,
+            attempt.estimate.total_s,
+            analog=self._dealer.analog and not attempt.exact,
         )
         self._around.memory.record(served, now)
+        self._around.chooser.served(attempt.node, now - attempt.began_at, now)
 
     def _part_failed(self, attempt: Attempt, error: ErrorInfo, now: float) -> list[Effect]:
         rows = self._rows
-        self._around.memory.record(ShardFailed(attempt.node), now)
+        # Who says that it has no time does not fail.
+        refused = error.code is ErrorCode.OVERLOADED
+        if not refused:
+            self._around.memory.record(ShardFailed(attempt.node), now)
+        self._reasons.step("refused" if refused else "failed", attempt.node, error.reason, now)
         effects: list[Effect] = [
             note("part.failed", task=rows.task, peer=short(attempt.node), reason=error.reason)
         ]
@@ -264,11 +209,15 @@ class Parts:
             self._rearm()
             return effects
         tries = attempt.tries + 1
-        if tries == TRIES_MAX:
+        avoid, pause_s = attempt.avoid | {attempt.node}, 0.0
+        if self._dealer.other(rest, avoid, rows.m, now) is None:
+            # All have had their turn: from the start, after a while.
+            avoid = frozenset((attempt.node,))
+            pause_s = max(RETRY_S * 2**tries, error.retry_after_s or 0.0)
+        if tries == TRIES_MAX or now + pause_s >= rows.ends_at:
             return effects + self._failed(TaskError.of(error), now)
-        elsewhere = self._dealer.other(rest, attempt.node, now) is not None
-        pause_s = 0.0 if elsewhere else RETRY_S * 2**tries
-        lost = _Lost(rest, attempt.share, attempt.exact, attempt.node, tries, now + pause_s)
+        share = share_of(attempt.share, len(rest), len(attempt.blocks))
+        lost = Lost(rest, share, now + pause_s, attempt.exact, avoid, refused, tries)
         self._lost.append(lost)
         return effects + self._again(now)
 
@@ -281,36 +230,63 @@ class Parts:
                 self._lost.append(lost)
                 continue
             try:
-                hands = self._dealer.deal(lost.blocks, self._rows.m, now, avoid=lost.avoid)
+                decision = self._dealer.decide(lost.blocks, self._rows.m, now, lost.avoid)
+                if lost.refused:
+                    self._dealer.require_hope(decision, self._rows.ends_at - now)
             except TaskError as error:
                 return effects + self._failed(error, now)
-            for hand in hands:
-                share = _share_of(lost.share, len(hand.blocks), len(lost.blocks))
-                launched = self._launch(hand, share, lost.exact, lost.tries, now)
+            for hand in decision.hands:
+                share = share_of(lost.share, len(hand.blocks), len(lost.blocks))
+                its = replace(lost, blocks=hand.blocks, share=share)
+                launched = self._launch(hand, its, now)
                 if launched is None:
-                    later = replace(lost, blocks=hand.blocks, share=share, at=now + RETRY_S)
-                    self._lost.append(later)
+                    self._lost.append(replace(its, at=now + RETRY_S))
                 effects += launched or []
         self._rearm()
         return effects
 
-    def _hedge(self, now: float) -> list[Effect]:
-        """Ask a second holder where the first is slower than it nearly always is."""
+    def _see_to_late(self, now: float) -> list[Effect]:
         effects: list[Effect] = []
         for attempt in list(self._attempts):
-            if attempt.facts is not None or attempt.hedged or now < attempt.hedge_at:
+            if attempt not in self._attempts or attempt.due_at > now:
                 continue
-            attempt.hedged = True
-            other = self._dealer.other(attempt.blocks, attempt.node, now)
-            if other is None or not self._around.hedges.take():
-                continue
-            hand = Hand(other, attempt.blocks)
-            launched = self._launch(hand, attempt.share, attempt.exact, attempt.tries, now)
-            if launched is not None:
-                self._attempts[-1].hedged = True
-                slow = short(attempt.node)
-                effects += [note("part.hedged", task=self._rows.task, peer=slow), *launched]
+            verdict = judge(attempt, self._dealer, self._around, self._rows.m, now)
+            if verdict is not None:
+                effects += self._act_on(verdict, attempt, now)
         return effects
+
+    def _act_on(self, verdict: Verdict, attempt: Attempt, now: float) -> list[Effect]:
+        if verdict.step is Step.LOOK:
+            return self._around.probing.see_to(attempt.node, now)
+        if verdict.step is Step.MOVE:
+            error = ErrorInfo(code=ErrorCode.UNAVAILABLE, reason=verdict.why, node=attempt.node)
+            return [
+                self._tell(verdict, attempt, now),
+                *self._part_failed(attempt, error, now),
+            ]
+        return self._ask_as_well(verdict, attempt, now)
+
+    def _ask_as_well(self, verdict: Verdict, attempt: Attempt, now: float) -> list[Effect]:
+        """A second holder for the same blocks, unless one is at them already."""
+        others = [one for one in self._attempts if one is not attempt and one.facts is None]
+        if any(set(one.blocks) & set(attempt.blocks) for one in others):
+            return []
+        if verdict.step is Step.HEDGE and not self._around.hedges.take():
+            return []
+        hand, avoid = Hand(verdict.other, attempt.blocks), frozenset((attempt.node,))
+        share, tries = attempt.share, attempt.tries
+        again = Lost(attempt.blocks, share, now, attempt.exact, avoid, tries=tries)
+        launched = self._launch(hand, again, now)
+        if launched is None:
+            return []
+        self._attempts[-1].hedge_at = inf
+        return [self._tell(verdict, attempt, now), *launched]
+
+    def _tell(self, verdict: Verdict, attempt: Attempt, now: float) -> Effect:
+        self._reasons.step(verdict.step.value, attempt.node, verdict.why, now, to=verdict.other)
+        event = "part.hedged" if verdict.step is Step.HEDGE else "part.rescued"
+        slow, other = short(attempt.node), short(verdict.other)
+        return note(event, task=self._rows.task, peer=slow, to=other, why=verdict.why)
 
     # -- within --------------------------------------------------------------------------------------
 
@@ -323,26 +299,24 @@ class Parts:
         """Numbers of attempts that were put away are forgotten at the desk."""
         return next(attempt for attempt in self._attempts if attempt.number == number)
 
+    def _other(self, block: Block, attempt: Attempt, now: float) -> bool:
+        """Whether another live node holds this block."""
+        return self._dealer.other((block,), {attempt.node}, self._rows.m, now) is not None
+
+    def _launch(self, hand: Hand, lost: Lost, now: float) -> list[Effect] | None:
+        """None if there is no memory for it."""
+        launched = self._sending.launch(hand, lost, now)
+        if launched is None:
+            return None
+        self._attempts.append(launched[0])
+        return launched[1]
+
     def _put_away(self, attempt: Attempt, now: float) -> list[Effect]:
         self._attempts.remove(attempt)
-        self._spare += attempt.reserved
-        effects: list[Effect] = [Free(attempt.out)]
-        if attempt.packed is not None:
-            effects.append(Free(attempt.packed))
-        if attempt.facts is None:
-            self._around.desk.forget(attempt.number)
-            self._around.outstanding.ended(attempt.node, attempt.macs)
-            stop = CancelCall(attempt.number) if attempt.calling else CancelWork(attempt.number)
-            effects.insert(0, stop)
-        if attempt.lease is not None:
-            effects += self._around.room.give_back(attempt.lease, now)
-        return effects
+        return self._sending.put_away(attempt, now)
 
     def _rearm(self) -> None:
-        moments = [a.hedge_at for a in self._attempts if a.facts is None and not a.hedged]
+        moments = [attempt.due_at for attempt in self._attempts]
         moments += [lost.at for lost in self._lost]
-        self.deadline = min(moments, default=None)
-
-
-def _share_of(share: float | None, blocks: int, of: int) -> float | None:
-    return None if share is None else share * blocks / of
+        soonest = min(moments, default=inf)
+        self.deadline = soonest if soonest < inf else None

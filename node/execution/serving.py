@@ -8,6 +8,7 @@ stages of each kind of request stand in `errands`. It never calls a peer, so it 
 import heapq
 from collections import deque
 from collections.abc import Callable
+from math import inf
 
 import msgspec
 
@@ -40,22 +41,31 @@ class Serving:
         self._queue: deque[Errand] = deque()
         self._running: set[Errand] = set()
         """Of those that need a worker's slot."""
-        self._macs_ahead = 0
-        """Of products that have been let in and have not begun."""
+        self._ahead = {False: 0, True: 0}
+        """MACs of products that have been let in and have not begun, digital ones and analog ones."""
         self._ends: list[tuple[float, int]] = []
 
     def load(self, now: float) -> LoadDigest:
-        """How busy this node is with others' products. A shard's speed is that of all workers together, for
-        its blocks are shared out among them."""
-        measured = self._around.memory.forecast_speed_macs_s(self._around.own, now)
-        speed = measured or SPEED_UNKNOWN_MACS_S
-        running = sum(max(one.macs - speed * (now - one.began_at), 0.0) for one in self._running)
+        """How busy this node is. A shard's speed is that of all workers together, for its blocks are shared out
+        among them."""
+        memory, own = self._around.memory, self._around.own
+        ours_s = self._around.outstanding.queue_s(own, now, told_s=0.0, told_at=-inf, rtt_s=0.0)
         return LoadDigest(
-            queue_s=(self._macs_ahead + running) / speed,
-            in_flight=len(self._open),
-            speed_macs_s=measured or 0.0,
+            queue_s=self.backlog_s(now) + ours_s,
+            in_flight=len(self._open) + self._around.outstanding.count(own),
+            speed_macs_s=memory.forecast_speed_macs_s(own, now) or 0.0,
+            analog_macs_s=memory.forecast_speed_macs_s(own, now, analog=True) or 0.0,
             free=self._around.holding.room_bytes,
         )
+
+    def backlog_s(self, now: float) -> float:
+        """Seconds that others' products take which are here already."""
+        waiting_s = sum(self._ahead[kind] / self._speed(kind, now)[0] for kind in self._ahead)
+        running_s = sum(
+            max(one.macs / self._speed(one.analog, now)[0] - (now - one.began_at), 0.0)
+            for one in self._running
+        )
+        return waiting_s + running_s
 
     @property
     def deadline(self) -> float | None:
@@ -167,7 +177,7 @@ class Serving:
     def _begin(self, one: Errand, now: float) -> list[Effect]:
         self._open[one.number] = one
         self._open_of[one.peer] = self._open_of.get(one.peer, 0) + 1
-        self._macs_ahead += one.macs
+        self._ahead[one.analog] += one.macs
         heapq.heappush(self._ends, (one.ends_at, one.number))
         return self._guard(one, lambda: self._enter(one, now), now)
 
@@ -218,7 +228,7 @@ class Serving:
         return effects
 
     def _work(self, one: Errand, now: float) -> Work:
-        self._macs_ahead -= one.macs
+        self._ahead[one.analog] -= one.macs
         one.began_at = now
         # The number is drawn last: one for work that is never ordered would be waited for for ever.
         what = one.job()
@@ -266,7 +276,7 @@ class Serving:
         if self._open_of[one.peer] == 0:
             del self._open_of[one.peer]
         if one.stage in WAITING:
-            self._macs_ahead -= one.macs
+            self._ahead[one.analog] -= one.macs
         if one.stage is Stage.ROOM:
             self._around.room.withdraw(one.owner)
         if one.stage is Stage.SLOT:
@@ -277,6 +287,12 @@ class Serving:
         if one.lease is not None:
             effects += self._around.room.give_back(one.lease, now)
         return effects
+
+    def _speed(self, analog: bool, now: float) -> tuple[float, bool]:
+        """In MACs a second, and whether it was measured."""
+        own = self._around.own
+        measured = self._around.memory.forecast_speed_macs_s(own, now, analog=analog)
+        return measured or SPEED_UNKNOWN_MACS_S, measured is not None
 
     def _waits_until(self, ends_at: float, number: int) -> bool:
         """Whether this entry is of a request that can still run out of time."""

@@ -8,8 +8,14 @@ from dataclasses import dataclass
 
 from compute.partition import Block, BlockGrid
 from node.work import PartOutput, ShardBlock
+from protocol.messages import ManifestHead
 
 VALUE_BYTES = 4
+
+
+def is_analog(head: ManifestHead, *, exact: bool = False) -> bool:
+    """Whether products by these weights are done on simulated arrays, whose speed is not that of plain arithmetic."""
+    return head.backend != "digital" and not exact
 
 
 @dataclass(frozen=True, slots=True)

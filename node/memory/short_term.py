@@ -61,6 +61,8 @@ class ShardServed:
     """Of which it waited for a worker."""
     estimate_s: float | None = None
     """How long it was expected to take, if that was estimated."""
+    analog: bool = False
+    """On simulated arrays, which has a speed of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +132,8 @@ class _LeastOfWindow:
 class _Peer:
     rtt: _LeastOfWindow = field(default_factory=_LeastOfWindow)
     bandwidth: _Ratio = field(default_factory=lambda: _Ratio(RATE_TAU_S))
-    speed: _Ratio = field(default_factory=lambda: _Ratio(RATE_TAU_S))
+    digital: _Ratio = field(default_factory=lambda: _Ratio(RATE_TAU_S))
+    analog: _Ratio = field(default_factory=lambda: _Ratio(RATE_TAU_S))
     answered: _Ratio = field(default_factory=lambda: _Ratio(RELIABILITY_TAU_S))
     ratios: deque[tuple[float, float]] = field(default_factory=lambda: deque(maxlen=RATIOS_KEPT))
 
@@ -163,9 +166,11 @@ class ShortTerm:
         known = self._peers.get(peer)
         return None if known is None else known.bandwidth.value(now)
 
-    def forecast_speed_macs_s(self, peer: str, now: float) -> float | None:
+    def forecast_speed_macs_s(self, peer: str, now: float, *, analog: bool = False) -> float | None:
         known = self._peers.get(peer)
-        return None if known is None else known.speed.value(now)
+        if known is None:
+            return None
+        return known.analog.value(now) if analog else known.digital.value(now)
 
     def forecast_ratio_p95(self, peer: str, now: float) -> float | None:
         """95th percentile of elapsed over estimated time; None with too few recent answers."""
@@ -196,7 +201,7 @@ class ShortTerm:
 def _served(peer: _Peer, fact: ShardServed, now: float) -> None:
     peer.answered.add(1.0, 1.0, now)
     if fact.macs > 0 and fact.service_s > 0.0:
-        peer.speed.add(fact.macs, fact.service_s, now)
+        (peer.analog if fact.analog else peer.digital).add(fact.macs, fact.service_s, now)
     if fact.estimate_s is not None and fact.estimate_s > 0.0:
         peer.ratios.append((now, fact.elapsed_s / fact.estimate_s))
     if fact.bytes >= BANDWIDTH_BYTES_MIN:

@@ -9,7 +9,7 @@ from itertools import pairwise
 from node.pages.page import COLOURS
 
 WIDTH, HEIGHT = 720, 320
-LEFT, RIGHT, TOP, BOTTOM = 56, 170, 16, 40
+LEFT, RIGHT, TOP, BOTTOM = 56, 170, 24, 32
 """Room around the curves for axes, and at the right for their names."""
 
 LABEL_APART = 15.0
@@ -64,6 +64,12 @@ def axis(values: Sequence[float], write: Callable[[float], str], low: float | No
     last = max(last, first + 1)
     ticks = tuple((n * step, write(n * step)) for n in range(first, last + 1))
     return Axis(ticks[0][0], ticks[-1][0], ticks)
+
+
+def span(end: float, write: Callable[[float], str]) -> Axis:
+    """From 0 to exactly there."""
+    whole = axis([end], write)
+    return Axis(0.0, end, tuple((value, name) for value, name in whole.ticks if value <= end))
 
 
 def logarithmic(values: Sequence[float], write: Callable[[float], str]) -> Axis:
@@ -175,7 +181,7 @@ def _tick(x: float, name: str) -> str:
 
 def _mark(mark: Mark, x_of: Callable[[float], float], end: float) -> str:
     start, bottom = x_of(mark.start), HEIGHT - BOTTOM
-    name = f'<text x="{start + 4:.1f}" y="{bottom - 8}">{escape(mark.name)}</text>'
+    name = f'<text x="{start:.1f}" y="{TOP - 8}">{escape(mark.name)}</text>'
     if mark.end is None:
         line = f'<line x1="{start:.1f}" x2="{start:.1f}" y1="{TOP}" y2="{bottom}" class="mark"/>'
         return line + name

@@ -11,23 +11,27 @@ from typing import Any, get_args
 
 import msgspec
 
+from node.simulation.mixing import mixed
 from node.simulation.scenario import Scenario
 from node.spelling import hint, nearest
 from protocol.errors import ConfigError
 
 ENDING = ".toml"
+MIXED = "mixed"
+"""The one that the seed draws."""
 
 
 def names() -> list[str]:
     """Of the scenarios that come with the program."""
-    return sorted(
-        file.name.removesuffix(ENDING) for file in _shelf().iterdir() if file.name.endswith(ENDING)
-    )
+    files = [file.name for file in _shelf().iterdir() if file.name.endswith(ENDING)]
+    return sorted([MIXED, *(name.removesuffix(ENDING) for name in files)])
 
 
-def load(word: str) -> Scenario:
+def load(word: str, seed: int) -> Scenario:
     """A scenario by its name, or from a file; ConfigError says what is wrong with it or what names there are."""
     path = Path(word)
+    if word == MIXED:
+        return mixed(seed)
     if word.endswith(ENDING) or path.parent != Path():
         try:
             return parse(path.read_text(encoding="utf-8"), word)

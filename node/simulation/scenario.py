@@ -27,6 +27,7 @@ Positive = Annotated[float, Meta(gt=0.0, le=1e12)]
 Range = tuple[Positive, Positive]
 Side = Annotated[int, Meta(ge=1, le=MATRIX_SIDE_MAX)]
 Sides = tuple[Side, Side]
+How = Literal["killed", "vanished", "stopped"]
 Choice = Literal[
     "random",
     "nearest",
@@ -57,6 +58,12 @@ class _Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
                 low, high = _comparable(value)
                 if low > high:
                     raise ValueError(f"{name} goes from {value[0]} to {value[1]}: low end first")
+
+
+class _Timed(_Part, frozen=True, kw_only=True):
+    """Something that begins."""
+
+    at_s: Instant
 
 
 class NetworkSetup(_Part, frozen=True, kw_only=True):
@@ -124,10 +131,9 @@ class WeightsSetup(_Part, frozen=True, kw_only=True):
     """They lie on disks from the start, placed by memory; else clients put them at the start of the run."""
 
 
-class Crowd(_Part, frozen=True, kw_only=True):
+class Crowd(_Timed, frozen=True, kw_only=True):
     """For a while many more requests come, all for a few weights."""
 
-    at_s: Instant
     for_s: Span
     times: Annotated[float, Meta(gt=1.0, le=1000.0)]
     """So many times the usual rate in all."""
@@ -159,30 +165,27 @@ class RequestsSetup(_Part, frozen=True, kw_only=True):
     crowds: Annotated[tuple[Crowd, ...], Meta(max_length=EVENTS_MAX)] = ()
 
 
-class Stop(_Part, frozen=True, kw_only=True):
+class Stop(_Timed, frozen=True, kw_only=True):
     """A share of the machines stops at once."""
 
-    at_s: Instant
     share: Share
-    how: Literal["killed", "vanished", "stopped"] = "killed"
+    how: How = "killed"
     """The process dies and its links are reset; the machine is gone without a word; it says goodbye."""
     back_after_s: Span | None = None
     """Started again, from what lies on its disk."""
 
 
-class Partition(_Part, frozen=True, kw_only=True):
+class Partition(_Timed, frozen=True, kw_only=True):
     """Between two parts of the mesh nothing passes."""
 
-    at_s: Instant
     for_s: Span
     share: Share = 0.5
     """Of machines in the smaller part."""
 
 
-class OneWay(_Part, frozen=True, kw_only=True):
+class OneWay(_Timed, frozen=True, kw_only=True):
     """Some machines are not heard by some others, although these are heard by them."""
 
-    at_s: Instant
     for_s: Span
     share: Share = 0.1
     """Of machines that are not heard."""
@@ -190,10 +193,9 @@ class OneWay(_Part, frozen=True, kw_only=True):
     """Share of the others that do not hear them."""
 
 
-class Freeze(_Part, frozen=True, kw_only=True):
+class Freeze(_Timed, frozen=True, kw_only=True):
     """A share of the machines does nothing for a while, and then goes on as if nothing had been."""
 
-    at_s: Instant
     for_s: Span
     share: Share
     times: Annotated[int, Meta(ge=1, le=1000)] = 1
@@ -201,10 +203,9 @@ class Freeze(_Part, frozen=True, kw_only=True):
     """Between two freezes of the same machines."""
 
 
-class Slowdown(_Part, frozen=True, kw_only=True):
+class Slowdown(_Timed, frozen=True, kw_only=True):
     """A share of the machines computes slower for a while."""
 
-    at_s: Instant
     for_s: Span
     share: Share
     factor: Annotated[float, Meta(gt=1.0, le=1000.0)]

@@ -15,8 +15,10 @@ import numpy as np
 
 from compute.partition import Block, BlockGrid, Matrix
 from compute.verify import SketchAccumulator
-from node.communication.desk import Desk
+from node.communication.desk import Desk, Waiter
 from node.communication.outstanding import Outstanding
+from node.communication.policies import Chooser, Ours
+from node.communication.probing import Probing
 from node.communication.scoring import Candidate, HedgeBudget
 from node.deployment.ledger import MIB, Ledger, Purpose
 from node.effects import (
@@ -52,6 +54,8 @@ from protocol.messages import (
     ManifestHead,
     Multiplied,
     Multiply,
+    Probe,
+    Probed,
     Response,
     StoreBlock,
 )
@@ -168,6 +172,8 @@ class BenchMesh:
         self.memory = ShortTerm()
         self.outstanding = Outstanding()
         self.hedges = HedgeBudget(1.0)
+        self.chooser: Chooser = Ours(None)
+        self.probing = Probing(self.desk, self.chooser)
         self.sketches = SketchCache(OWN, self.ledger, self.desk, lambda node: node not in self.dead)
         self.speeds: dict[str, float] = {}
         self.dead: set[str] = set()
@@ -193,7 +199,7 @@ class BenchMesh:
     def arena(self) -> Arena:
         return self.weights.nodes[OWN].arena
 
-    def candidates(self, version: WeightsVersion, now: float) -> list[Candidate]:
+    def candidates(self, version: WeightsVersion, now: float, *, analog: bool) -> list[Candidate]:
         return [
             Candidate(
                 node,
@@ -202,6 +208,7 @@ class BenchMesh:
                 self.outstanding.macs(node) / self.speeds.get(node, 1e9),
                 self.speeds.get(node, 1e9),
                 self.memory.forecast_reliability(node, now),
+                silent_s=self.probing.silent_s(node, 0.001, now),
             )
             for node in self.weights.manifest.head.holders
             if node not in self.dead
@@ -347,7 +354,10 @@ class BenchMesh:
 
         def tell() -> list[Effect]:
             waiter = self.desk.settle(call.call)
-            assert waiter is not None and call.into is not None
+            assert waiter is not None
+            if isinstance(request, Probe):
+                return self._probed(call, waiter)
+            assert call.into is not None
             try:
                 if node in self.dead:
                     raise TaskError(ErrorCode.UNAVAILABLE, f"the link to {node} is lost")
@@ -358,9 +368,16 @@ class BenchMesh:
                 response = self._answer(node, request, body, call.into)
             except TaskError as error:
                 return waiter.call_failed(call.call, error.info, self.now)
+            self.probing.heard(node, self.now)
             return waiter.answered(call.call, node, response, LoadDigest(), self.now)
 
         self._soon(call.call, tell, call.deadline_s if node in self.silent else 0.001)
+
+    def _probed(self, call: Call, waiter: Waiter) -> list[Effect]:
+        if call.peer in self.silent | self.dead:
+            gone = ErrorInfo(code=ErrorCode.DEADLINE, reason=f"{call.peer} did not answer")
+            return waiter.call_failed(call.call, gone, self.now)
+        return waiter.answered(call.call, call.peer, Probed(), LoadDigest(), self.now)
 
     def _answer(self, node: NodeId, request: object, body: bytes, into: BufferRef) -> Response:
         holder = self.weights.nodes[node]

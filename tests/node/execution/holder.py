@@ -2,6 +2,8 @@
 
 from compute.partition import BlockGrid
 from node.communication.desk import Desk
+from node.communication.outstanding import Outstanding
+from node.communication.policies import Chooser, Ours
 from node.deployment.catalogue import Catalogue
 from node.deployment.holding import Holding, stores_of
 from node.deployment.ledger import ACTIVATION_RESERVE_MIN, OVERHEAD_BYTES, Ledger
@@ -99,6 +101,8 @@ class Holder:
         self.holding = Holding(OWN, self.ledger)
         self.catalogue = Catalogue(self.desk)
         self.memory = ShortTerm()
+        self.outstanding = Outstanding()
+        self.chooser: Chooser = Ours(None)
         self.serving = Serving(self, workers)
         self.asked: dict[int, Request] = {}
         self.answers: dict[int, Response | ErrorInfo] = {}

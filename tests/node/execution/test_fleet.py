@@ -1,6 +1,6 @@
 import pytest
 
-from node.communication.scoring import SPEED_UNKNOWN_MACS_S
+from node.communication.outstanding import Sent
 from node.deployment.ledger import MIB
 from node.execution.fleet import FRESH_S
 from node.memory.short_term import ShardServed
@@ -82,7 +82,7 @@ def test_what_is_free_is_what_was_told_last() -> None:
     assert free == {A: world.ledger.digest().free, B: 7 * MIB}
 
 
-def test_a_queue_is_what_was_told_less_the_time_since_or_what_we_sent() -> None:
+def test_a_queue_is_what_was_told_less_the_time_since_and_what_we_sent() -> None:
     world = SmallFleet()
     world.link(B)
     world.hear(record(B, ready=(VERSION,)))
@@ -93,8 +93,8 @@ def test_a_queue_is_what_was_told_less_the_time_since_or_what_we_sent() -> None:
         return candidate.queue_s
 
     assert queue_s(1.0) == pytest.approx(2.0)
-    world.outstanding.started(B, 5 * int(SPEED_UNKNOWN_MACS_S))
-    assert queue_s(1.0) == pytest.approx(5.0)
+    world.outstanding.started(B, 1, Sent(1.0, 0, work_s=5.0, due_at=9.0))
+    assert queue_s(1.0) == pytest.approx(7.0)
 
 
 def test_what_was_measured_counts_for_more_than_what_was_told() -> None:

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from node.pages.charts import HEIGHT, Axis, Curve, Mark, axis, curves, logarithmic
+from node.pages.charts import HEIGHT, Axis, Curve, Mark, axis, curves, logarithmic, span
 
-SECONDS = axis([0.0, 60.0], lambda value: f"{value:g} s")
+SECONDS = span(60.0, lambda value: f"{value:g} s")
 SHARES = axis([0.0, 1.0], lambda value: f"{value:.0%}")
 
 
@@ -28,6 +28,13 @@ def test_a_logarithmic_axis_gives_each_power_of_ten_the_same_room() -> None:
 
     assert (made.low, made.high) == pytest.approx((0.001, 10.0))
     assert made.share(0.1) == pytest.approx(0.5)
+
+
+def test_a_span_ends_where_it_is_told_to() -> None:
+    made = span(130.0, str)
+
+    assert (made.low, made.high) == (0.0, 130.0)
+    assert [at for at, _ in made.ticks] == [0.0, 50.0, 100.0]
 
 
 def test_a_curve_stands_with_its_name_and_has_gaps_where_there_is_no_number() -> None:

@@ -19,7 +19,7 @@ from node.simulation.scenario import NetworkSetup, Scenario, WeightsSetup
 from protocol.errors import ConfigError
 from protocol.limits import HELD_MAX
 
-CHOICE = load("choice")
+CHOICE = load("choice", seed=1)
 
 
 def test_the_same_seed_draws_the_same_mesh_and_another_seed_another_one() -> None:
