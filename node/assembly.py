@@ -72,12 +72,11 @@ def wire(
     entry = Entry(
         data, registrar, identity, settings.mesh, settings.gossip.redial_s, software, log, dice
     )
-    spool = data.path / "spool"
     # What clients left behind when the daemon was killed.
-    shutil.rmtree(spool, ignore_errors=True)
-    spool.mkdir(mode=0o700)
+    shutil.rmtree(data.spool, ignore_errors=True)
+    data.spool.mkdir(mode=0o700)
     store = Store(data.path, settings.share.disk_bytes)
-    live = Live(node, store, workers, spool, log, data.keep_peers, entry.redeem)
+    live = Live(node, store, workers, data, log, entry.redeem)
     return live, entry, Front(live, entry, Face(name, version("sedma"), data.path))
 
 

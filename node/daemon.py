@@ -75,7 +75,7 @@ async def _enter(entry: "Entry", live: "Live", data: DataDir, join: str | None) 
     membership = await entry.enter(join)
     live.connect(await entry.open(membership, live))
     live.feed(live.node.introduce(membership.mesh, entry.listens, live.now))
-    for peer, addresses in data.peers():
+    for peer, addresses in data.members.places():
         live.feed(live.node.seek(addresses, peer, live.now))
     where = ", ".join(entry.listens)
     print(f"mesh {short(membership.mesh)} at {where}", flush=True)

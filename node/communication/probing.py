@@ -1,115 +1,231 @@
-"""Asks peers how busy they are, after a decision and never before it; and whether they are still there.
+"""Probes one member after another: several pings, then by way of others, then over the link.
 
-A probe asks for nothing but the load that rides on every answer. Two of them after a decision make the next one
-better. A peer that works for us for long is asked now and then, too: frozen or cut off it cannot answer, while one
-that is honestly at work can. So its silence is found within about a second, however long its work may take.
+    0        t        2t                         3t ...                       period
+    ping     ping     ping, ping over the link,  the same through others      nobody has had an answer: silent
+                      ping through 3 others
+
+t is the time that an answer from there may take (`paths.py`). One lost packet must not make a suspect: with a single
+ping a tenth of all packets lost makes one of five probes fail, and healthy members die of it. Time and period are
+stretched by our doubts about ourselves (`awareness.py`).
 """
 
-from collections.abc import Iterable
+import random
 
-from node.communication.desk import Desk
-from node.communication.policies import Chooser
-from node.effects import Call, Effect
-from node.work import Outcome
-from protocol.digests import LoadDigest
-from protocol.errors import ErrorInfo
+from node.communication.awareness import Awareness
+from node.communication.paths import Paths
+from node.communication.post import Post
+from node.communication.roster import Roster
+from node.communication.rota import Rota
+from node.effects import Effect
 from protocol.ids import NodeId
-from protocol.limits import PEERS_MAX
-from protocol.messages import Probe, Response
 
-ANSWER_S = 4.0
-"""An answer that comes later tells nothing any more."""
-QUIET_S = 0.8
-"""A peer that owes us an answer for longer than this and two round trips counts as silent: a busy machine may take
-half a second to find the time."""
+PERIOD_S = 1.0
+JITTER = 0.1
+"""Of the period to either side, so that nodes do not fall in step."""
+TRIES = 3
+ROUNDS = 2
+"""Of asking others."""
+HELPERS = 3
+"""Asked in each round."""
+SEQUENCES = 1 << 31
+"""Those of our own probes; whoever helps others counts in the upper half."""
+PRODDED_MAX = 1_024
 
 
-class Probing:
-    """Told who should be asked and who was heard; knows who owes an answer."""
+class Prober:
+    """One probe at a time. `at` says when it wants to go on."""
 
-    def __init__(self, desk: Desk, chooser: Chooser) -> None:
-        self.after_decisions = 0
-        """Probes, of which none was sent to see whether a peer is alive."""
-        self.for_life = 0
-        self._desk = desk
-        self._chooser = chooser
-        self._calls: dict[int, NodeId] = {}
-        self._asked: dict[NodeId, int] = {}
-        """Peer to the probe under way."""
-        self._owes_since: dict[NodeId, float] = {}
-        """Since when a peer has been silent on a probe."""
-        self._heard_at: dict[NodeId, float] = {}
+    def __init__(
+        self,
+        roster: Roster,
+        rota: Rota,
+        paths: Paths,
+        awareness: Awareness,
+        post: Post,
+        dice: random.Random,
+    ) -> None:
+        self.at = float("inf")
+        self._roster = roster
+        self._rota = rota
+        self._paths = paths
+        self._awareness = awareness
+        self._post = post
+        self._dice = dice
+        self._prodded: dict[NodeId, None] = {}
+        self._target: NodeId | None = None
+        """Of the probe under way; None once it is answered."""
+        self._timeout_s = 0.0
+        self._ends_at = 0.0
+        self._next_at = 0.0
+        self._steps = 0
+        """Taken in this probe: tries, then rounds of asking others."""
+        self._asked: list[NodeId] = []
+        self._nacks = 0
+        self._first = dice.getrandbits(31)
+        """The sequence of the first ping of this probe; a new process does not count as its last one did."""
+        self._sent: list[tuple[NodeId | None, float]] = []
+        """Whom the ping with sequence `_first + place` has gone to, and when; None: not to be timed."""
+        self._before: tuple[int, list[tuple[NodeId | None, float]]] = (0, [])
+        """The same of the probe before."""
 
-    def ask(self, peers: Iterable[str], now: float) -> list[Effect]:
-        """For the next decision: whoever is not being asked already."""
-        calls = [call for peer in peers for call in self._probe(NodeId(peer), now)]
-        self.after_decisions += len(calls)
-        return calls
+    def begin(self, now: float) -> None:
+        """Nodes that start together spread over a period."""
+        self.at = now + PERIOD_S * self._dice.random()
 
-    def see_to(self, peer: NodeId, now: float) -> list[Effect]:
-        """Find out whether it is alive."""
-        calls = self._probe(peer, now)
-        self.for_life += len(calls)
-        return calls
+    def stop(self) -> None:
+        self._target, self.at = None, float("inf")
+        self._prodded.clear()
 
-    def heard(self, peer: NodeId, now: float) -> None:
-        """Any answer is a sign of life."""
-        self._owes_since.pop(peer, None)
-        self._heard_at.pop(peer, None)
-        self._heard_at[peer] = now
-        if len(self._heard_at) > PEERS_MAX:
-            del self._heard_at[next(iter(self._heard_at))]
+    def prod(self, peer: NodeId, now: float) -> None:
+        """Probe this one next, as soon as no other probe is under way."""
+        if len(self._prodded) < PRODDED_MAX:
+            self._prodded[peer] = None
+        if self._target is None and self.at > now:
+            self.at = now
 
-    def lost(self, peer: NodeId) -> None:
-        """There is no link to it any more, or a new one: what it owed on the old one will not come."""
-        self._owes_since.pop(peer, None)
-        if (call := self._asked.pop(peer, None)) is not None:
-            del self._calls[call]
-            self._desk.forget(call)
+    def tick(self, now: float, out: list[Effect]) -> NodeId | None:
+        """Go on; the member whose probe has ended in silence, if one has."""
+        target = self._target
+        if target is None:
+            self._probe_next(now, out)
+        elif now < self._ends_at:
+            self._step(target, now, out)
+        else:
+            self._doubt_ourselves()
+            self._target = None
+            self.at = now
+            return target
+        return None
 
-    def heard_at(self, peer: NodeId) -> float:
-        return self._heard_at.get(peer, float("-inf"))
+    def acked(self, peer: NodeId, sequence: int, now: float) -> bool:
+        """Whether this answers the probe under way."""
+        place = (sequence - self._first) % SEQUENCES
+        if place >= len(self._sent):
+            self._acked_late(peer, sequence, now)
+            return False
+        to, at = self._sent[place]
+        if to == peer:
+            self._paths.measured(peer, now - at)
+        return self._succeed()
 
-    def silent_s(self, peer: str, rtt_s: float, now: float) -> float:
-        """How long it has owed us an answer, if that is too long; else 0."""
-        since = self._owes_since.get(NodeId(peer), now)
-        return now - since if now > self.silent_at(peer, rtt_s, now) else 0.0
+    def linked(self, sequence: int, now: float) -> bool:
+        """The ping over the link is answered: whether this answers the probe under way."""
+        place = (sequence - self._first) % SEQUENCES
+        if place >= len(self._sent) or self._target is None:
+            return False
+        self._paths.saved_by_link(self._target, now)
+        return self._succeed()
 
-    def silent_at(self, peer: str, rtt_s: float, now: float) -> float:
-        """When it counts as silent, if it goes on owing us an answer."""
-        return self._owes_since.get(NodeId(peer), now) + QUIET_S + 2 * rtt_s
+    def nacked(self, sequence: int) -> None:
+        """A helper is there; the fault is less likely ours."""
+        if (sequence - self._first) % SEQUENCES < len(self._sent):
+            self._nacks += 1
 
-    # -- what happens --------------------------------------------------------------------------------
-
-    def answered(
-        self, call: int, peer: NodeId, response: Response, load: LoadDigest, now: float
-    ) -> list[Effect]:
-        self._over(call)
-        self.heard(peer, now)
-        self._chooser.probed(peer, load, now)
-        return []
-
-    def call_failed(self, call: int, error: ErrorInfo, now: float) -> list[Effect]:
-        # Out of time, or without a link: it goes on owing us a sign until it is heard or its link is lost.
-        self._over(call)
-        return []
-
-    def job_done(self, job: int, outcome: Outcome, now: float) -> list[Effect]:
-        raise AssertionError("a probe is no work")
-
-    def job_failed(self, job: int, error: ErrorInfo, now: float) -> list[Effect]:
-        raise AssertionError("a probe is no work")
+    def stalled(self, now: float) -> None:
+        """We were not there to hear an answer: the probe begins anew, and nothing sent so far is timed."""
+        self._sent = [(None, at) for _, at in self._sent]
+        self._before = (0, [])
+        if self._target is None:
+            self.at = max(self.at, now)
+        else:
+            self._schedule(self._target, now)
+            self.at = now
 
     # -- within --------------------------------------------------------------------------------------
 
-    def _probe(self, peer: NodeId, now: float) -> list[Effect]:
-        if peer in self._asked:
-            return []
-        call = self._desk.number(self)
-        self._calls[call] = peer
-        self._asked[peer] = call
-        self._owes_since.setdefault(peer, now)
-        return [Call(call, peer, Probe(), deadline_s=ANSWER_S)]
+    def _probe_next(self, now: float, out: list[Effect]) -> None:
+        if now < self._next_at and not self._prodded:
+            self.at = self._next_at
+            return
+        target = self._choose()
+        if target is None:
+            self.at = self._next_at = now + PERIOD_S
+            return
+        self._before = (self._first, self._sent)
+        self._first = (self._first + len(self._sent)) % SEQUENCES
+        self._sent = []
+        self._target = target
+        self._schedule(target, now)
+        self._step(target, now, out)
 
-    def _over(self, call: int) -> None:
-        del self._asked[self._calls.pop(call)]
+    def _choose(self) -> NodeId | None:
+        while self._prodded:
+            peer = next(iter(self._prodded))
+            del self._prodded[peer]
+            if peer in self._roster.members:
+                return peer
+        return self._rota.next()
+
+    def _schedule(self, target: NodeId, now: float) -> None:
+        factor = self._awareness.factor
+        self._timeout_s = timeout_s = factor * self._paths.timeout_s(target)
+        period_s = factor * PERIOD_S * (1.0 - JITTER + 2.0 * JITTER * self._dice.random())
+        self._next_at = now + period_s
+        # A far peer is given the time for all tries, even if that is longer than a period.
+        self._ends_at = now + max(period_s, (TRIES + 1) * timeout_s)
+        self._steps = self._nacks = 0
+        self._asked = []
+
+    def _step(self, target: NodeId, now: float, out: list[Effect]) -> None:
+        self._steps = step = self._steps + 1
+        if step <= TRIES:
+            self._ping(target, step, now, out)
+        if step >= TRIES:
+            self._ask_others(target, now, out)
+        if step < TRIES + ROUNDS - 1:
+            wait_s = self._timeout_s if step < TRIES else 2.0 * self._timeout_s
+            self.at = min(now + wait_s, self._ends_at)
+        else:
+            self.at = self._ends_at
+
+    def _ping(self, target: NodeId, step: int, now: float, out: list[Effect]) -> None:
+        by_link = self._paths.takes_link(target)
+        if step == (1 if by_link else TRIES):
+            self._post.ping_by_link(target, self._sequence(None, now), self._ends_at - now, out)
+        if not by_link or (step == 1 and self._paths.tries_udp(target, now)):
+            self._post.ping(target, self._sequence(target, now), out)
+
+    def _ask_others(self, target: NodeId, now: float, out: list[Effect]) -> None:
+        for helper in self._helpers(target):
+            self._asked.append(helper)
+            self._post.ping_for(helper, self._sequence(None, now), target, out)
+
+    def _helpers(self, target: NodeId) -> list[NodeId]:
+        """Near, far and between: what is broken on our way to the target is likely broken for our neighbours too."""
+        members, suspicions = self._roster.members, self._roster.suspicions
+        drawn = [
+            node
+            for node in self._rota.sample(2 * HELPERS, avoid=target)
+            if node in members and node not in suspicions and node not in self._asked
+        ]
+        drawn.sort(key=self._paths.timeout_s)
+        return (
+            [drawn[place * len(drawn) // HELPERS] for place in range(HELPERS)]
+            if len(drawn) > HELPERS
+            else drawn
+        )
+
+    def _sequence(self, to: NodeId | None, now: float) -> int:
+        sequence = (self._first + len(self._sent)) % SEQUENCES
+        self._sent.append((to, now))
+        return sequence
+
+    def _succeed(self) -> bool:
+        if self._target is None:
+            return False
+        self._target = None
+        self._awareness.better()
+        self.at = self._next_at
+        return True
+
+    def _acked_late(self, peer: NodeId, sequence: int, now: float) -> None:
+        """The probe is over, but so we learn how long the way really takes."""
+        first, sent = self._before
+        place = (sequence - first) % SEQUENCES
+        if place < len(sent) and sent[place][0] == peer:
+            self._paths.measured(peer, now - sent[place][1])
+
+    def _doubt_ourselves(self) -> None:
+        """Helpers that have not even said that they had no answer may have been cut off by our own fault."""
+        missing = len(self._asked) - self._nacks
+        self._awareness.worse(min(missing, HELPERS) if self._asked else 1)

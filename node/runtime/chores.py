@@ -1,4 +1,4 @@
-"""What a daemon does beside its tasks: it measures memory and disk, keeps the list of its peers, and sweeps."""
+"""What a daemon does beside its tasks: it measures memory and disk, and sweeps."""
 
 import asyncio
 import time
@@ -9,7 +9,7 @@ import psutil
 
 from node.log import Log
 from node.runtime.store import Store
-from protocol.ids import ContentId, NodeId
+from protocol.ids import ContentId
 
 SAMPLE_S = 1.0
 """How often the process's resident memory is measured."""
@@ -19,8 +19,6 @@ STRAY_S = 600.0
 and a node that has just started may hear of the manifest that names it."""
 
 SWEEP_S = 60.0
-
-Peers = tuple[tuple[NodeId, tuple[str, ...]], ...]
 
 
 class Chores:
@@ -34,20 +32,16 @@ class Chores:
         *,
         measured: Callable[[int, int], None],
         named: Callable[[], Set[ContentId]],
-        keep_peers: Callable[[Peers], None],
     ) -> None:
         """`measured` is told the resident memory and what the disk still takes, `named` tells the content that must
-        stay, `keep_peers` blocks."""
+        stay."""
         self._store = store
         self._pool = pool
         self._log = log
         self._measured = measured
         self._named = named
-        self._keep_peers = keep_peers
         self._loop = asyncio.get_running_loop()
         self._process = psutil.Process()
-        self._peers_to_keep: Peers | None = None
-        self._keeping: asyncio.Task[None] | None = None
         self._sampler = self._loop.call_soon(self._sample)
         self._sweeping = self._loop.create_task(self._sweep())
 
@@ -55,32 +49,14 @@ class Chores:
     def rss_bytes(self) -> int:
         return int(self._process.memory_info().rss)
 
-    def keep(self, peers: Peers) -> None:
-        """Write the list to disk: one write at a time; of several that come meanwhile only the last matters."""
-        self._peers_to_keep = peers
-        if self._keeping is None:
-            self._keeping = self._loop.create_task(self._keep_latest())
-
     def rest(self) -> None:
         """Measure no more, sweep no more."""
         self._sampler.cancel()
         self._sweeping.cancel()
 
     async def close(self) -> None:
-        """Return when the last list of peers is on disk."""
         self.rest()
         await asyncio.wait([self._sweeping])
-        if self._keeping is not None:
-            await self._keeping
-
-    async def _keep_latest(self) -> None:
-        while (peers := self._peers_to_keep) is not None:
-            self._peers_to_keep = None
-            try:
-                await self._loop.run_in_executor(self._pool, self._keep_peers, peers)
-            except OSError as error:
-                self._log.info("peers.not_kept", reason=str(error))
-        self._keeping = None
 
     async def _sweep(self) -> None:
         await asyncio.sleep(STRAY_S)

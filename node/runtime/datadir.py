@@ -4,10 +4,11 @@
     schema        version of this layout
     incarnation   how often this node has started, roughly
     node.key      the node's Ed25519 key          node.id   the id that belongs to it
-    mesh/         CA certificate and our own      peers.json   where the others were last seen
+    mesh/         CA certificate and our own      members.db   who the others are, and who is dead
+    left          the mesh that this node has left; what it had of it is in mesh-left-*
     tickets.json  who used which ticket minted here
     api.url, api.token   how commands on this machine find and address the daemon
-    blocks/, manifests/  weights
+    blocks/, manifests/  weights                  spool/   what clients send and fetch
 
 A folder moved to another machine is the same node there.
 """
@@ -19,27 +20,16 @@ import secrets
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Annotated, Self
+from typing import Self
 
 import msgspec
-from msgspec import Meta
 
 from node.runtime.durable import atomic_write, remove_leftovers
+from node.runtime.members_store import MembersStore, Places
 from protocol.errors import ConfigError
-from protocol.ids import NodeId
 from sedma.places import TOKEN_FILE, URL_FILE
 
-SCHEMA = 1
-MIGRATIONS: dict[int, Callable[[Path], None]] = {}
-"""From this version to the next; each must bear being done twice, should the daemon die in it."""
-
-PEERS_KEPT_MAX = 256
-"""Peers remembered for a later start: of so many one will still answer."""
-
-Peers = tuple[tuple[NodeId, tuple[str, ...]], ...]
-_PEERS: msgspec.json.Decoder[Peers] = msgspec.json.Decoder(
-    Annotated[Peers, Meta(max_length=PEERS_KEPT_MAX)]
-)
+SCHEMA = 2
 
 
 class Paths:
@@ -72,12 +62,21 @@ class Paths:
     def manifests(self) -> Path:
         return self.path / "manifests"
 
+    @property
+    def spool(self) -> Path:
+        return self.path / "spool"
+
+    @property
+    def left(self) -> Path:
+        return self.path / "left"
+
 
 class DataDir(Paths):
     """An open, locked data directory. ConfigError when it cannot be had, with what to do instead."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
+        self.members = MembersStore(self.path / "members.db")
         _create(self.path)
         self._lock: int | None = _lock(self.path)
         try:
@@ -116,7 +115,7 @@ class DataDir(Paths):
     ) -> None:
         self.close()
 
-    # -- this node -------------------------------------------------------------------
+    # -- this node ---------------------------------------------------------------------------------
 
     def next_incarnation(self, now_wall: float) -> int:
         """A number greater than at every start before, on disk before it is returned.
@@ -129,26 +128,12 @@ class DataDir(Paths):
         file = self.path / "incarnation"
         last = int(text) if (text := _read_text(file)) and text.isdecimal() else 0
         incarnation = max(last + 1, int(now_wall))
-        atomic_write(file, f"{incarnation}\n".encode())
+        self.keep_incarnation(incarnation)
         return incarnation
 
-    # -- the others --------------------------------------------------------------------------------
-
-    def peers(self) -> Peers:
-        """Where the others were last seen: (id, addresses), as told to `keep_peers`."""
-        file = self.path / "peers.json"
-        try:
-            return _PEERS.decode(file.read_bytes())
-        except FileNotFoundError:
-            return ()
-        except (msgspec.DecodeError, UnicodeDecodeError) as wrong:
-            raise ConfigError(
-                f"{file} is damaged ({wrong}): remove it and start with --join TICKET"
-            ) from wrong
-
-    def keep_peers(self, peers: Peers) -> None:
-        """Remember the first PEERS_KEPT_MAX of them for a later start."""
-        atomic_write(self.path / "peers.json", msgspec.json.encode(peers[:PEERS_KEPT_MAX]))
+    def keep_incarnation(self, incarnation: int) -> None:
+        """It was raised while the node runs: the next start must begin above it. Blocks."""
+        atomic_write(self.path / "incarnation", f"{incarnation}\n".encode())
 
     # -- how commands find the daemon --------------------------------------------------------------
 
@@ -167,6 +152,25 @@ class DataDir(Paths):
 
     def withdraw_url(self) -> None:
         (self.path / URL_FILE).unlink(missing_ok=True)
+
+
+def _peers_to_members(path: Path) -> None:
+    """Layout 1 kept (id, addresses) in `peers.json`."""
+    file = path / "peers.json"
+    try:
+        places = msgspec.json.decode(file.read_bytes(), type=Places)
+    except FileNotFoundError:
+        return
+    except (msgspec.DecodeError, UnicodeDecodeError) as wrong:
+        raise ConfigError(
+            f"{file} is damaged ({wrong}): remove it and start with --join TICKET"
+        ) from wrong
+    MembersStore(path / "members.db").keep_places(places)
+    file.unlink()
+
+
+MIGRATIONS: dict[int, Callable[[Path], None]] = {1: _peers_to_members}
+"""From this version to the next; each must bear being done twice, should the daemon die in it."""
 
 
 def migrate(path: Path, steps: Mapping[int, Callable[[Path], None]], target: int) -> None:

@@ -93,11 +93,9 @@ class Entry:
         if kept is not None:
             kept = await self._registrar.renew(kept, now_wall)
         if kept is not None and kept.expires_at > now_wall:
-            self._remember(ticket)
             self._membership = kept
         elif ticket is not None:
             self._membership = await self._join(ticket)
-            self._remember(ticket)
         elif kept is not None:
             raise ConfigError(
                 "this node's certificate has expired: join again with a fresh ticket"
@@ -106,6 +104,8 @@ class Entry:
         else:
             self._membership = await self._registrar.found(now_wall)
             self._log.info("mesh.founded", mesh=short(self._membership.mesh))
+        self._data.members.begin(self._membership.mesh)
+        self._remember(ticket)
         return self._membership
 
     async def open(self, membership: Membership, heard: Heard) -> Switchboard:
@@ -181,6 +181,7 @@ class Entry:
         if ticket is None:
             return
         minter = read_token(ticket.token).claims.minter
-        others = [(node, at) for node, at in self._data.peers() if node != minter]
+        others = [(node, at) for node, at in self._data.members.places() if node != minter]
         if minter != self._identity.id:
-            self._data.keep_peers(((minter, ticket.addresses[:ADDRESSES_MAX]), *others))
+            place = (minter, ticket.addresses[:ADDRESSES_MAX])
+            self._data.members.keep_places((place, *others))

@@ -6,8 +6,6 @@ It decides nothing. After every input it re-arms one timer for the Node's deadli
 import asyncio
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
-from pathlib import Path
 from typing import TypeVar, assert_never
 
 from node.core import Node
@@ -36,31 +34,18 @@ from node.log import Log
 from node.runtime.arena import Arena
 from node.runtime.awaited import Ending
 from node.runtime.calls import OutgoingCall
-from node.runtime.chores import Chores, Peers
+from node.runtime.chores import Chores
+from node.runtime.datadir import DataDir
 from node.runtime.intake import Intake
-from node.runtime.jobs import Doing, Jobs
-from node.runtime.relay import relay
+from node.runtime.keeping import Keeping
+from node.runtime.packets import Packets
 from node.runtime.sessions import Session
-from node.runtime.shard_run import run_shard
 from node.runtime.spool import Spool
-from node.runtime.store import Store, content_id
+from node.runtime.store import Store
 from node.runtime.strangers import Strangers
 from node.runtime.switchboard import Switchboard
-from node.runtime.workshop import Blocking, Workshop
+from node.runtime.working import Working
 from node.service import MatrixBody
-from node.work import (
-    Adopt,
-    Discard,
-    GiveRows,
-    KeepManifest,
-    Outcome,
-    Relay,
-    RowsTaken,
-    RunShard,
-    SpoolContent,
-    TakeRows,
-    WriteContent,
-)
 from protocol.digests import LoadDigest
 from protocol.errors import ErrorInfo, TaskError
 from protocol.ids import NodeId
@@ -68,9 +53,6 @@ from protocol.messages import Join, Joined, RequestHeader, Response
 
 LOAD_FRESH_S = 0.005
 """How old the load may be that rides on an answer: what a peer makes of it is coarser than that."""
-
-X_KEY_DIGITS = 15
-"""Of the hash of X, in hexadecimal: 60 bits, which every field of a message can carry."""
 
 T = TypeVar("T")
 
@@ -83,45 +65,44 @@ class Live:
         node: Node,
         store: Store,
         workers: int,
-        spool: Path,
+        data: DataDir,
         log: Log,
-        keep_peers: Callable[[Peers], None],
         redeem: Callable[[Join], Coroutine[object, object, Joined]],
     ) -> None:
         self.node = node
         self.store = store
-        self.pool = ThreadPoolExecutor(workers, "worker")
-        self.spool = Spool(spool / "fetched", store.quota_bytes, self.pool)
         self.stopping = False
-        self._folder = spool
-        self._workers = workers
+        self._folder = data.spool
         self._log = log
         self._redeem = redeem
         self._loop = asyncio.get_running_loop()
         self._strangers = Strangers(log)
         self._arena = Arena()
-        self._workshop = Workshop(self._arena, store)
-        self._switchboard: Switchboard | None = None
-        self._sessions: dict[str, Session] = {}
-        self._endings: dict[str, Ending] = {}
-        self._jobs = Jobs(
+        self._working = Working(
+            self._arena,
+            store,
+            workers,
+            self._folder,
             log,
-            lambda job, outcome: self.feed(node.job_done(job, outcome, self.now)),
-            lambda job, error: self.feed(node.job_failed(job, error, self.now)),
+            done=lambda job, outcome: self.feed(node.job_done(job, outcome, self.now)),
+            failed=lambda job, error: self.feed(node.job_failed(job, error, self.now)),
         )
+        self._switchboard: Switchboard | None = None
+        self._packets: Packets | None = None
+        self._endings: dict[str, Ending] = {}
         self._calls: dict[int, OutgoingCall] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
         self._rearm_due = False
         self._load = LoadDigest()
         self._load_at = -LOAD_FRESH_S
+        self._keeping = Keeping(data, self.pool, log)
         self._chores = Chores(
             store,
             self.pool,
             log,
             measured=lambda rss, free: self.feed(self.node.measured(rss, free, self.now)),
             named=lambda: node.catalogue.contents() | node.holding.unpublished,
-            keep_peers=keep_peers,
         )
 
     # -- start and stop ------------------------------------------------------------------------------
@@ -136,9 +117,10 @@ class Live:
             self._log.info("manifest.damaged", file=file)
         self.feed(self.node.restore(manifests, self.now))
 
-    def connect(self, switchboard: Switchboard) -> None:
-        """From now on there is a way to peers."""
-        self._switchboard = switchboard
+    def connect(self, switchboard: Switchboard, packets: Packets | None = None) -> None:
+        """From now on there is a way to peers; without `packets` all goes over links."""
+        self._switchboard = self._working.switchboard = switchboard
+        self._packets = packets
 
     async def close(self) -> None:
         self.stopping = True
@@ -147,11 +129,14 @@ class Live:
             self.feed(self.node.cancel(task, self.now))
         if self._switchboard is not None:
             await self._switchboard.close("the node is stopping")
+        if self._packets is not None:
+            await self._packets.close()
         self._strangers.sum_up()
         if self._timer is not None:
             self._timer.cancel()
-        await self._jobs.close()
+        await self._working.close()
         await self._chores.close()
+        await self._keeping.close()
         self.pool.shutdown(wait=False, cancel_futures=True)
 
     # -- clients -------------------------------------------------------------------------------------
@@ -164,6 +149,20 @@ class Live:
     def rss_bytes(self) -> int:
         return self._chores.rss_bytes
 
+    @property
+    def pool(self) -> ThreadPoolExecutor:
+        return self._working.pool
+
+    @property
+    def spool(self) -> Spool:
+        """Contents fetched for clients who download."""
+        return self._working.spool
+
+    @property
+    def packets(self) -> dict[str, int]:
+        """What became of packets, by kind."""
+        return {} if self._packets is None else dict(sorted(self._packets.counters.items()))
+
     def session(self, body: MatrixBody) -> Session:
         return Session(
             Intake(body.header, body.chunks, self.pool, self._folder), self.pool, self._folder
@@ -175,7 +174,7 @@ class Live:
         """Carry out a client's task that has begun, until what it waits for is there."""
         self._endings[task] = ending
         if isinstance(ending, Session):
-            self._sessions[task] = ending
+            self._working.sessions[task] = ending
         self.feed(effects)
         try:
             return await awaited
@@ -240,19 +239,20 @@ class Live:
                 case Free():
                     self._arena.free(effect.buffer)
                 case Work():
-                    self._start(effect)
+                    self._working.start(effect)
                 case CancelWork():
-                    self._jobs.cancel(effect.job)
+                    self._working.cancel(effect.job)
                 case Done():
-                    self._sessions.pop(effect.task, None)
+                    self._working.sessions.pop(effect.task, None)
                     self._endings.pop(effect.task).finish()
                 case Failed():
-                    self._sessions.pop(effect.task, None)
+                    self._working.sessions.pop(effect.task, None)
                     self._endings.pop(effect.task).fail(TaskError.of(effect.error))
-                case KeepPeers():
-                    self._chores.keep(effect.peers)
-                case SendPacket() | KeepMembers() | KeepIncarnation():
-                    raise AssertionError("nothing orders this yet")
+                case SendPacket():
+                    if self._packets is not None:
+                        self._packets.send(effect.peer, effect.addresses, effect.packet)
+                case KeepPeers() | KeepMembers() | KeepIncarnation():
+                    self._keeping.carry_out(effect)
                 case Note():
                     self._log.info(effect.event, **effect.fields)
                 case _:
@@ -306,77 +306,6 @@ class Live:
             into=None if effect.into is None else self._arena.bytes(effect.into),
             trace=effect.trace,
         )
-
-    def _start(self, work: Work) -> None:
-        what = work.what
-        doing: Doing
-        match what:
-            case TakeRows():
-                doing = partial(self._take, what)
-            case GiveRows():
-                self._give(work.job, what)
-                return
-            case Relay():
-                doing = partial(self._relay, what)
-            case RunShard():
-                doing = partial(run_shard, what, self._workshop, self.pool, self._workers)
-            case SpoolContent():
-                doing = partial(self._spool_content, what)
-            case Discard():
-                # What is written from now on, or has been without the Node knowing it yet, is not meant.
-                before = self._jobs.heard_up_to(self.store.stamp)
-                doing = partial(self._discard, what, before)
-            case _:
-                doing = partial(self._blocking, what)
-        # Without these the disk would not tell the truth at the next start.
-        lasting = isinstance(what, KeepManifest | Discard)
-        writes = isinstance(what, Adopt | WriteContent | Relay)
-        writes_from = self.store.stamp if writes else None
-        self._jobs.begin(work.job, doing, lasting=lasting, writes_from=writes_from)
-
-    async def _discard(self, what: Discard, before: int) -> Outcome:
-        # What a cancelled put's last thread still brings must not come after it was let go.
-        await self._jobs.settled()
-        await self._loop.run_in_executor(self.pool, self._workshop.discard, what, before)
-        return None
-
-    async def _blocking(self, what: Blocking) -> Outcome:
-        return await self._loop.run_in_executor(self.pool, self._workshop.do, what)
-
-    async def _spool_content(self, what: SpoolContent) -> Outcome:
-        await self.spool.take(self._arena.bytes(what.buffer), what.content)
-        return None
-
-    async def _relay(self, work: Relay) -> Outcome:
-        assert self._switchboard is not None
-        intake = self._sessions[work.task].intake
-        return await relay(work, intake, self._workshop, self.store, self.pool, self._switchboard)
-
-    async def _take(self, work: TakeRows) -> Outcome:
-        intake = self._sessions[work.task].intake
-        rows = self._arena.matrix(work.into, work.m, intake.columns)
-        await intake.take(rows)
-        content = await self._loop.run_in_executor(
-            self.pool, content_id, self._arena.bytes(work.into)
-        )
-        return RowsTaken(int(content[:X_KEY_DIGITS], 16))
-
-    def _give(self, job: int, work: GiveRows) -> None:
-        session = self._sessions[work.task]
-        rows = self._arena.bytes(work.rows)
-        if work.last and not session.spooling:
-
-            def sent() -> None:
-                self.feed(self.node.job_done(job, None, self.now))
-
-            session.give(rows, work.certificate, sent)
-            return
-
-        async def spooled() -> Outcome:
-            await session.spool(rows, work.last, work.certificate)
-            return None
-
-        self._jobs.begin(job, spooled)
 
     # -- within --------------------------------------------------------------------------------------
 

@@ -1,7 +1,6 @@
 """Who does not belong: members of another mesh, other versions, strangers without a right to anything."""
 
 import contextlib
-import json
 import socket
 import ssl
 import time
@@ -13,6 +12,7 @@ import msgspec
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from node.runtime.datadir import DataDir
 from node.runtime.strangers import TOLD_MAX
 from protocol import codec
 from protocol.frames import Frame, FrameType, TrafficClass, encode_frame
@@ -37,8 +37,8 @@ def test_a_member_of_another_mesh_is_rejected_and_both_logs_say_why(
     other = daemon("foreign")
     other.client()
     other.stop()
-    known = [[status["id"], status["listen"]]]
-    (other.data_dir / "peers.json").write_text(json.dumps(known))
+    with DataDir(other.data_dir) as data_dir:
+        data_dir.members.keep_places(((status["id"], tuple(status["listen"])),))
 
     other = daemon("foreign", environment=QUICK)
     own = other.client().status()["id"]

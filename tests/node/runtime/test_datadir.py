@@ -5,9 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from node.runtime.datadir import PEERS_KEPT_MAX, SCHEMA, DataDir, migrate
+from node.runtime.datadir import SCHEMA, DataDir, migrate
 from protocol.errors import ConfigError
 from protocol.ids import NodeId
 
@@ -159,26 +160,41 @@ def test_the_address_is_there_until_a_clean_stop(tmp_path: Path) -> None:
     assert not (tmp_path / "api.url").exists()
 
 
-def test_peers_are_remembered(tmp_path: Path) -> None:
+def test_the_incarnation_grows_above_what_it_was_raised_to(tmp_path: Path) -> None:
+    with DataDir(tmp_path) as data_dir:
+        data_dir.keep_incarnation(3_000)
+    with DataDir(tmp_path) as data_dir:
+        assert data_dir.next_incarnation(now_wall=2_000.0) == 3_001
+
+
+# -- the layout before members.db --------------------------------------------------------------------
+
+
+def written_by_layout_1(path: Path, peers: bytes) -> None:
+    DataDir(path).close()
+    (path / "schema").write_text("1\n")
+    (path / "peers.json").write_bytes(peers)
+
+
+def test_the_peers_of_the_older_layout_are_sought(tmp_path: Path) -> None:
     peers = ((NodeId("a" * 52), ("192.0.2.1:1", "[::1]:2")), (NodeId("b" * 52), ()))
+    written_by_layout_1(tmp_path, msgspec.json.encode(peers))
+
     with DataDir(tmp_path) as data_dir:
-        assert data_dir.peers() == ()
-        data_dir.keep_peers(peers)
-    with DataDir(tmp_path) as data_dir:
-        assert data_dir.peers() == peers
+        assert data_dir.members.places() == peers
+        assert not (tmp_path / "peers.json").exists()
 
 
-def test_no_more_peers_are_remembered_than_a_start_can_use(tmp_path: Path) -> None:
-    many = tuple((NodeId(f"{number:052}"), (f"192.0.2.1:{number}",)) for number in range(1_000))
-    with DataDir(tmp_path) as data_dir:
-        data_dir.keep_peers(many)
+def test_a_node_that_knew_nobody_is_brought_up_too(tmp_path: Path) -> None:
+    written_by_layout_1(tmp_path, b"[]")
+    (tmp_path / "peers.json").unlink()
 
-        assert data_dir.peers() == many[:PEERS_KEPT_MAX]
+    with DataDir(tmp_path) as data_dir:
+        assert data_dir.members.places() == ()
 
 
 def test_damaged_peers_say_what_to_do(tmp_path: Path) -> None:
-    with DataDir(tmp_path) as data_dir:
-        (tmp_path / "peers.json").write_bytes(b'{"no"')
+    written_by_layout_1(tmp_path, b'{"no"')
 
-        with pytest.raises(ConfigError, match="remove it and start with --join"):
-            data_dir.peers()
+    with pytest.raises(ConfigError, match="remove it and start with --join"):
+        DataDir(tmp_path)

@@ -11,6 +11,7 @@ import pytest
 from node.core import Node, Policy
 from node.deployment.ledger import Ledger
 from node.effects import Allocate, Effect, Work
+from node.runtime.datadir import DataDir
 from node.runtime.live import Live
 from node.runtime.store import Store, content_id
 from node.work import BufferRef, Discard, Job, Outcome, WriteContent
@@ -85,16 +86,18 @@ async def nobody_comes(join: Join) -> Joined:
 
 @pytest.fixture
 async def live(tmp_path: Path) -> AsyncIterator[Live]:
-    (tmp_path / "spool").mkdir()
+    data = DataDir(tmp_path)
+    data.spool.mkdir()
     record = NodeRecord(
         id=NodeId("a" * 52), mesh=MeshId("3" * 64), incarnation=1, version=0, name="n", software="s"
     )
     policy = Policy("digital", "", 2, 0.0, 1.0, 1.0)
     node = Node(record, Ledger(256 * MIB, None), policy, random.Random(1))
     store = NotingStore(tmp_path)
-    driver = Live(node, store, 2, tmp_path / "spool", Log(), lambda peers: None, nobody_comes)
+    driver = Live(node, store, 2, data, Log(), nobody_comes)
     yield driver
     await driver.close()
+    data.close()
 
 
 async def test_content_goes_from_the_disk_when_it_is_let_go(live: Live, tmp_path: Path) -> None:
