@@ -209,7 +209,10 @@ class Node:
                 answer, effects = self.mesh.gossip.asked(peer, told, now)
                 effects = [Reply(request, answer), *effects, *self._compare(peer)]
             case Carry(packet=packet):
-                effects = [Reply(request, Taken()), *self.mesh.packet(peer, packet, now)]
+                effects = [
+                    Reply(request, Taken()),
+                    *self.mesh.packet(peer, packet, now, carried=True),
+                ]
             case Probe():
                 # It changes nothing, and there are many of them.
                 return [Reply(request, Probed())]

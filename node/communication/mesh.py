@@ -12,7 +12,8 @@ import msgspec
 from node.communication.desk import Desk
 from node.communication.gossip import Gossip
 from node.communication.linking import LINKS_KEPT_MAX, NEIGHBOURS, Linking
-from node.communication.membership import Change, Membership, What
+from node.communication.membership import Membership
+from node.communication.roster import Change
 from node.communication.signatures import Signatures
 from node.effects import Call, CancelCall, Effect, Grave, Hang
 from node.memory.short_term import ShortTerm
@@ -25,6 +26,13 @@ from protocol.messages import Carry, Taken
 
 GOODBYE_S = 1.0
 """How long a node that leaves waits for its neighbours to hear of it."""
+
+
+GONE = {
+    Cause.SILENT: "it answers nobody",
+    Cause.STOPPED: "it was stopped",
+    Cause.LEFT: "it has left the mesh",
+}
 
 
 class Mesh:
@@ -43,7 +51,9 @@ class Mesh:
     ) -> None:
         self.id = record.id
         self.mesh = MeshId("")
-        self.membership = Membership(record.id, record.incarnation, signatures, desk, dice)
+        own = MemberRecord(signatures.key, record.incarnation, version=0, addresses=())
+        assert own.id == record.id, "a node's id is the hash of its key"
+        self.membership = Membership(own, signatures, desk, dice)
         self.linking = Linking(record.id, dice, redial_s)
         self.gossip = Gossip(record, self.membership, desk, memory, dice, interval_s=interval_s)
         self.changed_at: dict[NodeId, float] = {}
@@ -98,6 +108,11 @@ class Mesh:
         known = self._member(peer)
         return () if known is None else known.addresses
 
+    def incarnation_of(self, peer: NodeId) -> int:
+        """The highest that is known of it; 0 of a stranger."""
+        known = self._member(peer)
+        return 0 if known is None else known.incarnation
+
     def key_of(self, peer: NodeId) -> bytes | None:
         """Its public key, by which a packet proves that it comes from there."""
         known = self._member(peer)
@@ -108,8 +123,10 @@ class Mesh:
         measured = self._memory.forecast_rtt_s(peer, now)
         return self.membership.rtt_s(peer) if measured is None else measured
 
-    def grave(self, peer: NodeId) -> Grave | None:
-        return self.membership.graves.get(peer)
+    def cause(self, peer: NodeId) -> Cause | None:
+        """Why it is gone; None of who is there."""
+        grave = self.membership.graves.get(peer)
+        return None if grave is None else grave.cause
 
     # -- what happens --------------------------------------------------------------------------------
 
@@ -124,14 +141,17 @@ class Mesh:
         self, members: dict[NodeId, MemberRecord], graves: tuple[Grave, ...], now: float
     ) -> list[Effect]:
         """After a start: who was there, and who was not any more."""
-        effects = self.membership.restore(members, graves, now)
+        self.membership.restore(members, graves, now)
+        for peer in (*self.membership.members, *self.membership.graves):
+            self.gossip.member_changed(peer, now)
         self._choose_links(now)
-        return effects
+        return self.linking.tick(now)
 
     def describe(self, record: NodeRecord, now: float) -> list[Effect]:
         """Our own record has changed."""
         effects = self.gossip.describe(self._own(record), now)
-        return effects + self.membership.version_is(self.own.version, now)
+        self.membership.version_is(self.gossip.told.version)
+        return effects
 
     def seek(self, addresses: tuple[str, ...], peer: NodeId | None, now: float) -> list[Effect]:
         """Want a link to whoever answers at these addresses; tried for ever."""
@@ -160,8 +180,12 @@ class Mesh:
     ) -> list[Effect]:
         return self.linking.dial_failed(addresses, peer, reason, now)
 
-    def packet(self, peer: NodeId, packet: Packet, now: float) -> list[Effect]:
-        """A datagram of a member, or one that took the link."""
+    def packet(
+        self, peer: NodeId, packet: Packet, now: float, *, carried: bool = False
+    ) -> list[Effect]:
+        """A datagram of a member, or, `carried`, what took the link to be sure to arrive."""
+        if carried:
+            return self.membership.carried(peer, packet, now)
         return self.membership.heard(peer, packet, now)
 
     def leave(self, cause: Cause, now: float) -> list[Effect]:
@@ -208,8 +232,8 @@ class Mesh:
         """After every input: what membership found out reaches the other two; calls go out, or wait for their link."""
         while self.membership.changes:
             changes, self.membership.changes = self.membership.changes, []
-            for change in changes:
-                effects = effects + self._changed(change, now)
+            for peer, change in changes:
+                effects = effects + self._changed(peer, change, now)
         if not any(isinstance(effect, Call | CancelCall) for effect in effects):
             return effects
         routed: list[Effect] = []
@@ -222,26 +246,25 @@ class Mesh:
 
     # -- within --------------------------------------------------------------------------------------
 
-    def _changed(self, change: Change, now: float) -> list[Effect]:
-        peer = change.peer
-        if peer == self.id:
+    def _changed(self, peer: NodeId, change: Change, now: float) -> list[Effect]:
+        if change is Change.RAISED:
             self.gossip.member_changed(peer, now)
-            return self.gossip.describe(self._own(self.own), now)
+            return self.describe(self.own, now)
         self.changed_at[peer] = now
-        match change.what:
-            case What.JOINED | What.MOVED:
-                self.gossip.member_changed(peer, now)
-                self._consider(peer, now)
-                return []
-            case What.GONE:
-                self.gossip.member_changed(peer, now)
-                self._consider(peer, now)
-                linked = self.linking.is_linked(peer)
-                return [Hang(peer, f"it is {change.cause}")] if linked else []
-            case What.MERGED:
-                return self.gossip.sync_now(peer, now)
-            case What.SUSPECTED | What.TRUSTED:
-                return []
+        if change is Change.ANSWERED:
+            return self.gossip.sync_now(peer, now)
+        if change in (Change.SUSPECTED, Change.CONFIRMED, Change.TRUSTED):
+            # One that denied its death or a suspicion did so by a new record.
+            self.gossip.member_changed(peer, now)
+            return []
+        self.gossip.member_changed(peer, now)
+        self._consider(peer, now)
+        if change is Change.FORGOTTEN:
+            del self.changed_at[peer]
+        cause = self.cause(peer)
+        if cause is None or not self.linking.is_linked(peer):
+            return []
+        return [Hang(peer, GONE[cause])]
 
     def _own(self, record: NodeRecord) -> NodeRecord:
         return msgspec.structs.replace(record, incarnation=self.membership.own.incarnation)
@@ -253,14 +276,13 @@ class Mesh:
 
     def _member(self, peer: NodeId) -> MemberRecord | None:
         known = self.membership.members.get(peer)
-        if known is None and (grave := self.membership.graves.get(peer)) is not None:
-            return grave.record
-        return known
+        grave = self.membership.graves.get(peer)
+        return grave.record if known is None and grave is not None else known
 
     def _sought(self, peer: NodeId) -> bool:
         """Whether a link to it would be kept in a small mesh: also to who may come back."""
-        grave = self.membership.graves.get(peer)
-        return peer in self.membership.members if grave is None else grave.cause is not Cause.LEFT
+        cause = self.cause(peer)
+        return peer in self.membership.members if cause is None else cause is not Cause.LEFT
 
     def _consider(self, peer: NodeId, now: float) -> None:
         """Its record or its state has changed: keep the wish for a link in step."""

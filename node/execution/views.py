@@ -45,7 +45,7 @@ def _peer(peer: NodeId, mesh: Mesh, fleet: Fleet, now: float) -> PeerView:
     record = mesh.record(peer) or NodeRecord(id=peer, incarnation=0, version=0)
     load = mesh.gossip.load(peer)
     rtt_s = mesh.rtt_s(peer, now)
-    grave = mesh.grave(peer)
+    cause = mesh.cause(peer)
     return PeerView(
         id=peer,
         name=record.name,
@@ -60,19 +60,19 @@ def _peer(peer: NodeId, mesh: Mesh, fleet: Fleet, now: float) -> PeerView:
         speed_macs_s=load.speed_macs_s,
         queue_s=max(load.queue_s - mesh.gossip.load_age_s(peer, now), 0.0),
         in_flight=load.in_flight,
-        rtt_ms=None if rtt_s is None or grave is not None else rtt_s * 1e3,
-        incarnation=mesh.membership.incarnation_of(peer),
+        rtt_ms=None if rtt_s is None or cause is not None else rtt_s * 1e3,
+        incarnation=mesh.incarnation_of(peer),
         reach=record.reach,
         age_s=now - mesh.changed_at.get(peer, now),
-        cause="" if grave is None else str(grave.cause),
+        cause="" if cause is None else cause.value,
         why=mesh.linking.why_apart(peer),
     )
 
 
 def _state(peer: NodeId, mesh: Mesh) -> str:
-    grave = mesh.grave(peer)
-    if grave is not None:
-        return {Cause.LEFT: "left", Cause.STOPPED: "stopped"}.get(grave.cause, "lost")
+    cause = mesh.cause(peer)
+    if cause is not None:
+        return {Cause.LEFT: "left", Cause.STOPPED: "stopped"}.get(cause, "lost")
     if mesh.is_suspect(peer):
         return "suspect"
     return "connected" if mesh.is_linked(peer) else "known"
