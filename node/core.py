@@ -10,11 +10,11 @@ from dataclasses import dataclass
 
 import msgspec
 
+from node.communication.asking import Asking
 from node.communication.desk import Desk
 from node.communication.mesh import Mesh
 from node.communication.outstanding import Outstanding
 from node.communication.policies import chooser
-from node.communication.probing import Probing
 from node.communication.scoring import Candidate, HedgeBudget
 from node.communication.signatures import Signatures
 from node.deployment.catalogue import Catalogue
@@ -100,7 +100,7 @@ class Node:
         self.outstanding = Outstanding()
         self.hedges = HedgeBudget(policy.hedge_share)
         self.chooser = chooser(policy.choice, dice)
-        self.probing = Probing(self.desk, self.chooser)
+        self.asking = Asking(self.desk, self.chooser)
         self.holding = Holding(self.own, ledger)
         self.catalogue = Catalogue(self.desk)
         self.mesh = Mesh(
@@ -117,7 +117,7 @@ class Node:
         )
         self.sketches = SketchCache(self.own, ledger, self.desk, self.fleet.reachable)
         self.serving = Serving(self, policy.workers)
-        self.fleet.backlog_s, self.fleet.silent_s = self.serving.backlog_s, self.probing.silent_s
+        self.fleet.backlog_s, self.fleet.silent_s = self.serving.backlog_s, self.asking.silent_s
         self.upkeep = Upkeep(
             self.own, self.desk, self.catalogue, self.holding, self.sketches, self.fleet
         )
@@ -176,7 +176,7 @@ class Node:
     def link_up(self, peer: NodeId, dialled: bool, now: float) -> list[Effect]:
         """`dialled`: by us; else the peer has reached this node."""
         self.fleet.link_up(peer, now)
-        self.probing.lost(peer)
+        self.asking.lost(peer)
         return self._settle(self.mesh.link_up(peer, dialled, now), now)
 
     def reached(self, addresses: tuple[str, ...]) -> list[Effect]:
@@ -186,7 +186,7 @@ class Node:
 
     def link_down(self, peer: NodeId, reason: str, now: float) -> list[Effect]:
         self.fleet.link_down(peer)
-        self.probing.lost(peer)
+        self.asking.lost(peer)
         return self._settle(self.mesh.link_down(peer, reason, now), now)
 
     def dial_failed(
@@ -240,7 +240,7 @@ class Node:
         self, call: int, peer: NodeId, response: Response, load: LoadDigest, now: float
     ) -> list[Effect]:
         self.mesh.gossip.load_seen(peer, load, now)
-        self.probing.heard(peer, now)
+        self.asking.heard(peer, now)
         waiter = self.desk.settle(call)
         if waiter is None:
             return []

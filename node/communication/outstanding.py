@@ -15,7 +15,7 @@ class Sent:
     at: float
     macs: int
     work_s: float
-    """What it was expected to take there once it begins."""
+    """For how long it was expected to keep others waiting there once it begins."""
     due_at: float
     """When its answer was expected."""
 

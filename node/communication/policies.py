@@ -249,7 +249,7 @@ class Prequal(PerSet):
 
     def _hot_from(self) -> float:
         counts = sorted(self._in_flight(node) for node in self._pool)
-        return counts[min(int(HOT_QUANTILE * len(counts)), len(counts) - 1)] if counts else inf
+        return counts[int(HOT_QUANTILE * (len(counts) - 1))] if counts else inf
 
     def _latency_s(self, one: Candidate, load: Load) -> float:
         told = self._pool[one.node].load

@@ -55,6 +55,8 @@ class Candidate:
     """Of what was told."""
     ours: int = 0
     """Requests of ours under way there."""
+    workers: int = 1
+    """Products that can be at work there side by side."""
 
 
 @dataclass(frozen=True, slots=True)

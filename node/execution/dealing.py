@@ -12,11 +12,11 @@ from typing import Protocol
 from compute.partition import Block, BlockGrid
 from compute.verify import absolute_shares, split_share
 from node.communication.admission import shed
+from node.communication.asking import Asking
 from node.communication.choosing import Deal, Query, choose, query
 from node.communication.desk import Desk
 from node.communication.outstanding import Outstanding
 from node.communication.policies import Chooser
-from node.communication.probing import Probing
 from node.communication.scoring import (
     Candidate,
     Cost,
@@ -27,7 +27,7 @@ from node.communication.scoring import (
 )
 from node.effects import Effect
 from node.execution.room import Room
-from node.execution.shards import VALUE_BYTES, Layout, Sides, is_analog, lay_out
+from node.execution.shards import VALUE_BYTES, Layout, Sides, is_analog, lay_out, threads_worth
 from node.execution.sketches import SketchCache
 from node.memory.short_term import ShortTerm
 from protocol.client import MatmulRequest
@@ -52,7 +52,7 @@ class Surroundings(Protocol):
     outstanding: Outstanding
     hedges: HedgeBudget
     chooser: Chooser
-    probing: Probing
+    asking: Asking
 
     def candidates(
         self, version: WeightsVersion, now: float, *, analog: bool
@@ -133,7 +133,7 @@ class Dealer:
     def probe(self, decision: Decision, now: float) -> list[Effect]:
         """Ask for fresher loads than those that this was decided upon; the next decision has them."""
         wanted = self._around.chooser.probes(decision.asked, decision.deal)
-        return self._around.probing.ask(wanted, now)
+        return self._around.asking.ask(wanted, now)
 
     def live(self, now: float) -> set[str]:
         return {candidate.node for candidate in self._candidates(now)}
@@ -153,12 +153,14 @@ class Dealer:
 
     # -- what it takes -------------------------------------------------------------------------------
 
-    def estimate(self, hand: Hand, m: int, now: float) -> Estimate:
-        """When this part would be here; its node is live."""
+    def estimate(self, hand: Hand, m: int, now: float) -> tuple[Estimate, float]:
+        """When this part would be here, and for how long what is sent after it has to wait there; its node is live."""
         candidate = next(one for one in self._candidates(now) if one.node == hand.node)
-        return _estimate(
-            candidate, shard_cost(hand.blocks, self._costs_of(m), self.sides.transpose)
-        )
+        cost = shard_cost(hand.blocks, self._costs_of(m), self.sides.transpose)
+        estimate = _estimate(candidate, cost)
+        outputs = len(self.layout(hand.blocks, 1).outputs)
+        threads = threads_worth(outputs, cost.macs, candidate.workers)
+        return estimate, estimate.service_s * threads / candidate.workers
 
     def macs(self, blocks: Iterable[Block], m: int) -> int:
         return sum(self.sides.macs(block, m) for block in blocks)

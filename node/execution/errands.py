@@ -115,6 +115,8 @@ class Errand(ABC):
     macs: int = field(init=False, default=0)
     analog: bool = field(init=False, default=False)
     """Its macs are done on simulated arrays."""
+    outputs: int = field(init=False, default=1)
+    """Parts of the answer, which workers can share out among them."""
     body_at: float = field(init=False, default=0.0)
     began_at: float = field(init=False, default=0.0)
     gone: bool = field(init=False, default=False)
@@ -258,6 +260,7 @@ class Multiplying(Errand):
         x_bytes = request.m * layout.packed_width * VALUE_BYTES
         _sized(f"X of {request.m} x {layout.packed_width} float32 values", x_bytes, body_bytes)
         self._request, self._layout = request, layout
+        self.outputs = len(layout.outputs)
         self.macs = sum(sides.macs(block, request.m) for block in blocks)
         self.analog = is_analog(manifest.head, exact=request.exact)
         self.incoming = self.around.desk.buffer(x_bytes)

@@ -136,12 +136,14 @@ class Fleet:
                 reliability,
                 told_s=others_s,
                 ours=outstanding.count(node),
+                workers=self._mesh.own.device.workers or 1,
             )
         gossip = self._mesh.gossip
         load, age_s = gossip.load(node), gossip.load_age_s(node, now)
         measured_s = self._mesh.rtt_s(node, now)
         rtt_s = RTT_UNKNOWN_S if measured_s is None else measured_s
         told_at = now - age_s
+        record = self._mesh.record(node)
         return Candidate(
             node,
             rtt_s,
@@ -154,4 +156,5 @@ class Fleet:
             told_in_flight=load.in_flight,
             age_s=age_s,
             ours=outstanding.count(node),
+            workers=1 if record is None else record.device.workers or 1,
         )

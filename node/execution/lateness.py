@@ -70,13 +70,13 @@ def judge(
 def _look(
     attempt: Attempt, dealer: Dealer, around: Surroundings, m: int, now: float
 ) -> Verdict | None:
-    probing, peer, rtt_s = around.probing, attempt.node, attempt.estimate.rtt_s
-    quiet_until = max(attempt.began_at, probing.heard_at(peer)) + LOOK_S
+    asking, peer, rtt_s = around.asking, attempt.node, attempt.estimate.rtt_s
+    quiet_until = max(attempt.began_at, asking.heard_at(peer)) + LOOK_S
     if now < quiet_until:
         attempt.look_at = quiet_until
         return None
-    attempt.look_at = max(probing.silent_at(peer, rtt_s, now) + 1e-3, now + LOOK_S)
-    if silent_s := probing.silent_s(peer, rtt_s, now):
+    attempt.look_at = max(asking.silent_at(peer, rtt_s, now) + 1e-3, now + LOOK_S)
+    if silent_s := asking.silent_s(peer, rtt_s, now):
         other = dealer.other(attempt.blocks, {peer}, m, now)
         if other is not None:
             return Verdict(Step.MOVE, other[0], f"no sign of life for {silent_s:.1f} s")

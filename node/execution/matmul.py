@@ -318,7 +318,9 @@ class Matmul:
     def _too_late(self) -> str:
         reason = f"not done within its {self._request.deadline_s:g} s"
         parts = None if self._panel is None else self._panel.parts
-        if parts is not None and (awaited := parts.awaited()):
+        if self._sums is None:
+            reason += ", for not all of its weights' sketches have come"
+        elif parts is not None and (awaited := parts.awaited()):
             reason += f", for there was no answer for {awaited}"
         return f"{reason}; ask for a later deadline"
 

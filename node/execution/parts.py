@@ -257,7 +257,7 @@ class Parts:
 
     def _act_on(self, verdict: Verdict, attempt: Attempt, now: float) -> list[Effect]:
         if verdict.step is Step.LOOK:
-            return self._around.probing.see_to(attempt.node, now)
+            return self._around.asking.see_to(attempt.node, now)
         if verdict.step is Step.MOVE:
             error = ErrorInfo(code=ErrorCode.UNAVAILABLE, reason=verdict.why, node=attempt.node)
             return [

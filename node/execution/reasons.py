@@ -1,4 +1,4 @@
-"""Why a product was done as it was: who could have done it, what each would have taken, and what happened on the way."""
+"""Why a product was done as it was: who could have done it, what each would have taken, what happened on the way."""
 
 from collections.abc import Mapping
 

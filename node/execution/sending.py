@@ -40,7 +40,7 @@ class Sending:
             lease = around.room.take_now(self._rows.task, need, now)
             if lease is None:
                 return None
-        estimate = dealer.estimate(hand, m, now)
+        estimate, takes_s = dealer.estimate(hand, m, now)
         ratio = around.memory.forecast_ratio_p95(hand.node, now)
         layout = dealer.layout(hand.blocks, m)
         attempt = Attempt(
@@ -63,7 +63,7 @@ class Sending:
         )
         self._spare -= attempt.reserved
         around.hedges.requested()
-        sent = Sent(now, attempt.macs, estimate.service_s, now + estimate.total_s)
+        sent = Sent(now, attempt.macs, takes_s, now + estimate.total_s)
         around.outstanding.started(attempt.node, attempt.out.id, sent)
         return attempt, [Allocate(attempt.out), *self._set_out(attempt, now)]
 

@@ -12,16 +12,19 @@ from math import inf
 
 import msgspec
 
+from node.communication.admission import in_vain
 from node.communication.scoring import SPEED_UNKNOWN_MACS_S
 from node.deployment.ledger import Lease, Purpose
 from node.effects import Allocate, Effect, Free, Grant, Refuse, Reply, Work
 from node.execution.errands import WAITING, Errand, Stage, Surroundings, errand
+from node.execution.shards import threads_worth
 from node.work import Discard, Outcome
 from protocol.digests import LoadDigest
 from protocol.errors import ErrorCode, ErrorInfo, TaskError
 from protocol.ids import NodeId
 from protocol.limits import STREAMS_MAX
 from protocol.messages import Release, RequestHeader, Reserve, Reserved, Response, Taken
+from protocol.quantities import duration_text
 
 OPEN_PER_PEER_MAX = STREAMS_MAX
 """Requests of one peer under way here; it is told to come back with further ones."""
@@ -41,8 +44,8 @@ class Serving:
         self._queue: deque[Errand] = deque()
         self._running: set[Errand] = set()
         """Of those that need a worker's slot."""
-        self._ahead = {False: 0, True: 0}
-        """MACs of products that have been let in and have not begun, digital ones and analog ones."""
+        self._ahead: dict[Errand, None] = {}
+        """Products that have been let in and have not begun."""
         self._ends: list[tuple[float, int]] = []
 
     def load(self, now: float) -> LoadDigest:
@@ -59,13 +62,13 @@ class Serving:
         )
 
     def backlog_s(self, now: float) -> float:
-        """Seconds that others' products take which are here already."""
-        waiting_s = sum(self._ahead[kind] / self._speed(kind, now)[0] for kind in self._ahead)
-        running_s = sum(
-            max(one.macs / self._speed(one.analog, now)[0] - (now - one.began_at), 0.0)
-            for one in self._running
-        )
-        return waiting_s + running_s
+        """Seconds until a product that comes now would begin, for others' products that are here already."""
+        running_s = 0.0
+        for one in self._running:
+            service_s = self._service_s(one, now)[0]
+            left = 1.0 - min((now - one.began_at) / service_s, 1.0) if service_s else 0.0
+            running_s += left * self._takes_s(one, now)
+        return sum(self._takes_s(one, now) for one in self._ahead) + running_s
 
     @property
     def deadline(self) -> float | None:
@@ -86,7 +89,9 @@ class Serving:
                     return [*self._release(header.request), Reply(request, Taken())]
                 case _:
                     self._admit(peer, header)
-                    return self._begin(errand(self._around, request, peer, header, now), now)
+                    one = errand(self._around, request, peer, header, now)
+                    self._require_time(one, now)
+                    return self._begin(one, now)
         except TaskError as error:
             return [self._refusal(request, header.trace, error.info)]
 
@@ -174,10 +179,25 @@ class Serving:
             )
             raise TaskError(ErrorCode.OVERLOADED, reason, retry_after_s=RETRY_AFTER_S)
 
+    def _require_time(self, one: Errand, now: float) -> None:
+        """OVERLOADED, before a byte of its body has moved, where a product would only wait in vain."""
+        service_s, measured = self._service_s(one, now)
+        if not (one.macs and measured and self._around.chooser.sheds):
+            return
+        queue_s, left_s = self.load(now).queue_s, one.ends_at - now
+        retry_after_s = in_vain(queue_s, service_s, left_s)
+        if retry_after_s is not None:
+            reason = (
+                f"there is work for {duration_text(queue_s)} ahead of it here, it takes"
+                f" {duration_text(service_s)} itself, and {duration_text(left_s)} are left"
+            )
+            raise TaskError(ErrorCode.OVERLOADED, reason, retry_after_s=retry_after_s)
+
     def _begin(self, one: Errand, now: float) -> list[Effect]:
         self._open[one.number] = one
         self._open_of[one.peer] = self._open_of.get(one.peer, 0) + 1
-        self._ahead[one.analog] += one.macs
+        if one.macs:
+            self._ahead[one] = None
         heapq.heappush(self._ends, (one.ends_at, one.number))
         return self._guard(one, lambda: self._enter(one, now), now)
 
@@ -223,12 +243,24 @@ class Serving:
         effects: list[Effect] = []
         while self._queue and len(self._running) < self._workers:
             one = self._queue.popleft()
+            if self._too_late(one, now):
+                reason = "others' work took so long that it could not be done in time any more"
+                effects += self._refuse(
+                    one, ErrorInfo(code=ErrorCode.OVERLOADED, reason=reason), now
+                )
+                continue
             self._running.add(one)
             effects += self._advance(one, now)
         return effects
 
+    def _too_late(self, one: Errand, now: float) -> bool:
+        """Nobody waits for what comes after its deadline; what had not to wait is never judged by an estimate."""
+        service_s, measured = self._service_s(one, now)
+        judged = measured and self._around.chooser.sheds and now > one.body_at
+        return judged and now + service_s > one.ends_at
+
     def _work(self, one: Errand, now: float) -> Work:
-        self._ahead[one.analog] -= one.macs
+        self._ahead.pop(one, None)
         one.began_at = now
         # The number is drawn last: one for work that is never ordered would be waited for for ever.
         what = one.job()
@@ -275,11 +307,10 @@ class Serving:
         self._open_of[one.peer] -= 1
         if self._open_of[one.peer] == 0:
             del self._open_of[one.peer]
-        if one.stage in WAITING:
-            self._ahead[one.analog] -= one.macs
+        self._ahead.pop(one, None)
         if one.stage is Stage.ROOM:
             self._around.room.withdraw(one.owner)
-        if one.stage is Stage.SLOT:
+        if one.stage is Stage.SLOT and one in self._queue:
             self._queue.remove(one)
         self._running.discard(one)
         effects: list[Effect] = [Free(buffer) for buffer in one.held]
@@ -288,11 +319,16 @@ class Serving:
             effects += self._around.room.give_back(one.lease, now)
         return effects
 
-    def _speed(self, analog: bool, now: float) -> tuple[float, bool]:
-        """In MACs a second, and whether it was measured."""
+    def _service_s(self, one: Errand, now: float) -> tuple[float, bool]:
+        """How long its work takes, and whether that rests on a measured speed."""
         own = self._around.own
-        measured = self._around.memory.forecast_speed_macs_s(own, now, analog=analog)
-        return measured or SPEED_UNKNOWN_MACS_S, measured is not None
+        measured = self._around.memory.forecast_speed_macs_s(own, now, analog=one.analog)
+        return one.macs / (measured or SPEED_UNKNOWN_MACS_S), measured is not None
+
+    def _takes_s(self, one: Errand, now: float) -> float:
+        """By how much it delays what comes after it: others may run beside it."""
+        threads = threads_worth(one.outputs, one.macs, self._workers)
+        return self._service_s(one, now)[0] * threads / self._workers
 
     def _waits_until(self, ends_at: float, number: int) -> bool:
         """Whether this entry is of a request that can still run out of time."""

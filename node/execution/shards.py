@@ -11,11 +11,18 @@ from node.work import PartOutput, ShardBlock
 from protocol.messages import ManifestHead
 
 VALUE_BYTES = 4
+PIECE_MACS_MIN = 2 * 1024 * 1024
+"""Two blocks for one row of X, about a millisecond: with less, waking a second thread costs what it saves."""
 
 
 def is_analog(head: ManifestHead, *, exact: bool = False) -> bool:
     """Whether products by these weights are done on simulated arrays, whose speed is not that of plain arithmetic."""
     return head.backend != "digital" and not exact
+
+
+def threads_worth(outputs: int, macs: int, workers: int) -> int:
+    """On how many of a node's workers a shard runs: no two of them add to the same output."""
+    return max(1, min(workers, outputs, macs // PIECE_MACS_MIN))
 
 
 @dataclass(frozen=True, slots=True)

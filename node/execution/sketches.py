@@ -22,7 +22,7 @@ from protocol.messages import FetchBlock, Manifest, Response
 
 FETCHES_IN_FLIGHT = 8
 FETCH_S = 10.0
-FETCH_ELSEWHERE_S = 2.0
+FETCH_ELSEWHERE_S = 1.2
 """While there is another holder to ask: a frozen one shall not hold up the first product for long."""
 VALUE_BYTES = 8
 """Sketches are float64."""
@@ -102,6 +102,8 @@ class Gathering:
         self._desk = desk
         self._ready = ready
         self._failed = failed
+        self._late: set[NodeId] = set()
+        """Holders that did not answer: they are asked last, or each of their sketches would cost as much again."""
         self._begun = 0
         self._added = 0
         self._flying: dict[int, _Fetch] = {}
@@ -137,7 +139,9 @@ class Gathering:
         return self._arrived(self._flying.pop(call))
 
     def call_failed(self, call: int, error: ErrorInfo, now: float) -> list[Effect]:
-        return self._fetch(self._flying.pop(call), now)
+        fetch = self._flying.pop(call)
+        self._late.add(fetch.holders[fetch.tried - 1])
+        return self._fetch(fetch, now)
 
     def job_done(self, job: int, outcome: Outcome, now: float) -> list[Effect]:
         fetch = self._flying.pop(job)
@@ -162,7 +166,7 @@ class Gathering:
             index = self._indices[self._begun]
             holders = [head.holders[h] for h in self._manifest.entries[index].holders]
             # This node's own disk first: it costs no round trip.
-            holders.sort(key=lambda node: node != self._own)
+            holders.sort(key=lambda node: (node != self._own, node in self._late))
             buffer = self._desk.buffer(sketch_bytes(self._grid, self._blocks[index]))
             fetch = _Fetch(self._begun, holders, buffer)
             self._begun += 1

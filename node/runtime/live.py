@@ -23,7 +23,6 @@ from node.effects import (
     Hang,
     KeepIncarnation,
     KeepMembers,
-    KeepPeers,
     Note,
     Refuse,
     Reply,
@@ -251,7 +250,7 @@ class Live:
                 case SendPacket():
                     if self._packets is not None:
                         self._packets.send(effect.peer, effect.addresses, effect.packet)
-                case KeepPeers() | KeepMembers() | KeepIncarnation():
+                case KeepMembers() | KeepIncarnation():
                     self._keeping.carry_out(effect)
                 case Note():
                     self._log.info(effect.event, **effect.fields)

@@ -6,10 +6,8 @@ sums come out the same, bit for bit, however many threads there are.
 
 from dataclasses import dataclass
 
+from node.execution.shards import threads_worth
 from node.work import RunShard, ShardBlock, ShardDone
-
-PIECE_MACS_MIN = 2 * 1024 * 1024
-"""Two blocks for one row of X, about a millisecond: with less, waking a second thread costs what it saves."""
 
 Share = float | None
 
@@ -41,7 +39,7 @@ def pieces_max(work: RunShard, workers: int) -> int:
     """Into how many pieces it can be worth cutting this shard."""
     outputs = len({placed.output_offset for placed in work.blocks})
     macs = sum(work.m * placed.input_width * placed.output_width for placed in work.blocks)
-    return max(1, min(workers, outputs, macs // PIECE_MACS_MIN))
+    return threads_worth(outputs, macs, workers)
 
 
 def whole(done: list[ShardDone]) -> ShardDone:

@@ -85,6 +85,7 @@ class Calls:
             calling.end = None
             world.after(0.0, machine.inbox, self._no_way, (calling,))
             return
+        calling.end.calls[calling] = None
         header = RequestHeader(
             request=request,
             deadline_ms=int(deadline_s * 1000),
@@ -197,6 +198,8 @@ class Calls:
         if calling.over or calling.life != calling.machine.life:
             return False
         calling.over = True
+        if calling.end is not None:
+            calling.end.calls.pop(calling, None)
         return True
 
     def _send(self, end: End, lane: int, kind: str, wire: bytes, act: Act, *args: object) -> None:

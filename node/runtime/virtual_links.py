@@ -17,6 +17,7 @@ from node.runtime.virtual_network import GIVE_UP_S, next_retry_at
 
 if TYPE_CHECKING:
     from node.runtime.virtual import World
+    from node.runtime.virtual_calls import Calling
     from node.runtime.virtual_machine import Machine
 
 CONTROL, BULK = 0, 1
@@ -43,6 +44,8 @@ class End:
     """The other side's greeting is still on its way here."""
     floor: list[float] = field(default_factory=lambda: [0.0, 0.0])
     """On each connection nothing that is sent from here arrives before this."""
+    calls: dict["Calling", None] = field(default_factory=dict)
+    """That were made from here and are not over."""
     stalled: list[_Waiting] = field(default_factory=list)
     """Sent from here and not arrived, for there is no way: when, and what it would do."""
     other: "End" = field(init=False)

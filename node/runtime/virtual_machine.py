@@ -28,7 +28,6 @@ from node.effects import (
     Hang,
     KeepIncarnation,
     KeepMembers,
-    KeepPeers,
     Note,
     Refuse,
     Reply,
@@ -40,12 +39,13 @@ from node.runtime.virtual_disk import Disk
 from node.runtime.virtual_jobs import VirtualJobs
 from node.runtime.virtual_links import RESET, Act, End
 from node.runtime.virtual_network import Port
-from node.runtime.virtual_spec import WALL_MS, MachineSpec, address_of, dice, id_of
+from node.runtime.virtual_signatures import VirtualSignatures
+from node.runtime.virtual_spec import WALL_MS, MachineSpec, address_of, dice, id_of, key_of
 from node.runtime.virtual_talk import Talk
 from node.runtime.virtual_traffic import Traffic
 from node.runtime.virtual_work import Shop
 from protocol.client import MatmulRequest, PutRequest
-from protocol.digests import NodeRecord
+from protocol.digests import DeviceProfile, NodeRecord
 from protocol.ids import MeshId, NodeId
 
 if TYPE_CHECKING:
@@ -206,8 +206,8 @@ class Machine:
         world.tell(self, "machine.started", incarnation=self.disk.incarnation)
         self.hear(node.restore, self.shop.manifests())
         self.hear(node.introduce, MESH, (self.address,))
-        for peer, addresses in self.disk.peers:
-            self.hear(node.seek, addresses, peer)
+        members = {record.id: record for record in self.disk.members}
+        self.hear(node.restore_members, members, self.disk.aged_graves(world.now))
         for address in seeds:
             self.hear(node.seek, (address,), None)
 
@@ -251,18 +251,18 @@ class Machine:
         self._world.tell(self, "machine.paced", pace=pace)
 
     def _make_node(self) -> Node:
+        policy = replace(self._world.policy, workers=self.spec.workers)
         record = NodeRecord(
             id=self.id,
-            mesh=MESH,
             incarnation=self.disk.incarnation,
             version=0,
             name=self.name,
             labels=self.spec.labels,
+            device=DeviceProfile(policy.backend, policy.device, policy.workers),
         )
-        policy = replace(self._world.policy, workers=self.spec.workers)
-        return Node(
-            record, Ledger(self.spec.memory_bytes), policy, dice(self._dice.getrandbits(64))
-        )
+        ledger = Ledger(self.spec.memory_bytes)
+        signatures = VirtualSignatures(key_of(self.name))
+        return Node(record, ledger, policy, signatures, dice(self._dice.getrandbits(64)))
 
     def _die(self, event: str) -> None:
         assert self.alive, f"{self.name} does not run"
@@ -296,9 +296,9 @@ class Machine:
         elif self.alive:
             self.feed(tell(*args, self.now))
 
-    def link_up(self, peer: NodeId) -> None:
+    def link_up(self, peer: NodeId, dialled: bool) -> None:
         self._world.tell(self, "link.up", peer=peer)
-        self.hear(self.node.link_up, peer)
+        self.hear(self.node.link_up, peer, dialled)
 
     def reached(self, addresses: tuple[str, ...]) -> None:
         self.feed(self.node.reached(addresses))
@@ -373,7 +373,7 @@ class Machine:
                     self.clients.ended(effect.task, None)
                 case Failed():
                     self.clients.ended(effect.task, effect.error)
-                case KeepPeers() | KeepMembers() | KeepIncarnation():
+                case KeepMembers() | KeepIncarnation():
                     self.disk.keep(effect, self._world.now)
                 case Note():
                     self.notes.append(effect)

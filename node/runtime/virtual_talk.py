@@ -106,7 +106,7 @@ class Talk:
 
     def lose(self, end: End, reason: str) -> None:
         """All that was under way on this link is lost: first what we asked, then what was asked of us."""
-        for calling in [one for one in self._calls.values() if one.end is end]:
+        for calling in list(end.calls):
             self._world.calls.fail(calling, reason)
         for calling in [one for one in self._requests.values() if one.server is end]:
             self.gone(calling)

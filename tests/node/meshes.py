@@ -1,40 +1,59 @@
-"""Meshes of a few nodes in memory, and what must hold of them."""
+"""Meshes of a few nodes on virtual time, and what must hold of them."""
 
 from hypothesis import settings
 from hypothesis import strategies as st
 
 from node.deployment.holding import stores_of
+from node.effects import Note
+from node.runtime.virtual import World
+from node.runtime.virtual_charged import ChargedShop
+from node.runtime.virtual_clients import ClientTask
+from node.runtime.virtual_machine import Machine
+from node.runtime.virtual_spec import MachineSpec, address_of
+from node.runtime.virtual_work import Costs
+from protocol.digests import WeightsVersion
 from protocol.errors import ErrorCode
-from protocol.ids import TaskId
-from tests.node.member import Member
-from tests.node.world import World
+from protocol.messages import BlockIndex
 
 NAMES = ("a", "b", "c", "d", "e")
 SEEDS = st.integers(0, 2**32)
+MIB = 1024 * 1024
+MACS_S = 1e12
+"""So fast that a product takes no time but what the costs say."""
 
 few = settings(max_examples=10)
 """A world of five takes some tens of milliseconds for each second of its time."""
 
 
-def mesh(seed: int = 0, names: tuple[str, ...] = NAMES, budget_mib: int = 256) -> World:
+def join(world: World, name: str, *seeds: str, budget_mib: int = 256) -> Machine:
+    """One more machine, which knows the addresses of these."""
+    spec = MachineSpec(name, memory_bytes=budget_mib * MIB, macs_s=MACS_S)
+    return world.add(spec, [address_of(seed) for seed in seeds])
+
+
+def mesh(
+    seed: int = 0,
+    names: tuple[str, ...] = NAMES,
+    budget_mib: int = 256,
+    costs: Costs | None = None,
+) -> World:
     """All know the address of the first, and each other after a moment."""
-    world = World(seed)
+    world = World(seed, costs=costs)
     for name in names:
-        world.add(name, *names[:1], budget_mib=budget_mib)
+        join(world, name, *names[:1], budget_mib=budget_mib)
     world.run_until(lambda: all_know_all(world), 10.0)
     return world
 
 
-def living(world: World) -> list[Member]:
-    return [member for member in world.members.values() if member.up]
+def linked(one: Machine, other: Machine) -> bool:
+    return other.id in one.links and one.id in other.links
 
 
 def all_know_all(world: World) -> bool:
     """Everybody has the latest record of everybody, and a link to it."""
-    members = living(world)
+    members = world.living()
     return all(
-        one.node.exchange.records.get(other.id) == other.node.exchange.own
-        and world.linked(one, other)
+        one.node.exchange.records.get(other.id) == other.node.exchange.own and linked(one, other)
         for one in members
         for other in members
         if one is not other
@@ -42,32 +61,42 @@ def all_know_all(world: World) -> bool:
 
 
 def all_agree(world: World) -> bool:
-    return len({member.node.catalogue.digest for member in living(world)}) == 1
+    return len({member.node.catalogue.digest for member in world.living()}) == 1
 
 
 def at_rest(world: World) -> bool:
-    return all_agree(world) and all(member.idle for member in living(world))
+    return all_agree(world) and all(member.idle for member in world.living())
 
 
-def ended(world: World, member: Member, task: TaskId, within_s: float = 30.0) -> ErrorCode | None:
+def ended(world: World, task: ClientTask, within_s: float = 30.0) -> ErrorCode | None:
     """How a client's task ended: None is well."""
-    world.run_until(lambda: task in member.outcomes, within_s)
-    error = member.outcomes[task]
-    return None if error is None else error.code
+    world.run_until(lambda: task.over, within_s)
+    return task.code
+
+
+def told(member: Machine, event: str) -> list[Note]:
+    """What the node said of this."""
+    return [note for note in member.notes if note.event == event]
+
+
+def resident(member: Machine) -> set[tuple[WeightsVersion, BlockIndex]]:
+    """Blocks in its memory."""
+    assert isinstance(member.shop, ChargedShop)
+    return member.shop.resident
 
 
 def check_accounts(world: World) -> None:
     """Each ledger has leased exactly what is in memory, and that is what the list names."""
-    for member in living(world):
+    for member in world.living():
         expected = {
             (manifest.head.version, block): 4 * store.rows * store.columns
             for manifest in member.node.catalogue.living()
             for block, store in stores_of(manifest, member.id, "").items()
         }
-        assert member.resident == set(expected), member.name
-        assert member.leased == sum(expected.values()), member.name
+        assert resident(member) == set(expected), member.name
+        assert member.leased_bytes == sum(expected.values()), member.name
 
 
-def missing(member: Member, world: World) -> int:
+def missing(member: Machine) -> int:
     """Blocks of all weights of which this node knows no live holder."""
-    return sum(view.missing for view in member.node.weights(world.now))
+    return sum(view.missing for view in member.node.weights(member.now))

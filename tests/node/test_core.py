@@ -2,23 +2,22 @@ import pytest
 
 from node.core import Node
 from node.deployment.ledger import MIB
-from node.effects import Effect, Failed, Refuse, Reply
+from node.effects import Effect, Refuse, Reply
+from node.runtime.virtual import World
+from node.runtime.virtual_machine import Machine
 from protocol.client import MatmulRequest, PlanRequest, PutRequest
 from protocol.errors import ErrorCode, TaskError
 from protocol.messages import FetchManifest, Probe, Probed, RequestHeader, Response
-from tests.node.member import Member
-from tests.node.world import World
+from tests.node.meshes import ended, join, resident
 
 DISK = 1 << 40
 
 
-def alone() -> tuple[World, Member]:
+def alone() -> tuple[World, Machine]:
     """One node that holds a 100 x 50 matrix named w."""
     world = World()
-    member = world.add("a")
-    task = member.put("w", 100, 50, replicas=1)
-    world.run_until(lambda: task in member.outcomes, 5.0)
-    assert member.outcomes[task] is None
+    member = join(world, "a")
+    assert ended(world, member.put("w", 100, 50, replicas=1)) is None
     return world, member
 
 
@@ -69,18 +68,17 @@ def test_who_names_an_old_version_neither_replaces_nor_removes_the_new_one() -> 
 
 def test_a_put_whose_client_goes_away_leaves_nothing() -> None:
     world, member = alone()
-    before = member.leased
+    before = member.leased_bytes
     task = member.put("v", 3000, 3000, replicas=1)
-    assert member.leased >= before + 4 * 3000 * 3000
+    assert member.leased_bytes >= before + 4 * 3000 * 3000
 
-    effects = member.node.cancel(task, world.now)
-    member.hear(lambda: effects)
+    assert task.id is not None
+    member.hear(member.node.cancel, task.id)
     world.run(1.0)
 
-    (failed,) = [effect for effect in effects if isinstance(effect, Failed)]
-    assert failed.error.code is ErrorCode.CANCELLED
-    assert (member.leased, member.node.tasks) == (before, 0)
-    assert len(member.resident) == 1
+    assert task.code is ErrorCode.CANCELLED
+    assert (member.leased_bytes, member.node.tasks) == (before, 0)
+    assert len(resident(member)) == 1
 
 
 def test_a_probe_is_answered_with_nothing_but_the_load_that_rides_on_it() -> None:
@@ -98,10 +96,10 @@ def test_a_peer_that_asks_for_weights_nobody_knows_is_told_so() -> None:
 
 def test_a_full_disk_is_told_as_no_room_for_weights() -> None:
     world, member = alone()
-    member.hear(lambda: member.node.measured(60 * MIB, DISK, world.now))
+    member.hear(member.node.measured, 60 * MIB, DISK)
     version = member.node.exchange.own.version
 
-    member.hear(lambda: member.node.measured(60 * MIB, 3 * MIB, world.now))
+    member.hear(member.node.measured, 60 * MIB, 3 * MIB)
 
     assert member.node.exchange.own.version > version
     assert member.node.exchange.own.load.free == 3 * MIB
@@ -110,13 +108,13 @@ def test_a_full_disk_is_told_as_no_room_for_weights() -> None:
 
 
 def test_memory_that_changes_little_is_not_told_of() -> None:
-    world, member = alone()
-    member.hear(lambda: member.node.measured(60 * MIB, DISK, world.now))
+    _, member = alone()
+    member.hear(member.node.measured, 60 * MIB, DISK)
     told = member.node.exchange.own
 
-    member.hear(lambda: member.node.measured(60 * MIB + 1000, DISK, world.now))
+    member.hear(member.node.measured, 60 * MIB + 1000, DISK)
     assert member.node.exchange.own == told
-    member.hear(lambda: member.node.measured(90 * MIB, DISK, world.now))
+    member.hear(member.node.measured, 90 * MIB, DISK)
 
     assert member.node.exchange.own.version > told.version
     assert member.node.exchange.own.memory == member.node.ledger.digest()

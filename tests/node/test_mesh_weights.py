@@ -11,9 +11,10 @@ from tests.node.meshes import (
     check_accounts,
     ended,
     few,
-    living,
+    join,
     mesh,
     missing,
+    resident,
 )
 
 
@@ -23,13 +24,13 @@ def test_a_put_is_known_to_all_and_held_by_whom_its_manifest_names(
     seed: int, name: str, replicas: int
 ) -> None:
     world = mesh(seed)
-    member = world.members[name]
+    member = world.machines[name]
 
-    assert ended(world, member, member.put("w", 3000, 2000, replicas)) is None
+    assert ended(world, member.put("w", 3000, 2000, replicas)) is None
 
     world.run_until(lambda: at_rest(world), 10.0)
-    assert [missing(one, world) for one in living(world)] == [0] * 5
-    assert sum(one.leased for one in living(world)) == replicas * 4 * 3000 * 2000
+    assert [missing(one) for one in world.living()] == [0] * 5
+    assert sum(one.leased_bytes for one in world.living()) == replicas * 4 * 3000 * 2000
     check_accounts(world)
 
 
@@ -37,18 +38,18 @@ def test_a_put_is_known_to_all_and_held_by_whom_its_manifest_names(
 @given(SEEDS)
 def test_who_joins_later_learns_of_all_weights_and_of_all_that_were_removed(seed: int) -> None:
     world = mesh(seed, ("a", "b", "c"))
-    a, b = world.members["a"], world.members["b"]
-    assert ended(world, a, a.put("one", 100, 100)) is None
-    assert ended(world, b, b.put("two", 1024, 4096)) is None
+    a, b = world.machines["a"], world.machines["b"]
+    assert ended(world, a.put("one", 100, 100)) is None
+    assert ended(world, b.put("two", 1024, 4096)) is None
     world.run(5.0)
-    assert ended(world, b, b.remove("one")) is None
+    assert ended(world, b.remove("one")) is None
 
-    late = world.add("late", "c")
+    late = join(world, "late", "c")
     world.run_until(lambda: all_know_all(world) and at_rest(world), 10.0)
 
     assert [view.name for view in late.node.weights(world.now)] == ["two"]
     assert late.node.catalogue.manifests["one"].head.deleted
-    assert missing(late, world) == 0
+    assert missing(late) == 0
     assert set(late.disk.manifests) == {"one", "two"}
 
 
@@ -58,41 +59,41 @@ def test_a_removal_reaches_all_and_gives_all_memory_back(
     seed: int, putter: str, remover: str
 ) -> None:
     world = mesh(seed)
-    member = world.members[putter]
-    assert ended(world, member, member.put("w", 5000, 2000)) is None
+    member = world.machines[putter]
+    assert ended(world, member.put("w", 5000, 2000)) is None
     world.run(3.0)
 
-    assert ended(world, world.members[remover], world.members[remover].remove("w")) is None
+    assert ended(world, world.machines[remover].remove("w")) is None
 
     world.run_until(lambda: at_rest(world), 10.0)
-    assert all(one.node.weights(world.now) == [] for one in living(world))
-    assert all(one.leased == 0 and not one.resident for one in living(world))
-    assert all(not one.disk.contents for one in living(world))
+    assert all(one.node.weights(world.now) == [] for one in world.living())
+    assert all(one.leased_bytes == 0 and not resident(one) for one in world.living())
+    assert all(not one.disk.contents for one in world.living())
 
 
 def test_a_removal_that_a_holder_missed_reaches_it_when_it_comes_back() -> None:
     world = mesh()
-    a = world.members["a"]
-    assert ended(world, a, a.put("w", 5000, 2000)) is None
+    a = world.machines["a"]
+    assert ended(world, a.put("w", 5000, 2000)) is None
     world.run(3.0)
     world.kill("b")
-    assert ended(world, a, a.remove("w")) is None
+    assert ended(world, a.remove("w")) is None
     world.run(30.0)
 
     b = world.restart("b")
     world.run_until(lambda: all_know_all(world) and at_rest(world), 10.0)
 
-    assert b.leased == 0 and not b.resident and not b.disk.contents
+    assert b.leased_bytes == 0 and not resident(b) and not b.disk.contents
 
 
 @few
 @given(SEEDS)
 def test_of_two_puts_under_one_name_one_stands_and_the_other_leaves_nothing(seed: int) -> None:
     world = mesh(seed)
-    a, b = world.members["a"], world.members["b"]
+    a, b = world.machines["a"], world.machines["b"]
 
-    tasks = [(a, a.put("w", 2000, 3000)), (b, b.put("w", 4000, 1000))]
-    outcomes = [ended(world, member, task) for member, task in tasks]
+    tasks = [a.put("w", 2000, 3000), b.put("w", 4000, 1000)]
+    outcomes = [ended(world, task) for task in tasks]
 
     assert None in outcomes
     assert set(outcomes) <= {None, ErrorCode.CONFLICT}
@@ -103,10 +104,10 @@ def test_of_two_puts_under_one_name_one_stands_and_the_other_leaves_nothing(seed
 
 def test_a_slow_client_does_not_let_the_promises_lapse() -> None:
     world = mesh()
-    a = world.members["a"]
-    a.client_s = 1.5 * LEASE_S
+    a = world.machines["a"]
+    a.row_s = 1.5 * LEASE_S
 
-    assert ended(world, a, a.put("w", 3 * 1024, 1024), within_s=600.0) is None
+    assert ended(world, a.put("w", 3 * 1024, 1024), within_s=600.0) is None
 
     world.run(LEASE_S + 5.0)
     assert at_rest(world)
@@ -115,13 +116,13 @@ def test_a_slow_client_does_not_let_the_promises_lapse() -> None:
 
 def test_a_matrix_that_fits_nowhere_is_refused_and_nothing_changes() -> None:
     world = mesh(budget_mib=96)
-    a = world.members["a"]
+    a = world.machines["a"]
 
     task = a.put("w", 8192, 2048)
 
-    assert ended(world, a, task) is ErrorCode.NO_ROOM
+    assert ended(world, task) is ErrorCode.NO_ROOM
     world.run(3.0)
-    assert all(member.leased == 0 for member in living(world))
+    assert all(member.leased_bytes == 0 for member in world.living())
 
 
 @few
@@ -131,8 +132,8 @@ def test_puts_that_compete_for_the_last_memory_all_end_and_give_back_what_they_d
 ) -> None:
     world = mesh(seed, budget_mib=96)
 
-    tasks = [(member, member.put(f"of-{member.name}", 3072, 1024)) for member in living(world)]
-    outcomes = {ended(world, member, task) for member, task in tasks}
+    tasks = [member.put(f"of-{member.name}", 3072, 1024) for member in world.living()]
+    outcomes = {ended(world, task) for task in tasks}
 
     assert outcomes <= {None, ErrorCode.NO_ROOM} and ErrorCode.NO_ROOM in outcomes
     world.run(LEASE_S + 5.0)

@@ -15,10 +15,10 @@ import numpy as np
 
 from compute.partition import Block, BlockGrid, Matrix
 from compute.verify import SketchAccumulator
+from node.communication.asking import Asking
 from node.communication.desk import Desk, Waiter
 from node.communication.outstanding import Outstanding
 from node.communication.policies import Chooser, Ours
-from node.communication.probing import Probing
 from node.communication.scoring import Candidate, HedgeBudget
 from node.deployment.ledger import MIB, Ledger, Purpose
 from node.effects import (
@@ -42,7 +42,7 @@ from node.runtime.arena import Arena
 from node.runtime.store import Store, content_id
 from node.runtime.workshop import Workshop
 from node.work import BufferRef, GiveRows, Outcome, RowsTaken, RunShard, ShardDone, TakeRows
-from protocol.client import AccountView, CertificateView, MatmulRequest
+from protocol.client import AccountView, CertificateView, ExplainView, MatmulRequest
 from protocol.digests import LoadDigest, WeightsVersion
 from protocol.errors import ErrorCode, ErrorInfo, TaskError
 from protocol.ids import NodeId, TaskId
@@ -149,6 +149,7 @@ class Answer:
     certificate: CertificateView | None = None
     error: ErrorInfo | None = None
     account: AccountView | None = None
+    explain: ExplainView | None = None
     notes: list[Note] = field(default_factory=list)
     asked: list[tuple[str, Multiply]] = field(default_factory=list)
     """Who was asked for what, in order."""
@@ -173,13 +174,18 @@ class BenchMesh:
         self.outstanding = Outstanding()
         self.hedges = HedgeBudget(1.0)
         self.chooser: Chooser = Ours(None)
-        self.probing = Probing(self.desk, self.chooser)
+        self.asking = Asking(self.desk, self.chooser)
         self.sketches = SketchCache(OWN, self.ledger, self.desk, lambda node: node not in self.dead)
         self.speeds: dict[str, float] = {}
         self.dead: set[str] = set()
         self.silent: set[str] = set()
         self.refusing: dict[str, int] = {}
         """How many more times."""
+        self.retry_after_s: float | None = None
+        self.takes_s: dict[str, float] = {}
+        """Of parts."""
+        self.queues: dict[str, float] = {}
+        """What they are said to have ahead, in seconds."""
         self.wrong: dict[str, Spoil] = {}
         self.answer = Answer()
         self.now = 100.0
@@ -205,10 +211,11 @@ class BenchMesh:
                 node,
                 0.0 if node == OWN else 0.001,
                 float("inf") if node == OWN else 1e9,
-                self.outstanding.macs(node) / self.speeds.get(node, 1e9),
+                self.queues.get(node, 0.0)
+                + self.outstanding.macs(node) / self.speeds.get(node, 1e9),
                 self.speeds.get(node, 1e9),
                 self.memory.forecast_reliability(node, now),
-                silent_s=self.probing.silent_s(node, 0.001, now),
+                silent_s=self.asking.silent_s(node, 0.001, now),
             )
             for node in self.weights.manifest.head.holders
             if node not in self.dead
@@ -273,7 +280,8 @@ class BenchMesh:
         free = self.ledger.free_for(Purpose.ACTIVATIONS)
         assert free == self.ledger.budget_bytes - self.ledger.overhead_bytes
         assert not self.weights.buffers
-        self.answer.account = product.view(self.now).account
+        view = product.view(self.now)
+        self.answer.account, self.answer.explain = view.account, view.explain
         if self._given:
             self.answer.value = np.concatenate(self._given)
         return self.answer
@@ -344,7 +352,8 @@ class BenchMesh:
     def _refuse(self, node: str) -> None:
         if self.refusing.get(node, 0):
             self.refusing[node] -= 1
-            raise TaskError(ErrorCode.OVERLOADED, f"{node} is busy; come back later")
+            reason = f"{node} is busy; come back later"
+            raise TaskError(ErrorCode.OVERLOADED, reason, retry_after_s=self.retry_after_s)
 
     def _call(self, call: Call) -> None:
         node, request = call.peer, call.request
@@ -368,10 +377,12 @@ class BenchMesh:
                 response = self._answer(node, request, body, call.into)
             except TaskError as error:
                 return waiter.call_failed(call.call, error.info, self.now)
-            self.probing.heard(node, self.now)
+            self.asking.heard(node, self.now)
             return waiter.answered(call.call, node, response, LoadDigest(), self.now)
 
-        self._soon(call.call, tell, call.deadline_s if node in self.silent else 0.001)
+        multiplying = isinstance(request, Multiply)
+        takes_s = self.takes_s.get(node, 0.001) if multiplying else 0.001
+        self._soon(call.call, tell, call.deadline_s if node in self.silent else takes_s)
 
     def _probed(self, call: Call, waiter: Waiter) -> list[Effect]:
         if call.peer in self.silent | self.dead:

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from compute.partition import Block, Matrix
+from node.communication.policies import Ours
+from node.communication.scoring import HedgeBudget
 from node.deployment.ledger import Purpose
 from node.execution.parts import RETRY_S, TRIES_MAX
 from protocol.client import MatmulRequest
@@ -128,6 +130,52 @@ def test_a_silent_holder_is_hedged(digital: Weights) -> None:
     assert error(answer.value, X, W) < 1e-6
     assert {fields["peer"] for fields in answer.named("part.hedged")} == {"anna"}
     assert answer.account is not None and answer.account.seconds < 3.0
+    assert answer.explain is not None and answer.explain.hedges == 1
+
+
+def test_a_silent_holder_s_part_is_moved_without_asking_the_budget(digital: Weights) -> None:
+    mesh = BenchMesh(digital)
+    mesh.hedges = HedgeBudget(0.0)
+    mesh.silent = {"anna"}
+    mesh.speeds = dict.fromkeys((OWN, "anna", "bert"), 1e4)
+
+    answer = mesh.matmul(X, deadline_s=3000.0)
+
+    assert error(answer.value, X, W) < 1e-6
+    moved = answer.named("part.rescued")
+    assert {fields["peer"] for fields in moved} == {"anna"}
+    assert "no sign of life" in str(moved[0]["why"])
+    assert answer.account is not None and answer.account.seconds < 3.0
+    assert answer.explain is not None and answer.explain.rescues == 1
+
+
+def test_long_work_of_a_holder_that_answers_probes_is_waited_for(digital: Weights) -> None:
+    mesh = BenchMesh(digital)
+    mesh.hedges = HedgeBudget(0.0)
+    mesh.takes_s = {"anna": 20.0}
+    mesh.speeds = dict.fromkeys((OWN, "anna", "bert"), 1e6)
+
+    answer = mesh.matmul(X)
+
+    assert error(answer.value, X, W) < 1e-6
+    assert not answer.named("part.rescued")
+    assert answer.account is not None and 20.0 < answer.account.seconds < 21.0
+    assert mesh.asking.for_life > 10
+
+
+def test_a_part_that_takes_four_times_as_long_as_measured_speeds_say_is_asked_of_another_too(
+    digital: Weights,
+) -> None:
+    mesh = BenchMesh(digital)
+    mesh.hedges = HedgeBudget(0.0)
+    mesh.takes_s = {"anna": 20.0}
+
+    answer = mesh.matmul(X)
+
+    assert error(answer.value, X, W) < 1e-6
+    (rescued,) = answer.named("part.rescued")
+    assert rescued["peer"] == "anna" and "were expected" in str(rescued["why"])
+    assert answer.account is not None and answer.account.seconds < 2.0
 
 
 def test_the_blocks_of_a_holder_that_dies_go_to_the_others(digital: Weights) -> None:
@@ -189,11 +237,13 @@ def test_a_product_with_blocks_that_its_own_node_has_not_loaded_says_so(tmp_path
 
 def test_what_is_not_done_in_time_ends_with_the_deadline(tmp_path: Path) -> None:
     mesh = BenchMesh(Weights(tmp_path, W, "digital", lambda block: ("anna",)))
-    mesh.silent = {"anna"}
+    mesh.matmul(X)
+    mesh.takes_s = {"anna": 60.0}
 
     answer = mesh.matmul(X, deadline_s=2.0)
 
     assert answer.error is not None and answer.error.code is ErrorCode.DEADLINE
+    assert "no answer for block (0, 0), (1, 0), (0, 1) and 3 more at anna" in answer.error.reason
     assert answer.account is not None and answer.account.seconds == pytest.approx(2.0)
 
 
@@ -205,6 +255,59 @@ def test_two_products_at_once_do_not_choose_the_same_peer(tmp_path: Path) -> Non
         mesh.step(products[0] if not products[0].over else products[1])
 
     assert sorted(node for node, _ in mesh.end(products[0]).asked) == ["anna", "bert"]
+
+
+# -- parts for which there is no time -----------------------------------------------------------------
+
+
+def test_a_product_for_which_nobody_has_time_is_shed_at_once(digital: Weights) -> None:
+    mesh = BenchMesh(digital)
+    mesh.queues = dict.fromkeys((OWN, "anna", "bert"), 9.0)
+
+    answer = mesh.matmul(X, deadline_s=2.0)
+
+    assert answer.error is not None and answer.error.code is ErrorCode.OVERLOADED
+    assert answer.error.retry_after_s == pytest.approx(9.0, rel=0.01)
+    assert answer.asked == []
+    assert answer.explain is not None and answer.explain.shed
+    assert [one.queue_s for one in answer.explain.candidates] == pytest.approx([9.0] * 3, rel=0.01)
+
+
+def test_without_shedding_it_is_tried_all_the_same(digital: Weights) -> None:
+    mesh = BenchMesh(digital)
+    mesh.chooser = Ours(None, sheds=False)
+    mesh.queues = dict.fromkeys((OWN, "anna", "bert"), 9.0)
+
+    assert mesh.matmul(X, deadline_s=2.0).error is None
+
+
+def test_a_part_that_its_holder_has_no_time_for_goes_to_another_at_once(digital: Weights) -> None:
+    mesh = BenchMesh(digital)
+    mesh.refusing = {"anna": 1}
+    mesh.retry_after_s = 60.0
+    before = mesh.memory.forecast_reliability("anna", mesh.now)
+
+    answer = mesh.matmul(X)
+
+    assert error(answer.value, X, W) < 1e-6
+    assert answer.account is not None and answer.account.seconds < RETRY_S
+    assert answer.explain is not None and answer.explain.refusals == 1
+    assert mesh.memory.forecast_reliability("anna", mesh.now) >= before
+
+
+def test_a_part_that_all_its_holders_have_no_time_for_ends_the_product_with_their_reason(
+    digital: Weights,
+) -> None:
+    mesh = BenchMesh(digital)
+    mesh.refusing = dict.fromkeys((OWN, "anna", "bert"), 1000)
+    mesh.retry_after_s = 60.0
+
+    answer = mesh.matmul(X)
+
+    assert answer.error is not None and answer.error.code is ErrorCode.OVERLOADED
+    assert "is busy" in answer.error.reason and answer.error.retry_after_s == 60.0
+    assert answer.account is not None and answer.account.seconds < RETRY_S
+    assert answer.explain is not None and answer.explain.shed
 
 
 # -- parts that are wrong ----------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 import pytest
 
+from node.communication.policies import Ours
 from node.communication.scoring import SPEED_UNKNOWN_MACS_S
 from node.deployment.ledger import ACTIVATION_RESERVE_MIN
 from node.execution.serving import OPEN_PER_PEER_MAX
@@ -191,17 +192,26 @@ def test_work_that_fails_refuses_the_request_and_says_where() -> None:
 
 
 def test_its_load_is_the_products_let_in_and_not_yet_done() -> None:
-    holder = serving(workers=2)
+    holder = serving()
     rows = 1_000
     each_s = rows * MACS / SPEED_UNKNOWN_MACS_S
     first, second = ask_product(holder, rows), ask_product(holder, 2)
-    assert holder.serving.load(0.0).queue_s == (rows + 2) * MACS / SPEED_UNKNOWN_MACS_S
+    expected_s = (rows + 2) * MACS / SPEED_UNKNOWN_MACS_S
+    assert holder.serving.load(0.0).queue_s == pytest.approx(expected_s)
     holder.leave(second)
     holder.body(first)
 
     assert holder.serving.load(each_s / 4).queue_s == pytest.approx(each_s * 3 / 4)
     assert holder.serving.load(2 * each_s).queue_s == 0.0
     assert holder.serving.load(0.0).in_flight == 1
+
+
+def test_small_products_wait_less_where_several_are_done_side_by_side() -> None:
+    alone, shared = serving(workers=1), serving(workers=4)
+    for holder in (alone, shared):
+        ask_product(holder)
+
+    assert shared.serving.load(0.0).queue_s == alone.serving.load(0.0).queue_s / 4
 
 
 def test_its_speed_is_what_it_has_measured_of_itself() -> None:
@@ -212,6 +222,66 @@ def test_its_speed_is_what_it_has_measured_of_itself() -> None:
     holder.finish(holder.job(RunShard))
 
     assert holder.serving.load(0.0).speed_macs_s == 1_000 * MACS / 0.5
+
+
+# -- products that would come too late ---------------------------------------------------------------
+
+
+def busy(speed_known: bool = True) -> Holder:
+    """A holder at work for half a second."""
+    holder = serving()
+    if speed_known:
+        product = ask_product(holder, 100)
+        holder.body(product)
+        holder.finish(holder.job(RunShard))
+        holder.left(product)
+    holder.body(ask_product(holder, 100))
+    return holder
+
+
+def test_what_would_come_too_late_is_refused_before_its_body_comes() -> None:
+    holder = busy()
+
+    late = ask_product(holder, 100, deadline_ms=900)
+    fitting = ask_product(holder, 100, deadline_ms=1_100)
+
+    refused = holder.reason(late)
+    assert refused.code is ErrorCode.OVERLOADED
+    assert refused.retry_after_s == pytest.approx(0.5)
+    assert "500 ms ahead" in refused.reason and "900 ms are left" in refused.reason
+    assert holder.coming == [fitting]
+
+
+def test_who_has_measured_nothing_refuses_nothing() -> None:
+    holder = busy(speed_known=False)
+
+    assert ask_product(holder, 100, deadline_ms=1) in holder.coming
+
+
+def test_an_idle_holder_refuses_nothing_however_long_it_takes() -> None:
+    holder = busy()
+    holder.finish(holder.job(RunShard))
+
+    assert ask_product(holder, 100, deadline_ms=1) in holder.coming
+
+
+def test_a_holder_that_does_not_shed_refuses_nothing() -> None:
+    holder = busy()
+    holder.chooser = Ours(None, sheds=False)
+
+    assert ask_product(holder, 100, deadline_ms=1) in holder.coming
+
+
+def test_what_has_become_too_late_while_it_waited_is_not_begun() -> None:
+    holder = busy()
+    late = ask_product(holder, 100, deadline_ms=1_100)
+    holder.body(late)
+
+    holder.wait(0.7)
+    holder.finish(holder.job(RunShard))
+
+    assert holder.reason(late).code is ErrorCode.OVERLOADED
+    assert holder.jobs == {} and holder.coming == []
 
 
 def test_a_put_reserves_brings_its_blocks_and_may_let_go_again() -> None:
