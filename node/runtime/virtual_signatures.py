@@ -1,4 +1,4 @@
-"""Signatures of simulated nodes: as good as real ones among machines that do not lie, and a hundredth of their price."""
+"""Signatures of simulated nodes: among machines that do not lie as good as real ones, at a hundredth of the price."""
 
 import hashlib
 
