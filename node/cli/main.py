@@ -21,6 +21,7 @@ COMMANDS = {
     "rm": "node.cli.weights",
     "matmul": "node.cli.products",
     "plan": "node.cli.products",
+    "explain": "node.cli.explain",
     "config": "node.cli.config",
     "demo": "node.cli.showing",
 }

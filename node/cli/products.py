@@ -134,6 +134,8 @@ def _show_product(told: dict[str, Any]) -> None:
         print(f"{told['output']}: {sides} float32 in {duration_text(told['elapsed_s'])}")
     if certificate := told["certificate"]:
         print(_exactness(certificate))
+    if told["task"]:
+        print(f"task {told['task']}")
     if told["converted"]:
         print(f"converted: {told['converted']}", file=sys.stderr)
 

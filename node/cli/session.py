@@ -129,6 +129,8 @@ def _figures(error: SedmaError) -> str:
         words.append(f"try again in {duration_text(error.retry_after_s)}")
     if error.node is not None:
         words.append(f"node {error.node}")
+    if error.trace is not None:
+        words.append(f"task {error.trace}")
     return ", ".join(words)
 
 

@@ -80,13 +80,92 @@ PLAN = {
     "shares": [{"node": "abcdef", "name": "attic", "blocks": 1, "nbytes": 9, "free_bytes": 9}],
     "seconds": 0.25,
 }
+ACCOUNT = {"energy_j": 0.0, "latency_s": 0.0, "bytes": 0, "seconds": 1.5, "work": []}
+COUNTS = {"decisions": 1, "probes": 1, "hedges": 1, "rescues": 0, "failures": 0, "refusals": 0}
+TASKS = {
+    "t1": {
+        "id": "t1",
+        "name": "w",
+        "state": "done",
+        "certificate": None,
+        "account": ACCOUNT,
+        "error": "",
+        "explain": {
+            "shape": "whole",
+            "why": "it is expected to be done first",
+            "seconds": 0.25,
+            "left_s": 30.0,
+            "rows": 4,
+            "candidates": [
+                {
+                    "node": "0123456789abcdef",
+                    "blocks": 2,
+                    "rtt_s": 0.1,
+                    "transfer_s": 0.05,
+                    "queue_s": 0.0,
+                    "service_s": 0.1,
+                    "cold_s": 0.0,
+                    "risk_s": 0.0025,
+                    "total_s": 0.2525,
+                    "assumed_s": 0.0,
+                    "age_s": 0.2,
+                },
+                {
+                    "node": "abcdef",
+                    "blocks": 0,
+                    "rtt_s": 0.0,
+                    "transfer_s": 0.0,
+                    "queue_s": 1.0,
+                    "service_s": 0.1,
+                    "cold_s": 0.0,
+                    "risk_s": 0.011,
+                    "total_s": 1.111,
+                    "assumed_s": 1.1,
+                    "age_s": 0.0,
+                },
+            ],
+            "others": [{"shape": "local", "nodes": ["abcdef"], "seconds": 1.111}],
+            **COUNTS,
+            "shed": False,
+            "steps": [
+                {
+                    "at_s": 0.4,
+                    "what": "hedged",
+                    "node": "0123456789abcdef",
+                    "to": "abcdef",
+                    "why": "0.4 s where 0.25 s were expected",
+                }
+            ],
+        },
+    },
+    "t2": {
+        "id": "t2",
+        "name": "w",
+        "state": "failed",
+        "certificate": None,
+        "account": ACCOUNT | {"seconds": 0.001},
+        "error": "there is no time",
+        "explain": {
+            "shape": "",
+            "why": "",
+            "seconds": 0.0,
+            "left_s": 0.0,
+            "rows": 0,
+            "candidates": [],
+            "others": [],
+            **COUNTS,
+            "shed": True,
+            "steps": [],
+        },
+    },
+}
 ERRORS = {
     "full": (507, {"code": "no_room", "reason": "no room", "need": 2 << 30, "free": 1 << 30}),
     "late": (504, {"code": "deadline", "reason": "too late"}),
     "none": (404, {"code": "not_found", "reason": "no weights none"}),
     "theirs": (401, {"code": "unauthorized", "reason": "no token"}),
     "crooked": (400, {"code": "bad_request", "reason": "not a .npy file: save it with numpy.save"}),
-    "busy": (429, {"code": "overloaded", "reason": "busy", "retry_after_s": 2.0}),
+    "busy": (429, {"code": "overloaded", "reason": "busy", "retry_after_s": 2.0, "trace": "t2"}),
 }
 
 
@@ -111,6 +190,10 @@ class Handler(BaseHTTPRequestHandler):
         answers = {"/v1/status": STATUS, "/v1/peers": [PEER], "/v1/weights": [WEIGHTS]}
         if "format=npy" in self.path:
             self.npy(self.server.matrix)
+        elif self.path.startswith("/v1/tasks/"):
+            task = self.path.rpartition("/")[2]
+            unknown = {"code": "not_found", "reason": f"no product {task}"}
+            self.document(*((200, TASKS[task]) if task in TASKS else (404, unknown)))
         else:
             self.document(200, answers[self.path])
 

@@ -213,7 +213,7 @@ def test_an_answer_down_a_pipe_leaves_its_certificate_on_standard_error(
     people, programs, got = run(*product), run(*product, "--json"), run("get", "w", "-o", "-")
 
     assert people.stderr == (
-        "relative error below 0.002, wrong once in 1,000,000 (fast, 100% analog)\n"
+        "relative error below 0.002, wrong once in 1,000,000 (fast, 100% analog)\ntask t1\n"
     )
     assert json.loads(programs.stderr)["certificate"]["regime"] == "fast"
     assert people.stdout_bytes == programs.stdout_bytes
@@ -268,6 +268,40 @@ def test_who_lacks_the_token_is_told_which_option_brings_it(daemon: "Daemon", fi
 
     assert told.exit_code == 1
     assert "--token-file FILE" in told.stderr
+
+
+def test_a_product_is_explained_with_all_candidates_and_what_was_not_as_planned(
+    daemon: "Daemon",
+) -> None:
+    told = run("explain", "t1")
+
+    assert told.exit_code == 0
+    lines = [" ".join(line.split()) for line in told.stdout.splitlines()]
+    assert "state done in 1.5 s" in lines
+    assert "way given whole to one other node: it is expected to be done first" in lines
+    assert "estimate 250 ms for it, with 30 s left" in lines
+    assert "counts decisions 1, probes 1, hedges 1, rescues 0, failures 0, refusals 0" in lines
+    assert "cellar 2 100 ms 50 ms 0 ms 100 ms 0 ms 2.5 ms 252 ms 200 ms ago chosen" in lines
+    assert "attic 0 0 ms 0 ms 1 s 100 ms 0 ms 11 ms 1.1 s - 1.1 s assumed, not measured" in lines
+    assert "local at attic: 1.1 s" in lines
+    assert "at 400 ms hedged: cellar -> attic: 0.4 s where 0.25 s were expected" in lines
+
+
+def test_a_product_that_was_shed_is_explained_and_an_unknown_one_refused(daemon: "Daemon") -> None:
+    shed, unknown = run("explain", "t2"), run("explain", "t3", "--json")
+
+    assert shed.exit_code == 0
+    assert "shed after 1 ms: there is no time" in shed.stdout
+    assert "nothing was decided" in shed.stdout
+    assert unknown.exit_code == 1
+    assert json.loads(unknown.stderr)["code"] == "not_found"
+
+
+def test_a_refusal_names_its_task(daemon: "Daemon", files: Path) -> None:
+    told = run("matmul", "busy", files / "x.npy", "-o", files / "y.npy")
+
+    assert told.exit_code == 1
+    assert "try again in 2 s, task t2" in told.stderr
 
 
 def test_a_file_of_settings_is_checked(files: Path) -> None:
