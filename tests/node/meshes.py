@@ -54,6 +54,7 @@ def all_know_all(world: World) -> bool:
     members = world.living()
     return all(
         one.node.mesh.record(other.id) == other.node.mesh.gossip.told
+        and other.node.mesh.gossip.told.ready == other.node.mesh.own.ready
         and one.node.mesh.incarnation_of(other.id) == other.node.mesh.membership.own.incarnation
         and linked(one, other)
         for one in members

@@ -228,9 +228,7 @@ class Swarm:
 
     def _answer(self, peer: Peer, call: Call) -> None:
         if peer.up and self._is_awake(peer, self._answer, peer, call):
-            told = peer.membership.answered(
-                call.call, call.peer, Taken(), LoadDigest(), self.now
-            )
+            told = peer.membership.answered(call.call, call.peer, Taken(), LoadDigest(), self.now)
             self.feed(peer, told)
 
     def _fail(self, peer: Peer, call: Call) -> None:
