@@ -15,6 +15,7 @@ COMMANDS = {
     "ticket": "node.cli.mesh",
     "status": "node.cli.mesh",
     "peers": "node.cli.mesh",
+    "leave": "node.cli.mesh",
     "put": "node.cli.weights",
     "get": "node.cli.weights",
     "weights": "node.cli.weights",
@@ -22,6 +23,7 @@ COMMANDS = {
     "matmul": "node.cli.products",
     "plan": "node.cli.products",
     "explain": "node.cli.explain",
+    "simulate": "node.cli.simulate",
     "config": "node.cli.config",
     "demo": "node.cli.showing",
 }

@@ -10,7 +10,7 @@ from node.communication.loads import Loads
 from node.communication.own_record import OwnRecord
 from node.communication.parcel import Lack, Members, after_move
 from node.effects import Effect, note
-from protocol.digests import Moved, NodeRecord
+from protocol.digests import LoadDigest, Moved, NodeRecord
 from protocol.gossip import BucketStamps, BucketVersions, Compared, Stamp, Tell, Told
 from protocol.ids import NodeId, short
 from protocol.limits import BUCKETS
@@ -30,15 +30,18 @@ class Directory:
         self.knowledge = Knowledge()
         self.loads = Loads()
         self.changed_at: dict[NodeId, float] = {}
+        """When a record last changed, since the start."""
         self.refused = 0
         """Records told of nodes that are no members."""
         self._own = own
         self._members = members
         self._duplicated = False
+        self._restored_at = 0.0
         self.refresh(own.told.id)
 
-    def restore(self, records: dict[NodeId, NodeRecord], knowledge: Knowledge) -> None:
+    def restore(self, records: dict[NodeId, NodeRecord], knowledge: Knowledge, now: float) -> None:
         """Begin with what others know already."""
+        self._restored_at = now
         self.records = records.copy()
         self.records.pop(self._own.told.id, None)
         self.knowledge = knowledge.copy()
@@ -47,6 +50,20 @@ class Directory:
     def record(self, node: NodeId) -> NodeRecord:
         """Of a node that we have a record of, ourselves included, as others may know it."""
         return self._own.told if node == self._own.told.id else self.records[node]
+
+    def load(self, node: NodeId) -> LoadDigest:
+        """The last that was heard of its load; nothing of a node that we never heard of."""
+        if (load := self.loads.load(node)) is not None:
+            return load
+        record = self.records.get(node)
+        return LoadDigest() if record is None else record.load
+
+    def load_age_s(self, node: NodeId, now: float) -> float:
+        """How long ago that was heard."""
+        age_s = self.loads.age_s(node, now)
+        if age_s is not None:
+            return age_s
+        return now - self._restored_at if node in self.records else 0.0
 
     def stamp(self, node: NodeId) -> Stamp:
         """What we know of a node, there or gone; NOTHING of a stranger."""

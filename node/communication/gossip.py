@@ -64,10 +64,12 @@ class _Asked:
     peer: NodeId
     at: float
     own: Stamp
-    """Our own stamp when it began."""
+    """Our own stamp, if the peer has it once it has answered."""
     hashes: tuple[int, ...] = ()
     """As compared."""
     wants: int = 0
+    agreed: bool = False
+    """The peer knows the same nodes in the same incarnations."""
     more: bool = False
     """The round leaves something undone."""
 
@@ -90,7 +92,7 @@ class Gossip:
         """What the memory made of the round trips to each peer, when the last one was measured."""
         self.deadline: float | None = None
         self._own = OwnRecord(own, interval_s)
-        self._directory = Directory(self._own, members)
+        self.directory = Directory(self._own, members)
         self._members = members
         self._desk = desk
         self._memory = memory
@@ -101,7 +103,6 @@ class Gossip:
         self._calls: dict[int, _Asked] = {}
         self._push_at: float | None = None
         """Of the catalogue, or what is still owed."""
-        self._restored_at = 0.0
 
     # -- what others ask of it -----------------------------------------------------------------------
 
@@ -116,23 +117,14 @@ class Gossip:
         return self._own.told
 
     @property
+    def linked(self) -> list[NodeId]:
+        """Whom it may talk to, by id."""
+        return self._turns.linked
+
+    @property
     def records(self) -> dict[NodeId, NodeRecord]:
         """Of others."""
-        return self._directory.records
-
-    @property
-    def changed_at(self) -> dict[NodeId, float]:
-        """When a record last changed; it is older than all here if that was before the start."""
-        return self._directory.changed_at
-
-    @property
-    def refused(self) -> int:
-        """Records told of nodes that are no members."""
-        return self._directory.refused
-
-    @property
-    def knowledge(self) -> Knowledge:
-        return self._directory.knowledge
+        return self.directory.records
 
     def other_catalogues(self) -> dict[NodeId, str]:
         """Digest of the weights each linked peer knew when it last spoke."""
@@ -141,24 +133,17 @@ class Gossip:
 
     def load(self, peer: NodeId) -> LoadDigest:
         """The freshest that is known: from the last answer, or from the record if that came later."""
-        if (load := self._directory.loads.load(peer)) is not None:
-            return load
-        record = self.records.get(peer)
-        return LoadDigest() if record is None else record.load
+        return self.directory.load(peer)
 
     def load_age_s(self, peer: NodeId, now: float) -> float:
         """How long ago that was told."""
-        age_s = self._directory.loads.age_s(peer, now)
-        if age_s is not None:
-            return age_s
-        return now - self._restored_at if peer in self.records else 0.0
+        return self.directory.load_age_s(peer, now)
 
     # -- what happens --------------------------------------------------------------------------------
 
     def restore(self, records: dict[NodeId, NodeRecord], knowledge: Knowledge, now: float) -> None:
         """Begin with what other nodes know already; nothing of it is copied entry by entry."""
-        self._directory.restore(records, knowledge)
-        self._restored_at = now
+        self.directory.restore(records, knowledge, now)
 
     def describe(self, record: NodeRecord, now: float) -> list[Effect]:
         """Our own record has changed; the driver of the change need not count versions."""
@@ -179,11 +164,13 @@ class Gossip:
 
     def member_changed(self, node: NodeId, now: float) -> None:
         """Membership has changed its mind on one node, perhaps on ourselves."""
-        self._directory.refresh(node)
+        if self.directory.refresh(node) and self._links:
+            self._turns.hear(1, now)
+            self._rearm()
 
     def load_seen(self, peer: NodeId, load: LoadDigest, now: float) -> None:
         """The load that rode on an answer: fresher than the record, and for us alone."""
-        self._directory.loads.answered(peer, load, now)
+        self.directory.loads.answered(peer, load, now)
 
     def link_up(self, peer: NodeId, now: float) -> list[Effect]:
         if peer in self._links:
@@ -212,11 +199,12 @@ class Gossip:
             link.catalogue = message.catalogue
         if isinstance(message, Compare):
             return self._compared(message), []
-        effects, learnt = self._directory.learn(message, peer, now)
-        parcel = Parcel(self._members, self._directory.record)
-        parcel.fill(self._directory.answer(message))
-        self._turns.hear(learnt, now)
-        self._rearm()
+        effects, learnt = self.directory.learn(message, peer, now)
+        parcel = Parcel(self._members, self.directory.record)
+        parcel.fill(self.directory.answer(message))
+        if learnt:
+            self._turns.hear(learnt, now)
+            self._rearm()
         return parcel.told(), effects
 
     def answered(
@@ -232,12 +220,12 @@ class Gossip:
             link.catalogue = response.catalogue
             effects = self._tell(link, asked, response, now)
         elif isinstance(response, Told):
-            effects, learnt = self._directory.learn(response, peer, now)
+            effects, learnt = self.directory.learn(response, peer, now)
+            link.knows = max(link.knows, asked.own)
             if link.push == call:
-                link.push, link.knows = None, asked.own
+                link.push = None
             else:
-                self._turns.end(peer)
-                self._turns.learn(learnt, asked.more or _nodes_in(response) < asked.wants, now)
+                self._end_round(peer, asked, response, learnt, now)
         return effects + self._go_on(now)
 
     def call_failed(self, call: int, error: ErrorInfo, now: float) -> list[Effect]:
@@ -250,10 +238,10 @@ class Gossip:
             self._push_by(now + self._interval_s)
         else:
             self._turns.end(asked.peer)
-        effects = self._go_on(now)
         if error.code is ErrorCode.DEADLINE:
-            effects.append(Hang(asked.peer, f"no answer for {ANSWER_S:g} s"))
-        return effects
+            self._rearm()
+            return [Hang(asked.peer, f"no answer for {ANSWER_S:g} s")]
+        return self._go_on(now)
 
     def job_done(self, job: int, outcome: Outcome, now: float) -> list[Effect]:
         raise AssertionError("gossip orders no work")
@@ -280,40 +268,50 @@ class Gossip:
         return effects
 
     def _compare(self, peer: NodeId, now: float) -> Call:
-        hashes = self.knowledge.hashes
+        hashes = self.directory.knowledge.hashes
         asked = _Asked(peer, now, self._own_stamp(), hashes=hashes)
         return self._call(asked, Compare(buckets=hashes, catalogue=self.catalogue))
 
     def _compared(self, message: Compare) -> Compared:
-        if message.buckets == self.knowledge.hashes:
+        if message.buckets == self.directory.knowledge.hashes:
             return Compared(catalogue=self.catalogue)
         first = self._dice.randrange(BUCKETS)
-        differing = self._directory.differing(message.buckets, first)
+        differing = self.directory.differing(message.buckets, first)
         return msgspec.structs.replace(differing, catalogue=self.catalogue)
 
     def _tell(self, link: _Link, compared: _Asked, answer: Compared, now: float) -> list[Effect]:
         """The second half of a round, unless there is nothing to say or to ask."""
         if not answer.stamps:
-            self._turns.agree()
+            self._turns.agree(now)
         if not (answer.stamps or answer.versions):
-            link.knows = compared.own
-        lacks, wants = self._directory.weigh(answer, compared.hashes)
-        parcel = Parcel(self._members, self._directory.record)
+            link.knows = max(link.knows, compared.own)
+        lacks, wants = self.directory.weigh(answer, compared.hashes)
+        parcel = Parcel(self._members, self.directory.record)
         parcel.fill(lacks)
         if not parcel and not wants:
             self._turns.end(compared.peer)
-            self._turns.learn(0, False, now)
             return []
         message = parcel.tell(dict(list(wants.items())[:WANT_MAX]), self.catalogue)
-        asked = _Asked(compared.peer, now, link.knows, wants=len(message.want))
+        introduced = any(record.id == self.own.id for record in message.records)
+        own = self._own_stamp() if introduced else NOTHING
+        asked = _Asked(compared.peer, now, own, wants=len(message.want))
+        asked.agreed = not answer.stamps
         asked.more = answer.more or (len(wants) > WANT_MAX and bool(answer.stamps))
         return [self._call(asked, message)]
+
+    def _end_round(
+        self, peer: NodeId, asked: _Asked, answer: Told, learnt: int, now: float
+    ) -> None:
+        self._turns.end(peer)
+        if not asked.agreed or learnt:
+            more = asked.more or _nodes_in(answer) < asked.wants
+            self._turns.learn(learnt, more, now)
 
     # -- news of ourselves ---------------------------------------------------------------------------
 
     def _publish(self, now: float) -> None:
         if self._own.publish(now):
-            self._directory.refresh(self.own.id)
+            self.directory.refresh(self.own.id)
             self._owe()
 
     def _owe(self) -> None:
@@ -339,7 +337,7 @@ class Gossip:
 
     def _push_to(self, peer: NodeId, link: _Link, now: float) -> Call:
         own = self._own_stamp()
-        parcel = Parcel(self._members, self._directory.record)
+        parcel = Parcel(self._members, self.directory.record)
         parcel.fill([(self.own.id, own, link.knows)])
         call = self._call(_Asked(peer, now, own), parcel.tell({}, self.catalogue))
         link.push = call.call
@@ -351,7 +349,7 @@ class Gossip:
     # -- within --------------------------------------------------------------------------------------
 
     def _own_stamp(self) -> Stamp:
-        return self._directory.stamp(self.own.id)
+        return self.directory.stamp(self.own.id)
 
     def _call(self, asked: _Asked, message: Compare | Tell) -> Call:
         number = self._desk.number(self)

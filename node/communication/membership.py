@@ -25,7 +25,7 @@ from node.communication.post import Post
 from node.communication.probing import PERIOD_S, SEQUENCES, Prober
 from node.communication.roster import ALIVE_BYTES_MAX, Change, Roster
 from node.communication.rota import Rota
-from node.communication.rumours import news_bytes
+from node.communication.rumours import ROOM_BYTES, news_bytes
 from node.communication.signatures import Signatures
 from node.effects import Effect, Grave, KeepIncarnation, KeepMembers, note
 from node.work import Outcome
@@ -91,6 +91,7 @@ class Membership:
         self._helping = Helping(self._roster, self._paths, self._post)
         self._rumours = self._post.rumours
         self._gossip_at = self._graves_at = self._suspicions_at = self._keep_at = NEVER
+        self._gossiped_at = -GOSSIP_S
         self._changed = False
         self._kept_at = -KEEP_S
         self._duplicated = False
@@ -252,7 +253,7 @@ class Membership:
         if now >= self._suspicions_at:
             self._bury_overdue(now, out)
         if now >= self._gossip_at:
-            self._gossip(out)
+            self._gossip(now, out)
         if now >= self._helping.at:
             self._helping.tick(now, out)
         if now >= self._graves_at:
@@ -317,6 +318,14 @@ class Membership:
         change = self._roster.learn(news, now)
         if change is not None:
             self._took(node, news, change, now, out)
+        elif not isinstance(news, Alive) and teller != self._id:
+            self._correct(news, teller, out)
+
+    def _correct(self, news: Suspect | Dead, teller: NodeId, out: list[Effect]) -> None:
+        """Whoever still tells what was denied long since has missed the denial, and nobody else would repeat it."""
+        record = self._roster.record(news.node)
+        if record is not None and record.incarnation > news.incarnation:
+            self._post.gossip(teller, out, (Alive(record),))
 
     def _took(
         self, node: NodeId, news: News, change: Change, now: float, out: list[Effect]
@@ -366,7 +375,10 @@ class Membership:
 
     def _deny(self, news: Suspect | Dead, teller: NodeId, out: list[Effect]) -> None:
         """They doubt us, or have buried us: only a higher incarnation of ours proves them wrong."""
-        if self.gone or news.incarnation < self.own.incarnation:
+        if self.gone:
+            return
+        if news.incarnation < self.own.incarnation:
+            self._post.gossip(teller, out, (Alive(self.own),))
             return
         self._become(news.incarnation + 1, self.own.addresses, None, out)
         self._awareness.worse()
@@ -433,16 +445,13 @@ class Membership:
         left = self._roster.suspicions.values()
         self._suspicions_at = min((one.deadline for one in left), default=NEVER)
 
-    def _gossip(self, out: list[Effect]) -> None:
+    def _gossip(self, now: float, out: list[Effect]) -> None:
+        # More than one to the same only as far as one has no room for all.
+        packets = min(1 + self._rumours.nbytes // ROOM_BYTES, BURST_MAX)
         for peer in self._rota.sample(FANOUT):
-            for _ in range(BURST_MAX):
-                if not self._rumours:
-                    break
-                before = len(out)
+            for _ in range(packets):
                 self._post.gossip(peer, out)
-                if len(out) == before:
-                    break
-        self._gossip_at = NEVER
+        self._gossip_at, self._gossiped_at = NEVER, now
 
     def _search(self, now: float, out: list[Effect]) -> None:
         for node in self._graveyard.forget_old(now):
@@ -475,7 +484,8 @@ class Membership:
         if self._changed:
             self._keep(now, out)
         if self._rumours and self._gossip_at == NEVER:
-            self._gossip_at = now + GOSSIP_S
+            # After a quiet time at once: so news crosses the mesh at the speed of the network.
+            self._gossip_at = max(now, self._gossiped_at + GOSSIP_S)
         self._rearm()
         return out
 

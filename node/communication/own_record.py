@@ -17,7 +17,7 @@ SPEED_MACS_S_MIN = 1e6
 """Smaller changes than these are none."""
 PRESSURE_BANDS = (0.5, 0.75, 0.9)
 
-MOVES_BYTES_S = 2000.0
+MOVES_BYTES_S = 2800.0
 """What one node spends on passing on the moves of all others."""
 MOVED_BYTES = 200.0
 """One `Moved` with its share of what goes before it."""

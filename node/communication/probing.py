@@ -1,8 +1,8 @@
 """Probes one member after another: several pings, then by way of others, then over the link.
 
-    0        t        2t                         3t ...                       period
-    ping     ping     ping, ping over the link,  the same through others      nobody has had an answer: silent
-                      ping through 3 others
+    0        t        2t                              3t                              5t, or the end of the period
+    ping     ping     ping, one over the link,        ping,                           no answer by any way: silent
+                      one by way of three others      one by way of three more
 
 t is the time that an answer from there may take (`paths.py`). One lost packet must not make a suspect: with a single
 ping a tenth of all packets lost makes one of five probes fail, and healthy members die of it. Time and period are
@@ -22,11 +22,11 @@ from protocol.ids import NodeId
 PERIOD_S = 1.0
 JITTER = 0.1
 """Of the period to either side, so that nodes do not fall in step."""
-TRIES = 3
-ROUNDS = 2
-"""Of asking others."""
+TRIES = 4
+ASKING_FROM = 3
+"""From this try on others are asked, and the link is tried."""
 HELPERS = 3
-"""Asked in each round."""
+"""Asked beside each of these tries."""
 SEQUENCES = 1 << 31
 """Those of our own probes; whoever helps others counts in the upper half."""
 PRODDED_MAX = 1_024
@@ -58,7 +58,7 @@ class Prober:
         self._ends_at = 0.0
         self._next_at = 0.0
         self._steps = 0
-        """Taken in this probe: tries, then rounds of asking others."""
+        """Tries made in this probe."""
         self._asked: list[NodeId] = []
         self._nacks = 0
         self._first = dice.getrandbits(31)
@@ -168,19 +168,14 @@ class Prober:
 
     def _step(self, target: NodeId, now: float, out: list[Effect]) -> None:
         self._steps = step = self._steps + 1
-        if step <= TRIES:
-            self._ping(target, step, now, out)
-        if step >= TRIES:
+        self._ping(target, step, now, out)
+        if step >= ASKING_FROM:
             self._ask_others(target, now, out)
-        if step < TRIES + ROUNDS - 1:
-            wait_s = self._timeout_s if step < TRIES else 2.0 * self._timeout_s
-            self.at = min(now + wait_s, self._ends_at)
-        else:
-            self.at = self._ends_at
+        self.at = min(now + self._timeout_s, self._ends_at) if step < TRIES else self._ends_at
 
     def _ping(self, target: NodeId, step: int, now: float, out: list[Effect]) -> None:
         by_link = self._paths.takes_link(target)
-        if step == (1 if by_link else TRIES):
+        if step == (1 if by_link else ASKING_FROM):
             self._post.ping_by_link(target, self._sequence(None, now), self._ends_at - now, out)
         if not by_link or (step == 1 and self._paths.tries_udp(target, now)):
             self._post.ping(target, self._sequence(target, now), out)

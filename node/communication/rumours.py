@@ -39,6 +39,8 @@ class Rumours:
         self._levels: list[dict[NodeId, tuple[News, int]]] = [{}]
         """At place n: what was sent n times; each piece with its size in bytes."""
         self._level_of: dict[NodeId, int] = {}
+        self.nbytes = 0
+        """Of all that waits."""
 
     def __len__(self) -> int:
         return len(self._level_of)
@@ -56,11 +58,12 @@ class Rumours:
             self._drop_one()
         self._levels[0][node] = (news, size)
         self._level_of[node] = 0
+        self.nbytes += size
 
     def drop(self, node: NodeId) -> None:
         level = self._level_of.pop(node, None)
         if level is not None:
-            del self._levels[level][node]
+            self.nbytes -= self._levels[level].pop(node)[1]
 
     def take(self, room_bytes: int, count_max: int, nodes: int) -> list[News]:
         """What goes into a packet with so much room, in a mesh of so many nodes."""
@@ -82,6 +85,7 @@ class Rumours:
         del self._levels[level][node]
         if level + 1 >= limit:
             del self._level_of[node]
+            self.nbytes -= size
             return
         if level + 1 == len(self._levels):
             self._levels.append({})

@@ -1,8 +1,8 @@
 """When a node compares what it knows, and with whom.
 
 In quiet times it is one random linked peer in ten seconds. A peer that was just linked, or that has just come back from
-a grave, has its turn at once. After a round that taught much the next ones follow quickly, with pauses that double for
-as long as they teach nothing, so that what two halves of a mesh tell each other runs through both within seconds.
+a grave, has its turn at once. After a round that taught much the next ones follow quickly, for as long as they find
+somebody to learn from or to teach, so that what two halves of a mesh tell each other runs through both within seconds.
 """
 
 import random
@@ -12,8 +12,14 @@ from protocol.ids import NodeId
 
 INTERVAL_S = 10.0
 QUICK_S = 0.5
+AGREED_FACTOR = 1.5
+TAUGHT_FACTOR = 1.25
+"""How the pause grows with rounds that show no difference, and with those that teach us nothing but perhaps the peer:
+slowly, but it grows, for there may be differences that no round removes."""
 MUCH = 8
 """Nodes that came, went or started anew, learnt of at once."""
+HEARD_S = 2.0
+"""Or one by one within so long."""
 ROUNDS_MAX = 3
 """Under way at a time: after a start many links come up together, and all peers would tell the same."""
 
@@ -29,6 +35,8 @@ class Turns:
         self._under_way: dict[NodeId, None] = {}
         self._next_at = 0.0
         self._pause_s = INTERVAL_S
+        self._heard = 0
+        self._heard_from = float("-inf")
 
     @property
     def deadline(self) -> float | None:
@@ -70,20 +78,25 @@ class Turns:
     def end(self, peer: NodeId) -> None:
         self._under_way.pop(peer, None)
 
-    def agree(self) -> None:
-        """A peer knew the same nodes in the same incarnations: no hurry any more."""
-        self._pause_s = INTERVAL_S
+    def agree(self, now: float) -> None:
+        """A round has ended: the peer knew the same nodes in the same incarnations."""
+        if self._pause_s < INTERVAL_S:
+            self._hurry(self._pause_s * AGREED_FACTOR, now)
 
     def learn(self, nodes: int, more: bool, now: float) -> None:
-        """A round has ended that taught us of so many nodes, and left more to be told."""
+        """A round has ended that taught us of so many nodes, or the peer, and left more to be told."""
         if nodes >= MUCH or (nodes and more):
             self._hurry(QUICK_S, now)
         elif self._pause_s < INTERVAL_S:
-            self._hurry(self._pause_s if nodes else 2 * self._pause_s, now)
+            self._hurry(self._pause_s * TAUGHT_FACTOR, now)
 
     def hear(self, nodes: int, now: float) -> None:
-        """A peer's round has taught us of so many nodes."""
-        if nodes >= MUCH:
+        """We have been told of so many nodes, all at once or one by one."""
+        if now > self._heard_from + HEARD_S:
+            self._heard_from, self._heard = now, 0
+        self._heard += nodes
+        if self._heard >= MUCH:
+            self._heard_from, self._heard = now, 0
             self._hurry(QUICK_S, now)
 
     def _begin(self, peer: NodeId) -> NodeId:

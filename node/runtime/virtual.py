@@ -27,6 +27,7 @@ from node.runtime.virtual_links import Links
 from node.runtime.virtual_machine import Machine
 from node.runtime.virtual_network import Conditions, Network
 from node.runtime.virtual_packets import Packets
+from node.runtime.virtual_process import MakeNode, make_node
 from node.runtime.virtual_real import RealShop
 from node.runtime.virtual_spec import MachineSpec, dice
 from node.runtime.virtual_work import Costs, Shop
@@ -50,6 +51,7 @@ class World:
 
     `folder`: with it numbers are real, and lie there; without it time is charged and buffers hold names.
     `codec_each`: every n-th packet goes through the codec (`virtual_packets`); headers of calls always do.
+    `make_node`: another way to make a machine's node, to see what becomes of a faulty one.
     """
 
     def __init__(
@@ -61,6 +63,7 @@ class World:
         costs: Costs | None = None,
         folder: Path | None = None,
         codec_each: int = 1,
+        make_node: MakeNode = make_node,
     ) -> None:
         self.seed = seed
         self.now = 0.0
@@ -68,6 +71,7 @@ class World:
         """Entries of the heap that have happened."""
         self.policy = policy
         self.costs = costs or Costs()
+        self.make_node = make_node
         self.machines: dict[str, Machine] = {}
         self.by_id: dict[NodeId, Machine] = {}
         self.dice = dice(seed, "the world")
@@ -95,7 +99,7 @@ class World:
         self.by_id[machine.id] = machine
         self._by_address[machine.address] = machine
         if started:
-            machine.start(tuple(seeds))
+            machine.start(seeds)
         return machine
 
     def stock(self, manifests: Iterable[Manifest]) -> None:
@@ -173,7 +177,7 @@ class World:
     def restart(self, name: str, seeds: Iterable[str] = ()) -> Machine:
         """It starts again from what lies on its disk."""
         machine = self.machines[name]
-        machine.start(tuple(seeds))
+        machine.start(seeds)
         return machine
 
     def freeze(self, name: str, seconds: float = inf) -> None:

@@ -112,9 +112,11 @@ class Clients:
         self._close(self._running.pop(task), error)
 
     def lose_all(self) -> None:
-        """The process is gone."""
-        while self._running:
-            self.turn_away(self._running.pop(next(iter(self._running))))
+        """The process is gone, and with it what it stood still before."""
+        self._running.clear()
+        for task in self._machine.tasks:
+            if not task.over:
+                self.turn_away(task)
 
     def turn_away(self, task: ClientTask) -> None:
         """There is no process."""

@@ -76,7 +76,9 @@ def stocked(
     assert len(holders) == grid.count, f"{name} has {grid.count} blocks, not {len(holders)}"
     nodes = sorted({node for block in holders for node in block})
     number = {node: index for index, node in enumerate(nodes)}
-    version = WeightsVersion(1, 0, STOCK_WRITER)
+    # No two weights share a version, so its count comes from the name.
+    number_of_name = int.from_bytes(hashlib.sha256(name.encode()).digest()[:6], "big")
+    version = WeightsVersion(1, number_of_name, STOCK_WRITER)
     entries = tuple(
         BlockEntry(
             content_of(name, version, (block.row, block.column), "block"),

@@ -6,14 +6,12 @@ and may run fast or slow: all that the node is told of time is its own clock's.
 """
 
 from collections import deque
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Iterable
 from math import inf
 from typing import TYPE_CHECKING, assert_never
 
 from compute.partition import Matrix
 from node.core import Node
-from node.deployment.ledger import Ledger
 from node.effects import (
     Allocate,
     Call,
@@ -39,14 +37,13 @@ from node.runtime.virtual_disk import Disk
 from node.runtime.virtual_jobs import VirtualJobs
 from node.runtime.virtual_links import RESET, Act, End
 from node.runtime.virtual_network import Port
-from node.runtime.virtual_signatures import VirtualSignatures
-from node.runtime.virtual_spec import WALL_MS, MachineSpec, address_of, dice, id_of, key_of
+from node.runtime.virtual_process import begin
+from node.runtime.virtual_spec import WALL_MS, MachineSpec, address_of, dice, id_of
 from node.runtime.virtual_talk import Talk
 from node.runtime.virtual_traffic import Traffic
 from node.runtime.virtual_work import Shop
 from protocol.client import MatmulRequest, PutRequest
-from protocol.digests import DeviceProfile, NodeRecord
-from protocol.ids import MeshId, NodeId
+from protocol.ids import NodeId
 
 if TYPE_CHECKING:
     from node.runtime.virtual import World
@@ -55,7 +52,6 @@ NOTES_KEPT = 1000
 """Of what a node said last: enough to see how it came to where it is."""
 SAME_MOMENT_MAX = 1000
 """Ticks without time passing: more means that a deadline is told which a tick does not move."""
-MESH = MeshId("0" * 64)
 DEADLINE_S = 30.0
 
 
@@ -94,6 +90,8 @@ class Machine:
         self._world = world
         self._dice = dice(world.seed, spec.name)
         self._pace = 1.0
+        self._right = spec.clock_offset_s == 0.0 and spec.clock_rate == 1.0
+        """Its clock is the world's, as most are: two steps of arithmetic less for each input."""
         self._begin_process()
 
     def _begin_process(self) -> None:
@@ -111,7 +109,13 @@ class Machine:
     @property
     def now(self) -> float:
         """By its own clock."""
-        return self.spec.own_time(self._world.now)
+        world = self._world.now
+        return world if self._right else self.spec.own_time(world)
+
+    @property
+    def world_s(self) -> float:
+        """By the world's."""
+        return self._world.now
 
     @property
     def wall_ms(self) -> int:
@@ -193,7 +197,7 @@ class Machine:
 
     # -- what befalls it -----------------------------------------------------------------------------
 
-    def start(self, seeds: tuple[str, ...] = ()) -> None:
+    def start(self, seeds: Iterable[str] = ()) -> None:
         """A process begins with what lies on the disk; `seeds` are addresses that its owner names."""
         assert not self.alive, f"{self.name} runs already"
         world = self._world
@@ -202,14 +206,9 @@ class Machine:
         self._begin_process()
         self.jobs.workers.set_pace(self._pace)
         self.shop = world.open_shop(self)
-        node = self.node = self._make_node()
+        self.node = world.make_node(self, world.policy, self._dice.getrandbits(64))
         world.tell(self, "machine.started", incarnation=self.disk.incarnation)
-        self.hear(node.restore, self.shop.manifests())
-        self.hear(node.introduce, MESH, (self.address,))
-        members = {record.id: record for record in self.disk.members}
-        self.hear(node.restore_members, members, self.disk.aged_graves(world.now))
-        for address in seeds:
-            self.hear(node.seek, (address,), None)
+        begin(self, seeds)
 
     def kill(self) -> None:
         """The process ends at once; its kernel tells everybody."""
@@ -249,20 +248,6 @@ class Machine:
         if not self.frozen:
             self.jobs.workers.set_pace(pace)
         self._world.tell(self, "machine.paced", pace=pace)
-
-    def _make_node(self) -> Node:
-        policy = replace(self._world.policy, workers=self.spec.workers)
-        record = NodeRecord(
-            id=self.id,
-            incarnation=self.disk.incarnation,
-            version=0,
-            name=self.name,
-            labels=self.spec.labels,
-            device=DeviceProfile(policy.backend, policy.device, policy.workers),
-        )
-        ledger = Ledger(self.spec.memory_bytes)
-        signatures = VirtualSignatures(key_of(self.name))
-        return Node(record, ledger, policy, signatures, dice(self._dice.getrandbits(64)))
 
     def _die(self, event: str) -> None:
         assert self.alive, f"{self.name} does not run"
@@ -342,7 +327,7 @@ class Machine:
         deadline = self.node.deadline
         if deadline is None:
             return
-        at = self.spec.world_time(deadline)
+        at = deadline if self._right else self.spec.world_time(deadline)
         if at < self._timer_at:
             self._timer_at = at = max(at, self._world.now)
             self._world.schedule(at, self._tick, (at,))

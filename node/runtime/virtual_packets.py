@@ -4,6 +4,7 @@ With ten thousand machines encoding is most of the time; there a share of the pa
 the codec, the others are handed over as they are, and count as many bytes as the last of their kind that was encoded.
 """
 
+from math import inf
 from typing import TYPE_CHECKING
 
 from protocol import codec
@@ -37,23 +38,23 @@ class Packets:
         """One datagram; nobody is told what becomes of it."""
         world = self._world
         self._sent += 1
-        wire: bytes | None = None
         kind = type(packet)
-        if kind not in self._sizes or self._sent % self._each == 0:
+        if self._sent % self._each == 0 or kind not in self._sizes:
             wire = self._encode(packet)
-            self._sizes[kind] = len(wire) + PACKET_SEAL_BYTES
-        nbytes = self._sizes[kind]
+            nbytes = self._sizes[kind] = len(wire) + PACKET_SEAL_BYTES
+        else:
+            wire, nbytes = None, self._sizes[kind]
         machine.traffic.count_packet(kind.__name__, nbytes)
         target = world.by_id.get(peer)
         if target is None:
             return
-        left_at = machine.port.send(nbytes, world.now)
-        delays = world.network.packet_delays(machine.port, target.port)
+        port = machine.port
+        left_at = world.now if port.up_bytes_s == inf else port.send(nbytes, world.now)
+        delays = world.network.packet_delays(port, target.port)
         if world.watchers.packets:
             self._tell("packet.sent" if delays else "packet.lost", machine, target, packet, nbytes)
         for delay_s in delays:
-            at = left_at + delay_s
-            world.schedule(at, self._arrive, (machine, target, packet, wire, nbytes))
+            world.schedule(left_at + delay_s, self._arrive, (machine, target, packet, wire, nbytes))
 
     # -- within --------------------------------------------------------------------------------------
 
@@ -73,17 +74,20 @@ class Packets:
         nbytes: int,
     ) -> None:
         world = self._world
-        if world.network.is_cut(sender.port, target.port) or not target.alive:
+        if world.network.is_cut(sender.port, target.port):
             return
-        in_at = target.port.receive(nbytes, world.now)
-        if in_at > world.now:
-            world.schedule(in_at, self._hear, (sender, target, packet, wire))
-        else:
-            self._hear(sender, target, packet, wire)
+        if target.port.down_bytes_s < inf:
+            in_at = target.port.receive(nbytes, world.now)
+            if in_at > world.now:
+                world.schedule(in_at, self._hear, (sender, target, packet, wire))
+                return
+        self._hear(sender, target, packet, wire)
 
     def _hear(
         self, sender: "Machine", target: "Machine", packet: Packet, wire: bytes | None
     ) -> None:
+        if not target.alive:
+            return
         if target.frozen:
             if target.packets_waiting < WAITING_MAX:
                 target.packets_waiting += 1
@@ -93,7 +97,7 @@ class Packets:
             packet = codec.decode_packet(wire)
         if self._world.watchers.packets:
             self._tell("packet.heard", target, sender, packet, 0)
-        target.hear(target.node.packet, sender.id, packet)
+        target.feed(target.node.packet(sender.id, packet, target.now))
 
     def _tell(
         self, kind: str, machine: "Machine", other: "Machine", packet: Packet, nbytes: int

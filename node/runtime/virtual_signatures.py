@@ -1,20 +1,28 @@
-"""Signatures of simulated nodes: among machines that do not lie as good as real ones, at a hundredth of the price."""
+"""Signatures for simulations, where nobody forges: a checksum that costs a microsecond instead of a hundred."""
 
-import hashlib
+from zlib import crc32
+
+SIGNATURE_BYTES = 64
+CHECKSUM_BYTES = 4
 
 
-class VirtualSignatures:
-    """Signs by a hash with the public key: what was changed on the way is found, what was forged is not."""
+class PaperSignatures:
+    """`Signatures` without a secret: they show what was changed by accident, and who meant to sign."""
 
     def __init__(self, key: bytes) -> None:
-        self.key = key
+        self._key = key
+
+    @property
+    def key(self) -> bytes:
+        return self._key
 
     def sign(self, data: bytes) -> bytes:
-        return _signed(self.key, data)
+        return _mark(self._key, data)
 
     def verifies(self, key: bytes, data: bytes, signature: bytes) -> bool:
-        return _signed(key, data) == signature
+        return signature == _mark(key, data)
 
 
-def _signed(key: bytes, data: bytes) -> bytes:
-    return hashlib.blake2b(data, key=key).digest()
+def _mark(key: bytes, data: bytes) -> bytes:
+    checksum = crc32(data, crc32(key))
+    return checksum.to_bytes(CHECKSUM_BYTES, "big") * (SIGNATURE_BYTES // CHECKSUM_BYTES)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 
 from compute.partition import BlockGrid
+from node.runtime import virtual_spec
 from node.runtime.virtual_network import Conditions, by_distance, spread
 from node.simulation.scenario import NetworkSetup, Range, Scenario, WeightsSetup
 from protocol.errors import ConfigError
@@ -45,7 +46,7 @@ class Matrix:
 
 def dice_for(seed: int, purpose: str) -> random.Random:
     """The same for the same seed and purpose, in every process."""
-    return random.Random(f"{seed} {purpose}")  # noqa: S311
+    return virtual_spec.dice(seed, purpose)
 
 
 def machines(scenario: Scenario, nodes: int, seed: int) -> list[Machine]:

@@ -44,16 +44,20 @@ class Heal:
 
 @dataclass(frozen=True, slots=True)
 class Deafen:
-    """From the first of each two machines nothing comes to the second."""
+    """Nothing comes from the mute machines to the deaf ones."""
 
     at_s: float
-    ways: tuple[tuple[int, int], ...]
+    mute: tuple[int, ...]
+    deaf: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Mend:
+    """Those ways are there again."""
+
     at_s: float
-    ways: tuple[tuple[int, int], ...]
+    mute: tuple[int, ...]
+    deaf: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,10 +146,9 @@ def _split(partition: Partition, nodes: int, dice: random.Random) -> Iterator[Fa
 def _deafened(one_way: OneWay, nodes: int, dice: random.Random) -> Iterator[Fault]:
     mute = _some(one_way.share, nodes, dice)
     others = [machine for machine in range(nodes) if machine not in mute]
-    deaf = [others[place] for place in _some(one_way.by, len(others), dice)]
-    ways = tuple((one, other) for one in mute for other in deaf)
-    yield Deafen(one_way.at_s, ways)
-    yield Mend(one_way.at_s + one_way.for_s, ways)
+    deaf = tuple(others[place] for place in _some(one_way.by, len(others), dice))
+    yield Deafen(one_way.at_s, mute, deaf)
+    yield Mend(one_way.at_s + one_way.for_s, mute, deaf)
 
 
 def _frozen(freeze: Freeze, nodes: int, dice: random.Random) -> Iterator[Fault]:

@@ -56,8 +56,6 @@ class Requests(msgspec.Struct, frozen=True, kw_only=True):
     """p50, p95, p99 and max over those that were answered."""
     errors: dict[str, int]
     """By code."""
-    calls: dict[str, int]
-    """What nodes asked each other, by kind."""
 
     @property
     def in_time_share(self) -> float:
@@ -89,8 +87,9 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True):
     false_deaths: int
     bytes_s: dict[str, float]
     """A node's, by kind."""
-    asked: int
-    in_time: int
+    asked: int = 0
+    in_time: int = 0
+    """Of those asked since the moment before, whenever the answer came."""
     p50_s: float
     p95_s: float
     p99_s: float

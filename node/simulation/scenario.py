@@ -199,7 +199,7 @@ class Freeze(_Timed, frozen=True, kw_only=True):
     for_s: Span
     share: Share
     times: Annotated[int, Meta(ge=1, le=1000)] = 1
-    apart_s: Annotated[float, Meta(ge=0.0, le=RUN_S_MAX)] = 0.0
+    apart_s: Span = 1.0
     """Between two freezes of the same machines."""
 
 

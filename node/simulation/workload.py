@@ -35,34 +35,34 @@ class Workload:
         self.askers = tuple(sorted(dice.sample(range(len(drawn)), askers)))
         """Machines that clients know."""
         self.rate_per_s = _rate_per_s(scenario, drawn, weights)
-        self._scenario = scenario
+        self.scenario = scenario
         self._seed = seed
 
     def requests(self, run_s: float) -> Iterator[Asked]:
         """Up to the end of the run."""
         if not self.rate_per_s:
             return iter(())
-        crowds = enumerate(self._scenario.requests.crowds)
+        crowds = enumerate(self.scenario.requests.crowds)
         return heapq.merge(
             self._usual(run_s), *(self._crowd(number, crowd, run_s) for number, crowd in crowds)
         )
 
     def _usual(self, run_s: float) -> Iterator[Asked]:
         dice = dice_for(self._seed, "requests")
-        sums = popularity(self._scenario.weights)
+        sums = popularity(self.scenario.weights)
         for at_s in _instants(self.rate_per_s, 0.0, run_s, dice):
             yield self._asked(at_s, draw_by(sums, dice), dice)
 
     def _crowd(self, number: int, crowd: Crowd, run_s: float) -> Iterator[Asked]:
         """What comes on top of the usual rate."""
         dice = dice_for(self._seed, f"crowd {number}")
-        wanted = dice.sample(range(self._scenario.weights.count), crowd.weights)
+        wanted = dice.sample(range(self.scenario.weights.count), crowd.weights)
         end_s = min(crowd.at_s + crowd.for_s, run_s)
         for at_s in _instants(self.rate_per_s * (crowd.times - 1.0), crowd.at_s, end_s, dice):
             yield self._asked(at_s, dice.choice(wanted), dice)
 
     def _asked(self, at_s: float, weights: int, dice: random.Random) -> Asked:
-        rows = round(between(self._scenario.requests.rows, dice))
+        rows = round(between(self.scenario.requests.rows, dice))
         return Asked(at_s, dice.randrange(len(self.askers)), weights, rows)
 
 

@@ -12,7 +12,7 @@ from node.deployment.holding import Holding, stores_of
 from node.deployment.ledger import MIB, Ledger
 from node.execution.fleet import Fleet
 from node.memory.short_term import ShortTerm
-from node.runtime.virtual_signatures import VirtualSignatures
+from node.runtime.virtual_signatures import PaperSignatures
 from node.runtime.virtual_spec import key_of
 from protocol.digests import LoadDigest, MemoryDigest, NodeRecord, WeightsVersion
 from protocol.gossip import Tell
@@ -66,7 +66,7 @@ class SmallFleet:
         self.memory = ShortTerm()
         self.mesh = Mesh(
             record(A, version=0),
-            VirtualSignatures(KEYS[A]),
+            PaperSignatures(KEYS[A]),
             self.desk,
             self.memory,
             random.Random(1),
@@ -108,7 +108,7 @@ class SmallFleet:
     ) -> None:
         """It tells of itself."""
         said = MemberRecord(KEYS[node], incarnation, 0, ADDRESSES[node], gone)
-        signature = VirtualSignatures(KEYS[node]).sign(signed_bytes(said, MESH))
+        signature = PaperSignatures(KEYS[node]).sign(signed_bytes(said, MESH))
         news = (Alive(msgspec.structs.replace(said, signature=signature)),)
         self.mesh.pass_on(self.mesh.membership.told(news, node, now), now)
 

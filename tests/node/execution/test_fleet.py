@@ -3,7 +3,7 @@ import pytest
 from node.communication.outstanding import Sent
 from node.deployment.ledger import MIB
 from node.execution.fleet import FRESH_S
-from node.memory.short_term import ShardServed
+from node.memory.short_term import RttSeen, ShardServed
 from protocol.digests import LoadDigest
 from protocol.ids import NodeId
 from tests.node.execution.small_fleet import VERSION, A, B, C, SmallFleet, manifest, record
@@ -92,6 +92,7 @@ def test_what_is_free_is_what_was_told_last() -> None:
 def test_a_queue_is_what_was_told_less_the_time_since_and_what_we_sent() -> None:
     world = fleet_of_three()
     world.link(B)
+    world.memory.record(RttSeen(B, 0.0), 0.0)
     world.hear(record(B, ready=(VERSION,)))
     world.load(B, LoadDigest(queue_s=3.0, speed_macs_s=1e9), 0.0)
 

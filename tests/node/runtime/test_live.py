@@ -17,7 +17,7 @@ from node.runtime.store import Store, content_id
 from node.work import BufferRef, Discard, Job, Outcome, WriteContent
 from protocol.digests import LoadDigest, NodeRecord, WeightsVersion
 from protocol.errors import ErrorInfo
-from protocol.ids import ContentId, MeshId, NodeId
+from protocol.ids import NodeId
 from protocol.messages import Join, Joined, Response
 from tests.node.runtime.stations import SOON_S, Waiting
 

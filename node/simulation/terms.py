@@ -1,0 +1,41 @@
+"""What a run depends on: the same terms are the same run."""
+
+from dataclasses import dataclass
+
+from node.simulation.loading import load
+from node.simulation.scenario import NODES_MAX, RUN_S_MAX, Scenario
+from protocol.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """A scenario, a seed, and how large and how long."""
+
+    name: str
+    """Of the scenario, or its file's."""
+    scenario: Scenario
+    seed: int
+    nodes: int
+    run_s: float
+
+    @classmethod
+    def of(
+        cls, name: str, seed: int, *, nodes: int | None = None, run_s: float | None = None
+    ) -> "Terms":
+        """Of a named scenario or a file; ConfigError says what cannot be."""
+        scenario = load(name, seed)
+        nodes = scenario.nodes if nodes is None else nodes
+        run_s = scenario.run_s if run_s is None else run_s
+        if not 2 <= nodes <= NODES_MAX:
+            raise ConfigError(f"--nodes {nodes}: write 2 to {NODES_MAX}")
+        if not 0.0 < run_s <= RUN_S_MAX:
+            raise ConfigError(f"--for {run_s:g}s: write more than 0s and at most {RUN_S_MAX:g}s")
+        return cls(name, scenario, seed, nodes, run_s)
+
+    @property
+    def replay(self) -> str:
+        """The command that leads to the same run."""
+        return (
+            f"sedma-node simulate --scenario {self.name} --nodes {self.nodes}"
+            f" --seed {self.seed} --for {self.run_s:g}s"
+        )
