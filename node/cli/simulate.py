@@ -51,9 +51,7 @@ def simulate(
     """
     with telling(as_json):
         try:
-            outcome = _run(scenario, nodes, seed, run_for, trace)
-            if report is not None:
-                _write_report(outcome, report)
+            outcome = _run(scenario, nodes, seed, run_for, trace, report)
         except ConfigError as error:
             raise UsageError(str(error)) from error
         _show(outcome, as_json)
@@ -62,15 +60,30 @@ def simulate(
 
 
 def _run(
-    name: str, nodes: int | None, seed: int, run_for: str | None, trace: Path | None
+    name: str,
+    nodes: int | None,
+    seed: int,
+    run_for: str | None,
+    trace: Path | None,
+    report: Path | None,
 ) -> "Outcome":
+    from node.simulation.faults import unseen
+    from node.simulation.report import html
     from node.simulation.run import run
     from node.simulation.terms import Terms
 
     run_s = None if run_for is None else _run_s(run_for)
     terms = Terms.of(name, seed, nodes=nodes, run_s=run_s)
-    with _opened(trace) as file:
-        return run(terms, trace=file, progress=_progress() if sys.stderr.isatty() else None)
+    if late := unseen(terms.scenario, terms.run_s):
+        words = f"{late} of the scenario's faults and crowds come after {terms.run_s:g} s"
+        print(f"note: {words}: they are not seen", file=sys.stderr)
+    # Before the run, which may take long.
+    with _opened(trace, "--trace") as told, _opened(report, "--report") as page:
+        progress = _progress() if sys.stderr.isatty() else None
+        outcome = run(terms, trace=told, progress=progress)
+        if page is not None:
+            page.write(html(outcome).encode())
+    return outcome
 
 
 def _run_s(text: str) -> float:
@@ -81,14 +94,14 @@ def _run_s(text: str) -> float:
 
 
 @contextmanager
-def _opened(file: Path | None) -> Iterator[BinaryIO | None]:
+def _opened(file: Path | None, option: str) -> Iterator[BinaryIO | None]:
     if file is None:
         yield None
         return
     try:
         opened = file.open("wb")
     except OSError as error:
-        raise UsageError(f"--trace: {file} cannot be written: {error.strerror}") from error
+        raise UsageError(f"{option}: {file} cannot be written: {error.strerror}") from error
     with opened:
         yield opened
 
@@ -105,15 +118,6 @@ def _progress() -> Callable[[float, float], None]:
             print(f"\r{now:.0f} s of {ends_at:.0f} s \r", end="", file=sys.stderr, flush=True)
 
     return tell
-
-
-def _write_report(outcome: "Outcome", file: Path) -> None:
-    from node.simulation.report import write
-
-    try:
-        write(outcome, file)
-    except OSError as error:
-        raise UsageError(f"--report: {file} cannot be written: {error.strerror}") from error
 
 
 def _show(outcome: "Outcome", as_json: bool) -> None:

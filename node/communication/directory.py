@@ -70,7 +70,7 @@ class Directory:
         if (stamp := self.knowledge.stamps.get(node)) is not None:
             return stamp
         if (grave := self._members.graves.get(node)) is not None:
-            return (grave.record.incarnation, 1, 0, 0)
+            return (grave.incarnation, 1, 0, 0)
         return NOTHING
 
     # -- what is learnt ------------------------------------------------------------------------------

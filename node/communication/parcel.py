@@ -22,10 +22,12 @@ _ENCODER = msgspec.msgpack.Encoder()
 
 
 class Buried(Protocol):
-    """A member that is not there any more, as it was."""
+    """A member that is not there any more."""
 
     @property
-    def record(self) -> MemberRecord: ...
+    def incarnation(self) -> int:
+        """In which it died."""
+        ...
 
 
 class Members(Protocol):
@@ -46,7 +48,7 @@ class Members(Protocol):
         """All that somebody who never heard of these must hear; nothing of those whom we do not know either."""
         ...
 
-    def told(self, news: tuple[News, ...], teller: NodeId, now: float) -> list[Effect]: ...
+    def told(self, news: Iterable[News], teller: NodeId, now: float) -> list[Effect]: ...
 
 
 Lack = tuple[NodeId, Stamp, Stamp]

@@ -242,7 +242,7 @@ class World:
         for step in self._after_step:
             step(machine)
 
-    def tell(self, machine: Machine | None, kind: str, **fields: object) -> None:
+    def tell(self, machine: Machine | None, kind: str, /, **fields: object) -> None:
         self.watchers.tell(self.now, "" if machine is None else machine.name, kind, **fields)
 
     # -- what machines ask ---------------------------------------------------------------------------

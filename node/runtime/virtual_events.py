@@ -45,13 +45,13 @@ class Watchers:
             self._packets.append(watcher)
             self.packets = True
 
-    def tell(self, at: float, node: str, kind: str, **fields: object) -> None:
+    def tell(self, at: float, node: str, kind: str, /, **fields: object) -> None:
         if self._all:
             event = Event(at, node, kind, fields)
             for watcher in self._all:
                 watcher(event)
 
-    def tell_packet(self, at: float, node: str, kind: str, **fields: object) -> None:
+    def tell_packet(self, at: float, node: str, kind: str, /, **fields: object) -> None:
         """Ask `packets` before, and spare the call."""
         event = Event(at, node, kind, fields)
         for watcher in self._packets:

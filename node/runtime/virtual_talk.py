@@ -30,6 +30,11 @@ class Talk:
         """Of peers, under way here."""
         return len(self._requests)
 
+    @property
+    def numbers(self) -> list[int]:
+        """Of these requests, as the node knows them."""
+        return list(self._requests)
+
     # -- ours ----------------------------------------------------------------------------------------
 
     def call(self, effect: Call) -> None:

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Callable, Sequence
 from html import escape
-from pathlib import Path
 
 from node.pages.charts import Axis, Curve, Mark, axis, curves, logarithmic, span
 from node.pages.page import note, page, row, section, table
@@ -12,11 +11,6 @@ from protocol.quantities import duration_text, size_text
 
 CURVES_MAX = 4
 """Kinds of bytes drawn by themselves, beside the sum."""
-
-
-def write(outcome: Outcome, file: Path) -> None:
-    """OSError where the file cannot be written."""
-    file.write_text(html(outcome), encoding="utf-8")
 
 
 def html(outcome: Outcome) -> str:
@@ -65,8 +59,8 @@ def figures(outcome: Outcome) -> list[tuple[str, str]]:
         ("machines stopped for good", str(members.stops)),
         ("noticed by the first after", _seconds(members.detected_s)),
         ("then by all after", _seconds(members.spread_s)),
-        ("sent by a node", f"{size_text(round(sum(outcome.traffic.bytes_s.values())))}/s"),
-        *((f"  {kind}", f"{size_text(round(b))}/s") for kind, b in outcome.traffic.bytes_s.items()),
+        ("sent by a node", _rate(sum(outcome.traffic.bytes_s.values()))),
+        *((f"  {kind}", _rate(bytes_s)) for kind, bytes_s in outcome.traffic.bytes_s.items()),
         ("packets of a node", f"{outcome.traffic.packets_s:.2f}/s"),
         ("memory promised", f"{_percent(outcome.memory.fill_mean)} on average"),
         ("on the fullest machine", _percent(outcome.memory.fill_max)),
@@ -182,11 +176,15 @@ def _seconds(values: Sequence[float]) -> str:
     middle, worst = ordered[len(ordered) // 2], ordered[-1]
     if len(ordered) == 1:
         return _moment(worst)
-    return f"{_moment(middle)} (median of {len(ordered)}), {_moment(worst)} at most"
+    return f"{_moment(middle)} (median of {len(ordered)}), at last {_moment(worst)}"
 
 
 def _moment(seconds: float) -> str:
     return duration_text(seconds) if math.isfinite(seconds) else "never"
+
+
+def _rate(bytes_s: float) -> str:
+    return f"{size_text(round(bytes_s))}/s" if math.isfinite(bytes_s) else "-"
 
 
 def _powers(nbytes: float) -> str:

@@ -10,16 +10,26 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from protocol import codec
-from protocol.digests import LoadDigest, MemoryDigest, NodeRecord, WeightsVersion
+from protocol.digests import LoadDigest, MemoryDigest, Moved, NodeRecord, WeightsVersion
 from protocol.errors import ErrorCode, ErrorInfo, PeerError
+from protocol.gossip import (
+    BucketStamps,
+    BucketVersions,
+    Compare,
+    Compared,
+    Stamp,
+    Tell,
+    Told,
+)
 from protocol.ids import ContentId, MeshId, NodeId
+from protocol.limits import BUCKETS, WANTED_MAX
+from protocol.members import Alive, Cause, Dead, Gossip, MemberRecord, Suspect
 from protocol.messages import (
     ANSWERS,
     BlockEntry,
+    Carry,
     Catalogue,
     ErrorHeader,
-    Exchange,
-    Exchanged,
     FetchBlock,
     FetchCatalogue,
     Fetched,
@@ -59,19 +69,28 @@ PART = ManifestPart(
 )
 RECORD = NodeRecord(
     id=NODE,
-    mesh=MESH,
     incarnation=1,
     version=2,
     name="attic",
-    addresses=("192.0.2.1:7879",),
     memory=MemoryDigest(1 << 30, 1 << 29),
     load=LOAD,
     ready=(VERSION,),
 )
+MEMBER = MemberRecord(b"\3" * 32, 7, 2, ("192.0.2.1:7879",), Cause.STOPPED, b"\4" * 64)
+MOVED = Moved(NODE, 1, 2, 3, MemoryDigest(1 << 30, 1 << 29), LOAD)
+STAMP: Stamp = (7, 0, 1, 3)
 
 REQUESTS: tuple[Request, ...] = (
     Join(token="token", public_key=b"\1" * 32, proof=b"\2" * 64),
-    Exchange(records=(RECORD,), known={NODE: (1, 2)}, catalogue="digest"),
+    Compare(buckets=(*range(BUCKETS - 1), (1 << 63) - 1), catalogue="digest"),
+    Tell(
+        members=(Alive(MEMBER), Suspect(NODE, 7, NODE), Dead(NODE, 7)),
+        records=(RECORD,),
+        moved=(MOVED,),
+        want={NODE: STAMP},
+        catalogue="digest",
+    ),
+    Carry(packet=Gossip((Alive(MEMBER),))),
     Probe(),
     PART,
     FetchCatalogue(after="v"),
@@ -95,7 +114,13 @@ REQUESTS: tuple[Request, ...] = (
 )
 RESPONSES: tuple[Response, ...] = (
     Joined(ca="ca", chain="chain"),
-    Exchanged(records=(RECORD,), catalogue="digest"),
+    Compared(
+        stamps=(BucketStamps(5, {NODE: STAMP}),),
+        versions=(BucketVersions(63, (1, 2, 70_000)),),
+        more=True,
+        catalogue="digest",
+    ),
+    Told(members=(Alive(MEMBER),), records=(RECORD,), moved=(MOVED,)),
     Probed(),
     Taken(),
     Catalogue(versions={"w": VERSION}, more=False),
@@ -165,6 +190,35 @@ def test_what_does_not_fit_is_refused_with_its_place() -> None:
 
     with pytest.raises(PeerError, match=r"\$\.request\.nbytes"):
         codec.decode(RequestHeader, msgpack.packb(told))
+
+
+@pytest.mark.parametrize(
+    ("request_", "place"),
+    [
+        (Compare(buckets=(0,) * (BUCKETS - 1)), "buckets"),
+        (Compare(buckets=(0,) * (BUCKETS + 1)), "buckets"),
+        (Compare(buckets=(-1,) * BUCKETS), r"buckets\[0\]"),
+        (Compare(buckets=(1 << 63,) * BUCKETS), r"buckets\[0\]"),
+        (Tell(want={NodeId(str(n)): STAMP for n in range(WANTED_MAX + 1)}), "want"),
+        (Tell(want={NODE: (-1, 0, 0, 0)}), r"want\[...\]"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else type(value).__name__,
+)
+def test_what_compares_more_or_less_than_it_may_is_refused(request_: Request, place: str) -> None:
+    header = codec.encode(RequestHeader(request=request_, deadline_ms=1))
+
+    with pytest.raises(PeerError, match=rf"\$\.request\.{place}"):
+        codec.decode(RequestHeader, header)
+
+
+@pytest.mark.parametrize("bucket", [-1, BUCKETS])
+def test_a_bucket_that_does_not_exist_is_refused(bucket: int) -> None:
+    for compared in (
+        Compared(stamps=(BucketStamps(bucket, {}),)),
+        Compared(versions=(BucketVersions(bucket, ()),)),
+    ):
+        with pytest.raises(PeerError):
+            codec.decode(ResponseHeader, codec.encode(ResponseHeader(response=compared)))
 
 
 @given(st.binary(max_size=200))

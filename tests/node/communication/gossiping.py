@@ -1,26 +1,28 @@
 """A small world for gossip alone: nodes that call each other on virtual time, every message through the codec.
 
-Membership is a plain roll here: the higher incarnation is believed, and at the same incarnation death.
+Membership has no clock here and its packets go nowhere: it judges what it is told.
 """
 
 import heapq
 import itertools
 import random
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 
 from node.communication.desk import Desk
 from node.communication.directory import subject
 from node.communication.gossip import Gossip
-from node.effects import Call, Effect, Hang, Note
+from node.communication.knowledge import Knowledge
+from node.communication.membership import Membership
+from node.effects import Call, Effect, Hang, KeepIncarnation, KeepMembers, Note, SendPacket
 from node.memory.short_term import ShortTerm
 from protocol import codec
 from protocol.digests import LoadDigest, MemoryDigest, NodeRecord
 from protocol.errors import ErrorCode, ErrorInfo
 from protocol.gossip import Compare, Tell
 from protocol.ids import MeshId, NodeId, node_id
-from protocol.members import Alive, Cause, Dead, MemberRecord, News
+from protocol.members import Alive, MemberRecord, News
 from protocol.messages import RequestHeader, ResponseHeader
+from tests.node.communication.swarm import Unsigned
 
 MESH = MeshId("m" * 64)
 FRAME_BYTES = 24
@@ -35,8 +37,8 @@ def node(number: int) -> NodeId:
     return node_id(key(number))
 
 
-def member(number: int, incarnation: int = 1, gone: Cause | None = None) -> MemberRecord:
-    return MemberRecord(key(number), incarnation, 0, (f"192.0.2.{number % 256}:7879",), gone)
+def member(number: int, incarnation: int = 1) -> MemberRecord:
+    return MemberRecord(key(number), incarnation, 0, (f"192.0.2.{number % 256}:7879",))
 
 
 def record(number: int, incarnation: int = 1, version: int = 0) -> NodeRecord:
@@ -50,70 +52,23 @@ def record(number: int, incarnation: int = 1, version: int = 0) -> NodeRecord:
     )
 
 
-@dataclass(frozen=True)
-class Buried:
-    record: MemberRecord
-
-
-@dataclass
-class Roll:
-    """Who is there, as one node sees it."""
-
-    own: MemberRecord
-    members: dict[NodeId, MemberRecord] = field(default_factory=dict)
-    graves: dict[NodeId, Buried] = field(default_factory=dict)
-
-    def all_news_about(self, nodes: Iterable[NodeId]) -> tuple[News, ...]:
-        news: list[News] = []
-        for one in nodes:
-            if one == self.own.id:
-                news.append(Alive(self.own))
-            elif one in self.members:
-                news.append(Alive(self.members[one]))
-            elif one in self.graves:
-                news.append(Dead(one, self.graves[one].record.incarnation))
-        return tuple(news)
-
-    def told(self, news: tuple[News, ...], teller: NodeId, now: float) -> list[Effect]:
-        for one in news:
-            if isinstance(one, Alive) and one.record.id != self.own.id:
-                self._alive(one.record)
-            elif isinstance(one, Dead) and one.node == self.own.id:
-                self._refute(one.incarnation)
-            elif isinstance(one, Dead):
-                self.bury(one.node, one.incarnation)
-        return []
-
-    def bury(self, one: NodeId, incarnation: int) -> None:
-        known = self.members.get(one)
-        if known is not None and incarnation >= known.incarnation:
-            self.graves[one] = Buried(self.members.pop(one))
-
-    def _alive(self, record: MemberRecord) -> None:
-        grave, known = self.graves.get(record.id), self.members.get(record.id)
-        if grave is not None and record.incarnation > grave.record.incarnation:
-            del self.graves[record.id]
-        elif grave is not None:
-            return
-        if known is None or record.incarnation > known.incarnation:
-            self.members[record.id] = record
-
-    def _refute(self, incarnation: int) -> None:
-        if incarnation >= self.own.incarnation:
-            raised = incarnation + 1
-            self.own = MemberRecord(self.own.key, raised, 0, self.own.addresses)
+def membership(number: int, desk: Desk) -> Membership:
+    """Of a node that has heard of nobody yet, and signs nothing."""
+    one = Membership(member(number), Unsigned(number), desk, random.Random(number))
+    one.introduce(MESH, member(number).addresses, 0.0)
+    return one
 
 
 class Peer:
-    """One node: its roll and its gossip."""
+    """One node: its membership, which hears of others by gossip alone here, and its gossip."""
 
     def __init__(self, number: int, interval_s: float = 0.5) -> None:
-        self.roll = Roll(member(number))
         self.desk = Desk()
+        self.membership = membership(number, self.desk)
         self.memory = ShortTerm()
         self.gossip = Gossip(
             record(number),
-            self.roll,
+            self.membership,
             self.desk,
             self.memory,
             random.Random(number),
@@ -122,17 +77,27 @@ class Peer:
 
     @property
     def id(self) -> NodeId:
-        return self.roll.own.id
+        return self.membership.own.id
 
     def meets(self, other: "Peer", now: float = 0.0) -> list[Call]:
         """Its membership has heard of another one, and there is a link."""
-        self.roll.members[other.id] = other.roll.own
-        self.gossip.member_changed(other.id, now)
+        self.hears(Alive(other.membership.own), now=now)
         return calls(self.gossip.link_up(other.id, now))
+
+    def hears(self, *news: News, now: float = 0.0) -> None:
+        """By a packet."""
+        self.membership.told(news, self.id, now)
+        self.note_changes(now)
+
+    def note_changes(self, now: float) -> None:
+        """What membership has changed its mind on, gossip is told."""
+        for one, _ in self.membership.changes:
+            self.gossip.member_changed(one, now)
+        self.membership.changes.clear()
 
     def learns(self, *others: "Peer", now: float = 0.0) -> None:
         """All that others say of themselves, told by the first of them."""
-        news = tuple(Alive(other.roll.own) for other in others)
+        news = tuple(Alive(other.membership.own) for other in others)
         records = tuple(other.gossip.told for other in others)
         self.gossip.asked(others[0].id, Tell(members=news, records=records), now)
 
@@ -193,14 +158,14 @@ class World:
         for this, that in ((one, other), (other, one)):
             self.feed(this, list(this.meets(that, self.now)))
 
-    def converge(self) -> None:
-        """All know all."""
-        members = {peer.id: peer.roll.own for peer in self.peers}
-        records = {peer.id: peer.gossip.told for peer in self.peers}
-        knowledge = type(self.peers[0].gossip.directory.knowledge).of(members.values(), records)
-        for peer in self.peers:
-            peer.roll.members = members.copy()
-            del peer.roll.members[peer.id]
+    def converge(self, but: int = 0) -> None:
+        """All know all, but for so many newcomers at the end."""
+        peers = self.peers[: len(self.peers) - but]
+        members = {peer.id: peer.membership.own for peer in peers}
+        records = {peer.id: peer.gossip.told for peer in peers}
+        knowledge = Knowledge.of(members.values(), records)
+        for peer in peers:
+            peer.membership.restore(members, (), self.now)
             peer.gossip.restore(records, knowledge, self.now)
 
     def agree(self) -> bool:
@@ -222,13 +187,14 @@ class World:
         heapq.heappush(self._heap, (moment, next(self._order), act))
 
     def feed(self, peer: Peer, effects: Iterable[Effect]) -> None:
+        peer.note_changes(self.now)
         for effect in effects:
             if isinstance(effect, Call):
                 self._send(peer, effect)
             elif isinstance(effect, Note):
                 self.notes.append(effect)
             else:
-                assert isinstance(effect, Hang)
+                assert isinstance(effect, Hang | SendPacket | KeepMembers | KeepIncarnation)
         self._arm(peer)
 
     def _arm(self, peer: Peer) -> None:

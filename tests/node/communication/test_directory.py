@@ -4,6 +4,7 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
+from node.communication.desk import Desk
 from node.communication.directory import STAMPS_MAX, VERSIONS_MAX, Directory
 from node.communication.knowledge import NOTHING, Knowledge, bucket_of
 from node.communication.own_record import OwnRecord
@@ -13,21 +14,24 @@ from protocol.gossip import BucketStamps, BucketVersions, Compared, Stamp, Tell,
 from protocol.ids import NodeId
 from protocol.limits import BUCKETS
 from protocol.members import Alive, Dead, News
-from tests.node.communication.gossiping import Roll, member, node, record
+from tests.node.communication.gossiping import member, membership, node, record
 
 TELLER = node(99)
 
 
 class Side:
-    """One node's directory and roll."""
+    """One node's directory and membership."""
 
     def __init__(self, number: int = 100) -> None:
-        self.roll = Roll(member(number))
-        self.directory = Directory(OwnRecord(record(number), 0.5), self.roll)
+        self.membership = membership(number, Desk())
+        self.directory = Directory(OwnRecord(record(number), 0.5), self.membership)
 
     def told(self, *news: News, records: tuple[NodeRecord, ...] = ()) -> int:
         _, learnt = self.directory.learn(Told(members=news, records=records), TELLER, 1.0)
         return learnt
+
+    def buries(self, number: int) -> None:
+        self.told(Dead(node(number), self.membership.members[node(number)].incarnation))
 
     def knows(self, *numbers: int, version: int = 0) -> None:
         """These are members, and their records are there."""
@@ -71,13 +75,12 @@ def test_an_older_record_never_replaces_a_newer_one() -> None:
 def test_the_record_of_a_dead_is_kept_and_that_of_a_forgotten_is_not() -> None:
     one = Side()
     one.knows(1)
-    one.roll.bury(node(1), 1)
-    one.directory.refresh(node(1))
+    one.buries(1)
 
     assert node(1) in one.directory.records
     assert node(1) not in one.directory.knowledge.stamps
     assert one.directory.stamp(node(1)) == (1, 1, 0, 0)
-    one.roll.graves.clear()
+    one.membership.graves.clear()
     one.directory.refresh(node(1))
     assert one.directory.records == {} and one.directory.stamp(node(1)) == NOTHING
 
@@ -120,8 +123,7 @@ def test_graves_are_told_only_to_who_takes_the_dead_for_living() -> None:
     one, other = Side(1), Side(2)
     one.knows(2, 3)
     other.knows(1, 3)
-    other.roll.bury(node(3), 1)
-    other.directory.refresh(node(3))
+    other.buries(3)
 
     assert weighed(other, one) == ([node(3)], {})
     lacks, _ = weighed(one, other)
@@ -135,8 +137,7 @@ def test_graves_are_told_only_to_who_takes_the_dead_for_living() -> None:
 def test_who_came_back_from_a_grave_is_wanted() -> None:
     one, other = Side(1), Side(2)
     one.knows(2, 3)
-    one.roll.bury(node(3), 1)
-    one.directory.refresh(node(3))
+    one.buries(3)
     other.knows(1)
     other.told(Alive(member(3, incarnation=2)))
 
@@ -300,13 +301,10 @@ def test_stamps_stand_for_what_membership_and_records_say(
     one = Side()
     one.told(*news, records=tuple(records))
     fresh = Side()
-    fresh.roll.members, fresh.roll.graves = one.roll.members, one.roll.graves
-    fresh.told(records=tuple(one.directory.records.values()))
-    for key in one.roll.members:
-        fresh.directory.refresh(key)
+    fresh.told(*one.membership.all_news(), records=tuple(one.directory.records.values()))
 
     assert fresh.directory.knowledge.hashes == one.directory.knowledge.hashes
     there = {
         key: stamp for key, stamp in one.directory.knowledge.stamps.items() if key != node(100)
     }
-    assert set(there) == set(one.roll.members)
+    assert set(there) == set(one.membership.members)

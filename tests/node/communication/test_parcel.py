@@ -2,13 +2,15 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
+from node.communication.desk import Desk
 from node.communication.knowledge import NOTHING
 from node.communication.parcel import RECORDS_BYTES, Lack, Parcel, after_move
 from protocol.digests import LoadDigest, MemoryDigest, NodeRecord, WeightsVersion
 from protocol.gossip import Stamp
 from protocol.ids import NodeId
 from protocol.limits import HELD_MAX, LABELS_MAX, TEXT_BYTES_MAX
-from tests.node.communication.gossiping import Roll, member, node, record, subjects
+from protocol.members import Alive
+from tests.node.communication.gossiping import member, membership, node, record, subjects
 
 
 def large_record(number: int) -> NodeRecord:
@@ -25,9 +27,10 @@ def large_record(number: int) -> NodeRecord:
 def parcel(*records: NodeRecord) -> Parcel:
     """Of a node that knows these others."""
     by_id = {one.id: one for one in records}
-    members = [member(number) for number in range(1, 500)]
-    known = {one.id: one for one in members if one.id in by_id}
-    return Parcel(Roll(member(500), known), by_id.__getitem__)
+    members = membership(500, Desk())
+    news = [Alive(one) for one in map(member, range(1, 500)) if one.id in by_id]
+    members.told(news, node(500), 0.0)
+    return Parcel(members, by_id.__getitem__)
 
 
 def lack(one: NodeRecord, theirs: Stamp = NOTHING) -> Lack:

@@ -13,11 +13,12 @@ from node.deployment.ledger import Ledger
 from node.effects import Allocate, Effect, Work
 from node.runtime.datadir import DataDir
 from node.runtime.live import Live
+from node.runtime.signatures import Ed25519
 from node.runtime.store import Store, content_id
 from node.work import BufferRef, Discard, Job, Outcome, WriteContent
 from protocol.digests import LoadDigest, NodeRecord, WeightsVersion
 from protocol.errors import ErrorInfo
-from protocol.ids import NodeId
+from protocol.ids import ContentId, NodeId, node_id
 from protocol.messages import Join, Joined, Response
 from tests.node.runtime.stations import SOON_S, Waiting
 
@@ -88,11 +89,12 @@ async def nobody_comes(join: Join) -> Joined:
 async def live(tmp_path: Path) -> AsyncIterator[Live]:
     data = DataDir(tmp_path)
     data.spool.mkdir()
+    signatures = Ed25519(bytes(32))
     record = NodeRecord(
-        id=NodeId("a" * 52), mesh=MeshId("3" * 64), incarnation=1, version=0, name="n", software="s"
+        id=node_id(signatures.key), incarnation=1, version=0, name="n", software="s"
     )
     policy = Policy("digital", "", 2, 0.0, 1.0, 1.0)
-    node = Node(record, Ledger(256 * MIB, None), policy, random.Random(1))
+    node = Node(record, Ledger(256 * MIB, None), policy, signatures, random.Random(1))
     store = NotingStore(tmp_path)
     driver = Live(node, store, 2, data, Log(), nobody_comes)
     yield driver
