@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test lint types imports unit demo bench lock clean
+.PHONY: help setup test lint types imports unit sim demo bench lock clean
 
 help: ## This list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 10
@@ -41,6 +41,9 @@ imports: $(READY) ## import-linter: who may import whom
 
 unit: $(READY) ## pytest
 	$(BIN)/python -m pytest
+
+sim: $(READY) ## Some hundred short runs on virtual time; make sim SEED=17 is one of them
+	$(if $(SEED),SEED=$(SEED)) $(BIN)/python -m pytest -q tests/node/simulation/test_seeds.py
 
 demo: $(READY) ## A photograph through four daemons; writes demo/report.html
 	$(BIN)/sedma-node demo

@@ -45,9 +45,11 @@ def wire(
     workers = settings.share.cpus or len(os.sched_getaffinity(0))
     # Task numbers must not repeat after a restart, so these dice come from the system.
     dice = random.SystemRandom()
+    incarnation = data.next_incarnation(time.time())
+    signatures = Ed25519(identity.seed())
     record = NodeRecord(
         id=identity.id,
-        incarnation=data.next_incarnation(time.time()),
+        incarnation=incarnation,
         version=0,
         name=name,
         software=software,
@@ -66,11 +68,20 @@ def wire(
         record,
         Ledger(budget, settings.memory.activations_bytes),
         policy,
-        Ed25519(identity.seed()),
+        signatures,
         dice,
     )
     entry = Entry(
-        data, registrar, identity, settings.mesh, settings.gossip.redial_s, software, log, dice
+        data,
+        registrar,
+        identity,
+        signatures,
+        incarnation,
+        settings.mesh,
+        settings.gossip.redial_s,
+        software,
+        log,
+        dice,
     )
     # What clients left behind when the daemon was killed.
     shutil.rmtree(data.spool, ignore_errors=True)

@@ -10,6 +10,7 @@ import gc
 import os
 import signal
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +24,7 @@ from node.runtime.datadir import DataDir
 from node.runtime.registrar import Registrar
 from protocol.errors import ConfigError
 from protocol.ids import short
+from protocol.members import Cause
 
 if TYPE_CHECKING:
     from node.runtime.entry import Entry
@@ -53,6 +55,7 @@ async def _serve(resolved: Resolved) -> None:
         log = _start_log(settings)
         identity = await registrar.prepare()
         live, entry, front = assembly.wire(settings, data, registrar, identity, log)
+        front.stop = asked.set
         api = await assembly.open_api(front, data, settings, log)
         live.restore(belongs=entry.belongs)
         entering = asyncio.create_task(_enter(entry, live, data, resolved.join))
@@ -63,7 +66,7 @@ async def _serve(resolved: Resolved) -> None:
             live.stopping = True
             entering.cancel()
             await asyncio.wait([entering])
-            await api.close()
+            await asyncio.gather(live.farewell(Cause.STOPPED), api.close())
             await live.close()
     finally:
         await registrar.close()
@@ -73,8 +76,11 @@ async def _serve(resolved: Resolved) -> None:
 async def _enter(entry: "Entry", live: "Live", data: DataDir, join: str | None) -> None:
     """Come into the mesh and look for the others."""
     membership = await entry.enter(join)
-    live.connect(await entry.open(membership, live))
+    live.connect(*await entry.open(membership, live))
     live.feed(live.node.introduce(membership.mesh, entry.listens, live.now))
+    kept = data.members.load(time.time())
+    members = {record.id: record for record in kept.members}
+    live.feed(live.node.restore_members(members, kept.graves, live.now))
     for peer, addresses in data.members.places():
         live.feed(live.node.seek(addresses, peer, live.now))
     where = ", ".join(entry.listens)

@@ -10,6 +10,8 @@ from typing import Protocol
 
 from protocol.client import (
     CertificateView,
+    LeaveRequest,
+    LeftView,
     MatmulRequest,
     PeerView,
     PlanRequest,
@@ -73,3 +75,6 @@ class Service(Protocol):
         """One of the last products that this node led."""
 
     async def ticket(self, request: TicketRequest) -> TicketView: ...
+
+    async def leave(self, request: LeaveRequest) -> LeftView:
+        """The daemon ends soon after."""

@@ -251,6 +251,8 @@ class StatusView(msgspec.Struct, frozen=True, kw_only=True):
     uptime_s: float
     joining: str = ""
     """What stands in the way of joining, while that is so."""
+    packets: dict[str, int] = {}
+    """Sent and received over UDP, and what became of the others, by kind; empty where there is no UDP."""
 
 
 class PlanRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -310,3 +312,16 @@ class TicketView(msgspec.Struct, frozen=True, kw_only=True):
     uses: int
     addresses: tuple[str, ...]
     warning: str = ""
+
+
+class LeaveRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """`POST /v1/leave`: this node leaves its mesh, and its daemon ends."""
+
+    force: bool = False
+    """Also if weights, or the right to let others in, are lost to the mesh with it."""
+
+
+class LeftView(msgspec.Struct, frozen=True, kw_only=True):
+    mesh: str
+    lost: tuple[str, ...]
+    """Names of the weights that cannot be multiplied by any more."""

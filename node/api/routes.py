@@ -8,7 +8,7 @@ from aiohttp import web
 from node.api import query
 from node.api.bodies import read_control, read_matrix, send_matrix
 from node.service import Service
-from protocol.client import PlanRequest, TicketRequest
+from protocol.client import LeaveRequest, PlanRequest, TicketRequest
 from protocol.errors import ErrorCode, TaskError
 from protocol.limits import DEADLINE_S_MAX
 
@@ -47,6 +47,7 @@ class Routes:
             ("POST", weights + "/matmul", self._matmul, "matmul"),
             ("POST", "/v1/plan", self._plan, "plan"),
             ("POST", "/v1/tickets", self._ticket, "ticket"),
+            ("POST", "/v1/leave", self._leave, "leave"),
         ):
             router.add_route(method, path, handler, name=name, expect_handler=_ask_later)
 
@@ -132,6 +133,12 @@ class Routes:
         body = await read_control(request)
         wanted = query.control_request(TicketRequest, body, _content_type(request))
         return _control(request, await self._service.ticket(wanted))
+
+    async def _leave(self, request: web.Request) -> web.Response:
+        query.no_parameters(request.query.items())
+        body = await read_control(request)
+        wanted = query.control_request(LeaveRequest, body, _content_type(request))
+        return _control(request, await self._service.leave(wanted))
 
 
 async def _ask_later(request: web.Request) -> None:

@@ -1,8 +1,9 @@
-"""Commands about nodes: ticket, status, peers."""
+"""Commands about nodes: ticket, status, peers, leave."""
 
 import sys
+import time
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Option
 
@@ -11,6 +12,14 @@ from node.cli.session import UsageError, session
 from protocol.errors import ConfigError
 from protocol.quantities import duration_s, duration_text, size_text
 from protocol.ticket import TTL_S_MAX, USES_MAX
+from sedma.errors import NotRunning, SedmaError, Unreachable
+
+if TYPE_CHECKING:
+    from sedma.transport import Transport
+
+END_S = 3.0
+"""How long `leave` waits for the daemon's end."""
+LOOK_S = 0.05
 
 
 def ticket(
@@ -59,6 +68,38 @@ def peers(
         talk.show(talk.transport.document("GET", "/v1/peers"), _show_peers)
 
 
+def leave(
+    force: Annotated[
+        bool,
+        Option("--force", help="Even if weights, or the right to invite, are lost with this node."),
+    ] = False,
+    data_dir: DataDir = None,
+    api: Api = None,
+    token_file: TokenFile = None,
+    as_json: Json = False,
+) -> None:
+    """Take the running node out of its mesh for good, and end its daemon.
+
+    The others are told, and do not wait for it to come back. To stop for a while only, end the daemon with Ctrl-C or
+    SIGTERM: the next `sedma-node up` is in the mesh again. Who has left joins again with `up --join TICKET`.
+    """
+    with session(data_dir, api, token_file, as_json) as talk:
+        left = talk.transport.document("POST", "/v1/leave", send={"force": force})
+        _await_end(talk.transport)
+        talk.show(left, _show_left)
+
+
+def _await_end(transport: "Transport") -> None:
+    """So that what comes next on a command line finds the data directory free."""
+    for _ in range(int(END_S / LOOK_S)):
+        try:
+            transport.document("GET", "/livez")
+        except SedmaError as error:
+            if isinstance(error, NotRunning | Unreachable):
+                return
+        time.sleep(LOOK_S)
+
+
 def _ttl_s(text: str) -> float:
     try:
         ttl_s = duration_s(text)
@@ -79,6 +120,12 @@ def _show_ticket(minted: dict[str, Any]) -> None:
         print(f"good for {minted['uses']} uses until {until:%Y-%m-%d %H:%M}", file=sys.stderr)
 
 
+def _show_left(left: dict[str, Any]) -> None:
+    print(f"left mesh {left['mesh'][:8]}; `sedma-node up --join TICKET` joins again")
+    if left["lost"]:
+        print(f"lost to the mesh: {', '.join(left['lost'])}")
+
+
 def _show_status(told: dict[str, Any]) -> None:
     from node.cli.tables import pairs
 
@@ -95,6 +142,7 @@ def _show_status(told: dict[str, Any]) -> None:
         ("weights", str(told["weights"])),
         ("tasks", f"{tasks}, {told['tasks_failed']} failed"),
         ("listens", ", ".join(told["listen"])),
+        ("packets", _packets(told.get("packets", {}))),
         ("api", told["api"]),
         ("data", told["data_dir"]),
         (
@@ -104,6 +152,13 @@ def _show_status(told: dict[str, Any]) -> None:
         ("up", f"{duration_text(told['uptime_s'])}, version {told['version']}"),
     ]
     pairs(lines)
+
+
+def _packets(counted: dict[str, int]) -> str:
+    if not counted:
+        return "none: UDP is not to be had, and links carry all"
+    lost = sum(number for kind, number in counted.items() if "." in kind)
+    return f"{counted.get('sent', 0)} sent, {counted.get('received', 0)} received, {lost} refused"
 
 
 def _show_peers(told: list[dict[str, Any]]) -> None:

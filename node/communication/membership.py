@@ -80,7 +80,7 @@ class Membership:
         self._signatures = signatures
         self._dice = dice
         self._graveyard = Graveyard(dice)
-        self._roster = Roster(self._id, signatures, self._graveyard, PERIOD_S)
+        self._roster = Roster(self._id, signatures, self._graveyard, PERIOD_S, dice)
         self._rota = Rota(dice)
         self._awareness = Awareness()
         self._paths = Paths()
@@ -95,6 +95,8 @@ class Membership:
         self._changed = False
         self._kept_at = -KEEP_S
         self._duplicated = False
+        self._owed: dict[NodeId, News] = {}
+        """What whoever speaks now must hear in return: it tells what is not true any more."""
         self._stalled_at = NEVER
         """Later than this at our next input, and we were not running."""
 
@@ -221,6 +223,8 @@ class Membership:
                 self._learn_of_grave(one.record, grave, teller, now, out)
             else:
                 self._learn(one, teller, now, out)
+        if self._owed:
+            self._post.gossip(teller, out, self._pay())
         return self._end(out, now)
 
     def answered(
@@ -251,7 +255,7 @@ class Membership:
             if silent is not None:
                 self._accuse(silent, now, out)
         if now >= self._suspicions_at:
-            self._bury_overdue(now, out)
+            self._judge(now, out)
         if now >= self._gossip_at:
             self._gossip(now, out)
         if now >= self._helping.at:
@@ -271,7 +275,7 @@ class Membership:
             self._learn(news, peer, now, out)
         if isinstance(packet, Ping):
             if not carried:
-                self._post.ack(peer, packet.sequence, out)
+                self._post.ack(peer, packet.sequence, out, self._pay())
         elif isinstance(packet, Ack):
             if packet.sequence >= SEQUENCES:
                 self._helping.acked(packet.sequence, out)
@@ -283,7 +287,16 @@ class Membership:
             self._help(peer, packet, now, out)
         if lost:
             self._found_again(peer, out)
+        if self._owed:
+            self._post.gossip(peer, out, self._pay())
         return self._end(out, now)
+
+    def _pay(self) -> tuple[News, ...]:
+        if not self._owed:
+            return ()
+        owed = tuple(self._owed.values())
+        self._owed.clear()
+        return owed
 
     def _help(self, peer: NodeId, packet: PingFor, now: float, out: list[Effect]) -> None:
         if packet.target == self._id:
@@ -319,13 +332,13 @@ class Membership:
         if change is not None:
             self._took(node, news, change, now, out)
         elif not isinstance(news, Alive) and teller != self._id:
-            self._correct(news, teller, out)
+            self._correct(news)
 
-    def _correct(self, news: Suspect | Dead, teller: NodeId, out: list[Effect]) -> None:
+    def _correct(self, news: Suspect | Dead) -> None:
         """Whoever still tells what was denied long since has missed the denial, and nobody else would repeat it."""
         record = self._roster.record(news.node)
         if record is not None and record.incarnation > news.incarnation:
-            self._post.gossip(teller, out, (Alive(record),))
+            self._owed[news.node] = Alive(record)
 
     def _took(
         self, node: NodeId, news: News, change: Change, now: float, out: list[Effect]
@@ -335,7 +348,7 @@ class Membership:
             self._rumours.add(node, news)
         suspicion = self._roster.suspicions.get(node)
         if suspicion is not None:
-            self._suspicions_at = min(self._suspicions_at, suspicion.deadline)
+            self._suspicions_at = min(self._suspicions_at, suspicion.at)
         if change is Change.CONFIRMED:
             return
         if change is Change.JOINED:
@@ -378,16 +391,15 @@ class Membership:
         if self.gone:
             return
         if news.incarnation < self.own.incarnation:
-            self._post.gossip(teller, out, (Alive(self.own),))
+            self._owed[self._id] = Alive(self.own)
             return
         self._become(news.incarnation + 1, self.own.addresses, None, out)
         self._awareness.worse()
-        first = (Alive(self.own),)
-        self._post.gossip(teller, out, first)
+        self._owed[self._id] = Alive(self.own)
         if isinstance(news, Dead):
             self.changes.append((teller, Change.ANSWERED))
         elif news.accuser != teller and news.accuser in self.members:
-            self._post.gossip(news.accuser, out, first)
+            self._post.gossip(news.accuser, out, (Alive(self.own),))
         what = "dead" if isinstance(news, Dead) else "suspect"
         incarnation = self.own.incarnation
         out.append(note("self.refuted", what=what, by=short(teller), incarnation=incarnation))
@@ -437,13 +449,15 @@ class Membership:
         self._learn(Suspect(peer, standing[0], self._id), self._id, now, out)
         self._post.gossip(peer, out)
 
-    def _bury_overdue(self, now: float, out: list[Effect]) -> None:
+    def _judge(self, now: float, out: list[Effect]) -> None:
         for dead in self._roster.overdue(now):
             self._learn(dead, self._id, now, out)
             # If it is there after all, it hears of its death from those who believe it.
             self._post.gossip(dead.node, out)
+        for node in self._roster.unsettled(now):
+            self._prober.prod(node, now)
         left = self._roster.suspicions.values()
-        self._suspicions_at = min((one.deadline for one in left), default=NEVER)
+        self._suspicions_at = min((one.at for one in left), default=NEVER)
 
     def _gossip(self, now: float, out: list[Effect]) -> None:
         # More than one to the same only as far as one has no room for all.

@@ -50,8 +50,8 @@ class Post:
         """Its answer is that the call is answered."""
         self._carry(peer, Ping(sequence, self._news(peer)), deadline_s, sequence, out)
 
-    def ack(self, peer: NodeId, sequence: int, out: list[Effect]) -> None:
-        self._send(peer, Ack(sequence, self.version, self._news(peer)), out)
+    def ack(self, peer: NodeId, sequence: int, out: list[Effect], first: Pieces[News] = ()) -> None:
+        self._send(peer, Ack(sequence, self.version, self._news(peer, first)), out)
 
     def nack(self, peer: NodeId, sequence: int, out: list[Effect]) -> None:
         self._send(peer, Nack(sequence, self._news(peer)), out)
@@ -80,17 +80,27 @@ class Post:
         usual = peer in roster.members and peer not in roster.suspicions
         if usual and not first and not self.rumours:
             return ()
-        news = list(first)
+        news: list[News] = []
+        room = ROOM_BYTES
         if not usual:
-            if (bad := roster.bad_news(peer)) is not None:
-                news.append(bad)
-            if peer not in roster.members and not first:
-                # It may have buried us, or never have heard of us.
-                news.append(Alive(self.own))
-        room = ROOM_BYTES - sum(news_bytes(one) for one in news)
+            first = [*self._due(peer, first), *first]
+        for one in first:
+            size = news_bytes(one)
+            if size <= room:
+                news.append(one)
+                room -= size
         nodes = len(roster.members) + 1
         news += self.rumours.take(room, NEWS_PER_PACKET_MAX - len(news), nodes)
         return tuple(news)
+
+    def _due(self, peer: NodeId, first: Pieces[News]) -> list[News]:
+        bad = self._roster.bad_news(peer)
+        due: list[News] = [] if bad is None else [bad]
+        ours = Alive(self.own)
+        if peer not in self._roster.members and ours not in first:
+            # It may have buried us, or never have heard of us.
+            due.append(ours)
+        return due
 
     def _send(self, peer: NodeId, packet: Packet, out: list[Effect]) -> None:
         if self._paths.takes_link(peer) or self._roster.record(peer) is None:

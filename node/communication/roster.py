@@ -9,6 +9,7 @@ the later one: nodes that have heard the same news, in any order and any number 
 is that of the highest incarnation of which one was seen, and it is verified once: before it is believed.
 """
 
+import random
 from collections import Counter
 from collections.abc import Mapping
 from enum import IntEnum, StrEnum
@@ -63,7 +64,12 @@ class Roster:
     """All others: the living, of them the suspects, and the dead."""
 
     def __init__(
-        self, own: NodeId, signatures: Signatures, graveyard: Graveyard, period_s: float
+        self,
+        own: NodeId,
+        signatures: Signatures,
+        graveyard: Graveyard,
+        period_s: float,
+        dice: random.Random,
     ) -> None:
         self.mesh = MeshId("")
         self.members: dict[NodeId, MemberRecord] = {}
@@ -76,6 +82,7 @@ class Roster:
         self._graveyard = graveyard
         self._graves = graveyard.graves
         self._period_s = period_s
+        self._dice = dice
 
     def restore(self, members: Mapping[NodeId, MemberRecord]) -> None:
         self.members = dict(members)
@@ -159,6 +166,15 @@ class Roster:
             if suspicion.deadline <= now
         ]
 
+    def unsettled(self, now: float) -> list[NodeId]:
+        """The suspects that we should see after ourselves now."""
+        nodes = []
+        for node, suspicion in self.suspicions.items():
+            if suspicion.check_at <= now:
+                suspicion.check_again(now)
+                nodes.append(node)
+        return nodes
+
     def postpone(self, by_s: float) -> None:
         for suspicion in self.suspicions.values():
             suspicion.postpone(by_s)
@@ -224,7 +240,7 @@ class Roster:
         self.members[news.node] = record
         nodes = len(self.members) + 1
         self.suspicions[news.node] = Suspicion(
-            news.incarnation, news.accuser, nodes, self._period_s, now
+            news.incarnation, news.accuser, nodes, self._period_s, now, self._dice.random()
         )
         return Change.JOINED if joined else Change.SUSPECTED
 

@@ -40,8 +40,10 @@ def resident_bytes(store: StoreBlock) -> int:
 def stores_of(manifest: Manifest, own: NodeId, put: str) -> dict[BlockIndex, StoreBlock]:
     """The blocks of a manifest that a node holds, as they were stored there."""
     head = manifest.head
+    mine: dict[BlockIndex, StoreBlock] = {}
+    if own not in head.holders:
+        return mine
     grid = BlockGrid(head.rows, head.columns)
-    mine = {}
     for block, entry in zip(grid.blocks(), manifest.entries, strict=True):
         if own in (head.holders[h] for h in entry.holders):
             rows, columns = grid.shape(block)

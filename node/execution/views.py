@@ -35,6 +35,20 @@ def weights_view(manifest: Manifest, fleet: Fleet, now: float) -> WeightsView:
     )
 
 
+def held_here_alone(manifests: list[Manifest], fleet: Fleet) -> list[str]:
+    """Names of the weights of which some block has no other holder in reach."""
+
+    def is_alone(manifest: Manifest) -> bool:
+        holders = manifest.head.holders
+        for entry in manifest.entries:
+            nodes = {holders[index] for index in entry.holders}
+            if fleet.own in nodes and not any(map(fleet.reachable, nodes - {fleet.own})):
+                return True
+        return False
+
+    return sorted(manifest.head.name for manifest in manifests if is_alone(manifest))
+
+
 def peer_views(mesh: Mesh, fleet: Fleet, now: float) -> list[PeerView]:
     """All other nodes that this one has heard of, those that are gone included."""
     known = {*mesh.membership.members, *mesh.membership.graves, *mesh.linked}

@@ -5,29 +5,38 @@ reason. Later the same object mints tickets and redeems those of others.
 """
 
 import asyncio
+import os
 import random
+import socket
 import time
+from typing import Protocol
 
 from node.config import MeshConfig, host_port
 from node.log import Log
-from node.runtime import credentials, tls
+from node.runtime import credentials, leaving, tls
 from node.runtime.addresses import own_addresses
 from node.runtime.credentials import Membership
 from node.runtime.datadir import DataDir
 from node.runtime.heard import Heard
 from node.runtime.identity import Identity
 from node.runtime.joining import ask_to_join
+from node.runtime.packets import Hearer, Packets, bind
 from node.runtime.registrar import Registrar
+from node.runtime.sealing import RUN_BYTES, Sealing
+from node.runtime.signatures import Ed25519
 from node.runtime.switchboard import Switchboard
 from node.runtime.tcp_link import Security, check_free
 from protocol.client import TicketRequest, TicketView
 from protocol.errors import ConfigError, ErrorCode, PeerError, TaskError
-from protocol.ids import node_id, short
+from protocol.ids import MeshId, NodeId, node_id, short
 from protocol.limits import ADDRESSES_MAX
 from protocol.messages import Join, Joined
 from protocol.ticket import Ticket, decode, read_token
 
 RETRY_FIRST_S = 0.1
+
+BINDS_MAX = 8
+"""Ports tried, where any will do, until one is free for links and packets."""
 
 FINAL = frozenset(
     {
@@ -43,6 +52,13 @@ FINAL = frozenset(
 """Refusals that waiting does not change."""
 
 
+class Ears(Heard, Hearer, Protocol):
+    """Who is told of links and of packets, and knows the members."""
+
+    def key_of(self, peer: NodeId) -> bytes | None:
+        """The public key of a member; None of everybody else."""
+
+
 class Entry:
     """Of one daemon: first `enter`, then `open`; until then `obstacle` says what stands in the way."""
 
@@ -51,6 +67,8 @@ class Entry:
         data: DataDir,
         registrar: Registrar,
         identity: Identity,
+        signatures: Ed25519,
+        incarnation: int,
         settings: MeshConfig,
         redial_s: float,
         software: str,
@@ -64,6 +82,8 @@ class Entry:
         self._data = data
         self._registrar = registrar
         self._identity = identity
+        self._signatures = signatures
+        self._incarnation = incarnation
         self._settings = settings
         self._redial_s = redial_s
         self._software = software
@@ -102,24 +122,35 @@ class Entry:
                 " (`sedma-node up --join TICKET`)"
             )
         else:
+            leaving.check_not_left(self._data)
             self._membership = await self._registrar.found(now_wall)
             self._log.info("mesh.founded", mesh=short(self._membership.mesh))
+        leaving.has_joined(self._data)
         self._data.members.begin(self._membership.mesh)
         self._remember(ticket)
         return self._membership
 
-    async def open(self, membership: Membership, heard: Heard) -> Switchboard:
-        """Listen for the other members, and be able to dial them."""
+    async def open(self, membership: Membership, ears: Ears) -> tuple[Switchboard, Packets | None]:
+        """Listen for the other members, and be able to dial them. No `Packets` where UDP cannot be had."""
         client = Security(tls.client_context(membership), tls.peer_id)
         server = Security(tls.server_context(membership), tls.peer_id)
-        switchboard = Switchboard(self._identity.id, membership.mesh, self._software, heard, client)
-        host, port = host_port(self._settings.listen)
-        _, real_port = await switchboard.listen(host, port, server)
-        self.listens, self._warning = own_addresses(host, real_port, self._settings.advertise)
+        switchboard = Switchboard(self._identity.id, membership.mesh, self._software, ears, client)
+        port, bound = await self._listen(switchboard, server)
+        host, _ = host_port(self._settings.listen)
+        self.listens, self._warning = own_addresses(host, port, self._settings.advertise)
         if self._warning:
             self._log.warning("listen.loopback_only", reason=self._warning)
         self.entered = True
-        return switchboard
+        if bound is None:
+            return switchboard, None
+        sealing = Sealing(
+            self._signatures,
+            membership.mesh,
+            self._incarnation,
+            os.urandom(RUN_BYTES),
+            ears.key_of,
+        )
+        return switchboard, Packets(bound, sealing, ears)
 
     async def mint(self, request: TicketRequest) -> TicketView:
         assert self._membership is not None
@@ -139,6 +170,21 @@ class Entry:
             warning=self._warning,
         )
 
+    @property
+    def mesh(self) -> MeshId | None:
+        return None if self._membership is None else self._membership.mesh
+
+    @property
+    def holds_ca(self) -> bool:
+        """Nobody else does: with this node the mesh loses it."""
+        return self._membership is not None and self._membership.is_founder
+
+    def leave(self) -> None:
+        """Belong to no mesh from the next start on."""
+        assert self._membership is not None
+        leaving.leave(self._data, self._membership)
+        self._log.info("mesh.left", mesh=short(self._membership.mesh))
+
     async def redeem(self, join: Join) -> Joined:
         """A stranger shows a token; TaskError with what it is told."""
         node = short(node_id(join.public_key))
@@ -153,6 +199,39 @@ class Entry:
         return joined
 
     # -- within --------------------------------------------------------------------------------------
+
+    async def _listen(
+        self, switchboard: Switchboard, server: Security
+    ) -> tuple[int, socket.socket | None]:
+        """The port of both, links and packets; None in place of the latter where UDP is not to be had."""
+        host, port = host_port(self._settings.listen)
+        tries = BINDS_MAX if port == 0 else 1
+        while True:
+            tries -= 1
+            bound = await self._bound(host, port)
+            wanted = port if bound is None else int(bound.getsockname()[1])
+            try:
+                _, real_port = await switchboard.listen(host, wanted, server)
+            except ConfigError:
+                # Any port would do, but this one was free for packets alone.
+                if bound is not None:
+                    bound.close()
+                if tries == 0:
+                    raise
+            else:
+                return real_port, bound
+
+    async def _bound(self, host: str, port: int) -> socket.socket | None:
+        try:
+            return await bind(host, port)
+        except OSError as wrong:
+            self._log.warning(
+                "packets.not_bound",
+                reason=f"UDP on {host or 'all interfaces'}, port {port}: {wrong.strerror or wrong}; what"
+                " packets would tell goes over links instead, which others notice later: free the port,"
+                " or write another one with --listen",
+            )
+            return None
 
     async def _join(self, ticket: Ticket) -> Membership:
         join = await self._registrar.ask_join(ticket)

@@ -1,17 +1,21 @@
 """What stands behind the HTTP side: each call becomes a task of the Node, its bodies become sessions."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
+from node.execution.views import held_here_alone
 from node.runtime.awaited import Awaited
 from node.runtime.download import download
 from node.runtime.entry import Entry
 from node.runtime.live import Live
 from node.service import MatrixAnswer, MatrixBody
 from protocol.client import (
+    LeaveRequest,
+    LeftView,
     MatmulRequest,
     PeerView,
     PlanRequest,
@@ -24,7 +28,11 @@ from protocol.client import (
     WeightsView,
 )
 from protocol.errors import ErrorCode, TaskError
+from protocol.members import Cause
 from protocol.npy import require_2d
+
+NAMES_MAX = 8
+"""Weights named in one sentence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +49,9 @@ class Front:
 
     def __init__(self, live: Live, entry: Entry, face: Face) -> None:
         self.api_url = ""
+        self.stop: Callable[[], None] = lambda: None
+        """Ends the daemon; it says how once it runs."""
+        self._left = False
         self._live = live
         self._node = live.node
         self._entry = entry
@@ -78,6 +89,7 @@ class Front:
             can_invite=self._entry.can_invite,
             uptime_s=self._live.now - self._began_at,
             joining=self._joining,
+            packets=self._live.packets,
         )
 
     def peers(self) -> list[PeerView]:
@@ -131,6 +143,24 @@ class Front:
         self._require_mesh()
         return await self._entry.mint(request)
 
+    async def leave(self, request: LeaveRequest) -> LeftView:
+        self._require_mesh()
+        if self._left:
+            raise TaskError(ErrorCode.CONFLICT, "this node has left its mesh already")
+        lost = held_here_alone(self._node.catalogue.living(), self._node.fleet)
+        if not request.force and (reasons := self._reasons_to_stay(lost)):
+            reason = f"{'; '.join(reasons)}; `sedma-node leave --force` leaves all the same"
+            raise TaskError(ErrorCode.CONFLICT, reason)
+        self._left = True
+        mesh = self._node.mesh.mesh
+        try:
+            self._entry.leave()
+        except OSError as wrong:
+            raise TaskError(ErrorCode.INTERNAL, f"this node cannot leave: {wrong}") from wrong
+        await self._live.farewell(Cause.LEFT)
+        self.stop()
+        return LeftView(mesh=mesh, lost=tuple(lost))
+
     # -- within --------------------------------------------------------------------------------------
 
     @property
@@ -140,6 +170,22 @@ class Front:
         if not self._entry.entered:
             return "joining"
         return "ready" if self._node.upkeep.loading == 0 else "starting"
+
+    def _reasons_to_stay(self, lost: list[str]) -> list[str]:
+        reasons = []
+        if lost:
+            more = f" and {len(lost) - NAMES_MAX} more" if len(lost) > NAMES_MAX else ""
+            names = ", ".join(lost[:NAMES_MAX]) + more
+            reasons.append(
+                f"parts of {names} are on this node alone, and nobody could multiply by them without it:"
+                " put them again with --replicas 2, or save them with `sedma-node get`"
+            )
+        if self._entry.holds_ca and self._node.linked():
+            reasons.append(
+                "this node founded the mesh, and without it nobody can let others in, but those who"
+                " joined by a ticket with --may-invite"
+            )
+        return reasons
 
     @property
     def _joining(self) -> str:

@@ -4,6 +4,7 @@ It decides nothing. After every input it re-arms one timer for the Node's deadli
 """
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar, assert_never
@@ -48,7 +49,11 @@ from node.service import MatrixBody
 from protocol.digests import LoadDigest
 from protocol.errors import ErrorInfo, TaskError
 from protocol.ids import NodeId
+from protocol.members import Cause, Packet
 from protocol.messages import Join, Joined, RequestHeader, Response
+
+FAREWELL_S = 0.8
+"""The longest that a node stays to say goodbye; the HTTP side closes meanwhile."""
 
 LOAD_FRESH_S = 0.005
 """How old the load may be that rides on an answer: what a peer makes of it is coarser than that."""
@@ -90,6 +95,11 @@ class Live:
         self._packets: Packets | None = None
         self._endings: dict[str, Ending] = {}
         self._calls: dict[int, OutgoingCall] = {}
+        self._said_farewell = False
+        self._goodbyes: set[int] = set()
+        """Calls by which others are told that we go."""
+        self._goodbyes_said = asyncio.Event()
+        self._goodbyes_said.set()
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
         self._rearm_due = False
@@ -116,10 +126,25 @@ class Live:
             self._log.info("manifest.damaged", file=file)
         self.feed(self.node.restore(manifests, self.now))
 
-    def connect(self, switchboard: Switchboard, packets: Packets | None = None) -> None:
+    def connect(self, switchboard: Switchboard, packets: Packets | None) -> None:
         """From now on there is a way to peers; without `packets` all goes over links."""
         self._switchboard = self._working.switchboard = switchboard
         self._packets = packets
+
+    async def farewell(self, cause: Cause) -> None:
+        """Tell the others that this node goes, and why; return when that has left, or after a moment. Once alone."""
+        if self._said_farewell:
+            return
+        self._said_farewell = True
+        before = set(self._calls)
+        self.feed(self.node.leave(cause, self.now))
+        # Packets have left by now; what goes over links shall be answered.
+        self._goodbyes = self._calls.keys() - before
+        if self._goodbyes:
+            self._goodbyes_said.clear()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(FAREWELL_S):
+                await self._goodbyes_said.wait()
 
     async def close(self) -> None:
         self.stopping = True
@@ -159,8 +184,10 @@ class Live:
 
     @property
     def packets(self) -> dict[str, int]:
-        """What became of packets, by kind."""
-        return {} if self._packets is None else dict(sorted(self._packets.counters.items()))
+        """What became of packets, by kind; empty where UDP is not to be had."""
+        if self._packets is None:
+            return {}
+        return {"sent": 0, "received": 0} | dict(sorted(self._packets.counters.items()))
 
     def session(self, body: MatrixBody) -> Session:
         return Session(
@@ -181,7 +208,16 @@ class Live:
             self.feed(self.node.cancel(task, self.now))
             raise
 
-    # -- what the switchboard tells ------------------------------------------------------------------
+    # -- what packets and the switchboard tell -------------------------------------------------------
+
+    def packet(self, peer: NodeId, packet: Packet) -> None:
+        self.feed(self.node.packet(peer, packet, self.now))
+
+    def packet_dropped(self, why: str) -> None:
+        self._strangers.packet_dropped(why)
+
+    def key_of(self, peer: NodeId) -> bytes | None:
+        return self.node.mesh.key_of(peer)
 
     def link_up(self, peer: NodeId, dialled: bool) -> None:
         self.feed(self.node.link_up(peer, dialled, self.now))
@@ -272,7 +308,7 @@ class Live:
             case Call():
                 self._call(switchboard, effect)
             case CancelCall():
-                if (call := self._calls.pop(effect.call, None)) is not None:
+                if (call := self._over(effect.call)) is not None:
                     call.cancel()
             case Grant():
                 switchboard.grant(effect.request, self._arena.bytes(effect.into))
@@ -288,11 +324,11 @@ class Live:
         number, peer = effect.call, effect.peer
 
         def answered(response: Response, load: LoadDigest) -> None:
-            if self._calls.pop(number, None) is not None:
+            if self._over(number) is not None:
                 self.feed(self.node.answered(number, peer, response, load, self.now))
 
         def failed(error: ErrorInfo) -> None:
-            if self._calls.pop(number, None) is not None:
+            if self._over(number) is not None:
                 self.feed(self.node.call_failed(number, error, self.now))
 
         self._calls[number] = switchboard.call(
@@ -305,6 +341,13 @@ class Live:
             into=None if effect.into is None else self._arena.bytes(effect.into),
             trace=effect.trace,
         )
+
+    def _over(self, call: int) -> OutgoingCall | None:
+        """It is answered, failed or cancelled; None if it was over before."""
+        self._goodbyes.discard(call)
+        if not self._goodbyes:
+            self._goodbyes_said.set()
+        return self._calls.pop(call, None)
 
     # -- within --------------------------------------------------------------------------------------
 

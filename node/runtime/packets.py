@@ -8,7 +8,7 @@ import asyncio
 import errno
 import socket
 from collections import Counter
-from collections.abc import Callable
+from typing import Protocol
 
 from node.runtime.sealing import PAYLOAD_BYTES_MAX, Dropped, Sealing, Why
 from node.runtime.whereabouts import SocketAddress, Whereabouts
@@ -24,9 +24,6 @@ READS_MAX = 64
 RECEIVE_BUFFER_BYTES = 1 << 20
 """Asked of the kernel, which may give less: what comes while the loop is held up for seconds shall not be lost."""
 
-BINDS_MAX = 8
-"""Ports tried for a pair of sockets, where any port will do."""
-
 ERRORS = {
     errno.ECONNREFUSED: "refused",
     errno.ENETUNREACH: "unreachable",
@@ -37,22 +34,24 @@ ERRORS = {
 }
 """What the kernel says, as it is counted; all else is `failed`."""
 
-Hear = Callable[[NodeId, Packet], None]
-"""(authenticated sender, what it says)"""
+
+class Hearer(Protocol):
+    """Who is told what comes in."""
+
+    def packet(self, peer: NodeId, packet: Packet) -> None:
+        """`peer` has sealed it."""
+
+    def packet_dropped(self, why: str) -> None: ...
 
 
 class Packets:
     """The UDP side of one node. `counters` has what came, what went, and what became of the rest, by kind."""
 
-    def __init__(
-        self, bound: socket.socket, sealing: Sealing, hear: Hear, dropped: Callable[[str], None]
-    ) -> None:
-        """`dropped` is told why, for each packet that was not heard."""
+    def __init__(self, bound: socket.socket, sealing: Sealing, hearer: Hearer) -> None:
         self.counters: Counter[str] = Counter()
         self._socket = bound
         self._sealing = sealing
-        self._hear = hear
-        self._dropped = dropped
+        self._hearer = hearer
         self._loop = asyncio.get_running_loop()
         self._whereabouts = Whereabouts(bound.family, dual=_is_dual(bound))
         self._loop.add_reader(bound, self._read)
@@ -118,12 +117,12 @@ class Packets:
             packet = _decoded(payload)
         except Dropped as dropped:
             self.counters[f"dropped.{dropped.why}"] += 1
-            self._dropped(dropped.why)
+            self._hearer.packet_dropped(dropped.why)
             return
         if newest:
             # An older one that was held up on its way does not say where the peer is now.
             self._whereabouts.heard(peer, remote)
-        self._hear(peer, packet)
+        self._hearer.packet(peer, packet)
 
 
 async def bind(host: str, port: int) -> socket.socket:

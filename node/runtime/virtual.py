@@ -78,6 +78,7 @@ class World:
         """For whoever drives this world; nothing in here draws from it."""
         self.network = Network(conditions or Conditions(), dice(seed, "the network"))
         self.watchers = Watchers()
+        self.steppers: list[Step] = []
         self.links = Links(self)
         self.dialing = Dialing(self, self.links)
         self.calls = Calls(self, self.links)
@@ -86,7 +87,6 @@ class World:
         self._by_address: dict[str, Machine] = {}
         self._heap: list[tuple[float, int, Callable[..., None], tuple[object, ...]]] = []
         self._order = 0
-        self._after_step: list[Step] = []
         self._tasks = 0
 
     # -- machines ------------------------------------------------------------------------------------
@@ -236,11 +236,7 @@ class World:
 
     def after_step(self, step: Step) -> None:
         """Be called after each input of a node, with its machine: for what must hold at every step."""
-        self._after_step.append(step)
-
-    def stepped(self, machine: Machine) -> None:
-        for step in self._after_step:
-            step(machine)
+        self.steppers.append(step)
 
     def tell(self, machine: Machine | None, kind: str, /, **fields: object) -> None:
         self.watchers.tell(self.now, "" if machine is None else machine.name, kind, **fields)

@@ -314,7 +314,7 @@ class Machine:
             return
         self._timer_at = inf
         deadline = self.node.deadline
-        if deadline is None or self.spec.world_time(deadline) > self._world.now:
+        if deadline is None or deadline > self.now:
             self._rearm()
             return
         self._ticks = self._ticks + 1 if at == self._ticked_at else 0
@@ -366,7 +366,8 @@ class Machine:
                 case _:
                     assert_never(effect)
         self._rearm()
-        self._world.stepped(self)
+        for step in self._world.steppers:
+            step(self)
 
     def _speak(self, effect: Call | CancelCall | Grant | Reply | Refuse) -> None:
         match effect:

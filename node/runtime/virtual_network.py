@@ -19,6 +19,7 @@ RETRANSMIT_S = 0.2
 RETRIES_MAX = 15
 """After so many a real TCP gives the connection up."""
 RETRANSMIT_S_MAX = 120.0
+MASK = (1 << 64) - 1
 GIVE_UP_S = 924.6
 """How long those retries take altogether (Linux, tcp_retries2)."""
 
@@ -52,12 +53,13 @@ def spread(low_s: float, high_s: float, seed: int) -> Delays:
     def between(one: int, other: int) -> float:
         if one > other:
             one, other = other, one
-        # SplitMix64: a pair's delay needs no table, however many machines there are.
-        z = (one * 0x9E3779B97F4A7C15 + other * 0xBF58476D1CE4E5B9 + seed) & 0xFFFFFFFFFFFFFFFF
-        z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & 0xFFFFFFFFFFFFFFFF
-        z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & 0xFFFFFFFFFFFFFFFF
-        return low_s + (high_s - low_s) * ((z ^ (z >> 31)) >> 11) * 2.0**-53
+        # One round of a hash: a pair's delay needs no table, however many machines there are.
+        z = (one * 0x9E3779B97F4A7C15 + other * 0xBF58476D1CE4E5B9 + offset) & MASK
+        z = ((z ^ (z >> 32)) * 0xD6E8FEB86659FD93) & MASK
+        return low_s + width * (z >> 11)
 
+    offset = seed * 0x94D049BB133111EB
+    width = (high_s - low_s) * 2.0**-53
     return between
 
 

@@ -54,6 +54,11 @@ class Measures:
         self, world: World, machines: Sequence[Machine], truth: Truth, run_s: float
     ) -> None:
         self.samples: list[Sample] = []
+        self.events: Counter[str] = Counter()
+        self.probes = 0
+        """Questions for a node's load, after decisions; told in the end."""
+        self._former_probes = 0
+        """Those of processes that have ended."""
         self.sample_s = max(SAMPLE_S_MIN, run_s / SAMPLES_MAX)
         self._world = world
         self._machines = machines
@@ -77,6 +82,7 @@ class Measures:
         self._world.schedule(self.sample_s, self._sample, ())
 
     def hear(self, event: Event) -> None:
+        self.events[event.kind] += 1
         match event.kind:
             case "peer.suspected":
                 self._suspected(event)
@@ -84,6 +90,7 @@ class Measures:
                 self._died(event)
             case "machine.killed" | "machine.vanished":
                 self._stops[event.node] = _Stop(event.node, event.at)
+                self._former_probes += _probes(self._world.machines[event.node])
             case "machine.started":
                 self._stops.pop(event.node, None)
             case "network.healed":
@@ -173,6 +180,8 @@ class Measures:
 
     def end(self) -> None:
         """The run is over; what comes now is its aftermath."""
+        living = [machine for machine in self._machines if machine.alive]
+        self.probes = self._former_probes + sum(map(_probes, living))
         self.membership, self.traffic, self.memory = (
             self._membership(),
             self._traffic(),
@@ -234,6 +243,10 @@ def _observers(machines: Sequence[Machine], seed: int) -> list[Machine]:
     if count >= len(machines):
         return list(machines)
     return dice_for(seed, "observers").sample(list(machines), count)
+
+
+def _probes(machine: Machine) -> int:
+    return machine.node.asking.after_decisions
 
 
 def _fill(node: Node) -> float:

@@ -56,6 +56,8 @@ class Requests(msgspec.Struct, frozen=True, kw_only=True):
     """p50, p95, p99 and max over those that were answered."""
     errors: dict[str, int]
     """By code."""
+    probes_each: float
+    """How often nodes asked others for their load after a decision, over the requests of the whole run."""
 
     @property
     def in_time_share(self) -> float:
@@ -118,8 +120,10 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     requests: Requests
     traffic: Traffic
     memory: Memory
+    events: dict[str, int]
+    """How often each thing happened that a trace tells of."""
     steps: int
-    """Events that were carried out."""
+    """What was carried out: every message, tick and piece of work."""
     wall_s: float
     """Of the machine that simulates."""
     broken: Broken | None

@@ -72,6 +72,7 @@ def figures(outcome: Outcome) -> list[tuple[str, str]]:
             ("answered in time", f"{asked.in_time} ({asked.in_time_share:.1%})"),
             *((name, f"{count} ({count / asked.asked:.1%})") for name, count in ends),
             ("whose asked node stopped", str(asked.lost)),
+            ("probes for each", f"{asked.probes_each:.2f}"),
             *((f"latency {name}", _moment(s)) for name, s in asked.latency_s.items()),
             *((f"errors: {code}", str(count)) for code, count in asked.errors.items()),
         ]

@@ -22,7 +22,7 @@ class Fates:
     def __init__(self, stops: Set[tuple[str, float]]) -> None:
         self._stops = stops
 
-    def requests(self, tasks: Sequence[ClientTask], unheard: int) -> Requests:
+    def requests(self, tasks: Sequence[ClientTask], unheard: int, probes_each: float) -> Requests:
         """Over all of them; `unheard` had no node left to be asked."""
         fates = Counter(map(self.fate, tasks))
         latencies = sorted(
@@ -38,6 +38,7 @@ class Fates:
             lost=fates["lost"] + unheard,
             latency_s={name: percentile(latencies, share) for name, share in SHARES.items()},
             errors=dict(sorted(errors.items())),
+            probes_each=probes_each,
         )
 
     def by_moment(

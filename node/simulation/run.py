@@ -4,6 +4,7 @@ import time
 import traceback
 from collections.abc import Callable
 from dataclasses import replace
+from math import nan
 from pathlib import Path
 from typing import BinaryIO
 
@@ -142,7 +143,9 @@ class Run:
         terms, measures = self.terms, self.measures
         fates = Fates(self.truth.stops)
         warm_up_s = terms.scenario.requests.warm_up_s
-        counted = [task for task in self.clients.products if task.began_at >= warm_up_s]
+        products, unheard = self.clients.products, self.clients.unheard
+        counted = [task for task in products if task.began_at >= warm_up_s]
+        probes_each = measures.probes / len(products) if products else nan
         return Outcome(
             scenario=terms.name,
             about=terms.scenario.about,
@@ -151,14 +154,15 @@ class Run:
             seed=terms.seed,
             run_s=terms.run_s,
             membership=measures.membership,
-            requests=fates.requests(counted, self.clients.unheard),
+            requests=fates.requests(counted, unheard, probes_each),
             traffic=measures.traffic,
             memory=measures.memory,
+            events=dict(sorted(measures.events.items())),
             steps=self.world.steps,
             wall_s=wall_s,
             broken=broken,
             happenings=happenings(terms.scenario.faults, terms.run_s),
-            samples=fates.by_moment(self.clients.products, measures.samples),
+            samples=fates.by_moment(products, measures.samples),
         )
 
 

@@ -1,11 +1,15 @@
 """Daemons and meshes of them for one test, or for all tests of a file."""
 
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.live.sixteen import HOSTS, Sixteen
 
+from tests.live import namespaces
 from tests.live.daemons import Daemons
+from tests.live.namespaces import Network
 from tests.live.small_mesh import Mesh
 
 
@@ -45,3 +49,16 @@ def mesh(_mesh: list[Mesh], tmp_path_factory: pytest.TempPathFactory) -> Iterato
     except BaseException:
         _mesh.pop().close()
         raise
+
+
+@pytest.fixture
+def sixteen(tmp_path: Path) -> Iterator[Sixteen]:
+    """Sixteen daemons on hosts of their own; the test itself is on their switch."""
+    if why := namespaces.why_not():
+        pytest.skip(why)
+    with (
+        contextlib.closing(Network(HOSTS)) as network,
+        network.on_switch(),
+        contextlib.closing(Sixteen(network, tmp_path)) as mesh,
+    ):
+        yield mesh

@@ -12,6 +12,8 @@ from node.service import MatrixAnswer, MatrixBody
 from protocol.client import (
     AccountView,
     CertificateView,
+    LeaveRequest,
+    LeftView,
     MatmulRequest,
     PeerView,
     PlanRequest,
@@ -154,6 +156,11 @@ class NumpyService:
             raise TaskError(ErrorCode.NOT_FOUND, f"this node has led no product {task} of late")
         account = AccountView(energy_j=0.0, latency_s=0.0, bytes=0, seconds=0.1, work=())
         return TaskView(id=task, name="w", state="done", certificate=CERTIFICATE, account=account)
+
+    async def leave(self, request: LeaveRequest) -> LeftView:
+        if not request.force:
+            raise TaskError(ErrorCode.CONFLICT, "w is on this node alone")
+        return LeftView(mesh="m", lost=("w",))
 
     async def ticket(self, request: TicketRequest) -> TicketView:
         return TicketView(ticket="sedma1", expires_at=1.0, uses=request.uses, addresses=())

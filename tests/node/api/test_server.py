@@ -189,6 +189,15 @@ async def test_plans_and_tickets_speak_json_and_messagepack(client: aiohttp.Clie
         assert (await refused(answer, 413)).code is ErrorCode.TOO_LARGE
 
 
+async def test_a_node_leaves_when_it_is_told_to_twice_over(client: aiohttp.ClientSession) -> None:
+    async with client.post("/v1/leave") as answer:
+        assert "alone" in (await refused(answer, 409)).reason
+    async with client.post("/v1/leave", json={"force": True}) as answer:
+        assert await answer.json() == {"mesh": "m", "lost": ["w"]}
+    async with client.post("/v1/leave", json={"forced": True}) as answer:
+        assert "did you mean force?" in (await refused(answer, 400)).reason
+
+
 @pytest.mark.parametrize(
     ("body", "words"),
     [
@@ -327,8 +336,9 @@ async def test_foreign_hosts_and_origins_and_missing_tokens_are_refused(api: Run
         async with client.put("/v1/weights/w", data=npy(W)) as answer:
             assert "api.token" in (await refused(answer, 401)).reason
             assert answer.headers["WWW-Authenticate"].startswith("Bearer")
-        async with client.post("/v1/tickets") as answer:
-            assert (await refused(answer, 401)).code is ErrorCode.UNAUTHORIZED
+        for path in ("/v1/tickets", "/v1/leave"):
+            async with client.post(path) as answer:
+                assert (await refused(answer, 401)).code is ErrorCode.UNAUTHORIZED
         async with client.post("/v1/plan", json={"rows": 1, "columns": 1}) as answer:
             assert answer.status == 200
 

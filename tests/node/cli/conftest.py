@@ -36,6 +36,7 @@ STATUS = {
     "data_dir": "/data",
     "can_invite": True,
     "uptime_s": 61.0,
+    "packets": {"sent": 9, "received": 8, "dropped.forged": 2},
 }
 PEER = {
     "id": "0123456789abcdef",
@@ -169,12 +170,18 @@ ERRORS = {
 }
 
 
+LEFT = {"mesh": "d927fd77aa", "lost": ["v", "w"]}
+ALONE = {"code": "conflict", "reason": "parts of v, w are on this node alone"}
+
+
 class Daemon(ThreadingHTTPServer):
     daemon_threads = True
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.matrix: Any = None
+        self.gone = False
+        """It has ended: nobody is answered."""
         self.seen: list[tuple[str, str, Any]] = []
 
 
@@ -188,7 +195,9 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self.start()
         answers = {"/v1/status": STATUS, "/v1/peers": [PEER], "/v1/weights": [WEIGHTS]}
-        if "format=npy" in self.path:
+        if self.server.gone:
+            self.close_connection = True
+        elif "format=npy" in self.path:
             self.npy(self.server.matrix)
         elif self.path.startswith("/v1/tasks/"):
             task = self.path.rpartition("/")[2]
@@ -210,6 +219,9 @@ class Handler(BaseHTTPRequestHandler):
         if self.path in ("/v1/plan", "/v1/tickets"):
             self.server.seen[-1] = ("POST", self.path, json.loads(body))
             self.document(200, PLAN if self.path == "/v1/plan" else TICKET)
+        elif self.path == "/v1/leave":
+            self.server.gone = json.loads(body)["force"]
+            self.document(*((200, LEFT) if self.server.gone else (409, ALONE)))
         elif name in ERRORS:
             self.document(*ERRORS[name])
         else:

@@ -95,6 +95,7 @@ def test_people_read_lists_and_tables(daemon: "Daemon") -> None:
     assert status[0] == "node     attic (abcdef)"
     assert status[2] == "state    joining: 10.0.0.1:7879 refuses"
     assert status[3] == "memory   1 GiB of 2 GiB in use, 512 MiB free"
+    assert "packets  9 sent, 8 received, 2 refused" in status
     assert peers[0].split() == [
         "NAME",
         "ID",
@@ -118,6 +119,18 @@ def test_a_ticket_is_one_line_with_its_warning_beside_it(daemon: "Daemon") -> No
     assert told.stdout == "sedma1abc\n"
     assert told.stderr == "warning: listens on loopback only\n"
     assert daemon.seen[-1][2] == {"ttl_s": 5400.0, "uses": 3, "may_invite": True}
+
+
+def test_leaving_must_be_meant_where_something_is_lost(daemon: "Daemon") -> None:
+    refused = run("leave")
+    left = run("leave", "--force")
+
+    assert (refused.exit_code, left.exit_code) == (1, 0)
+    assert refused.stderr == "error: parts of v, w are on this node alone\n"
+    assert left.stdout.splitlines() == [
+        "left mesh d927fd77; `sedma-node up --join TICKET` joins again",
+        "lost to the mesh: v, w",
+    ]
 
 
 def test_a_plan_is_made_for_a_name_or_for_a_file(daemon: "Daemon", files: Path) -> None:

@@ -33,7 +33,7 @@ class Place(Waiting):
         self.socket = bound
         self.heard: list[tuple[NodeId, Packet]] = []
         self.dropped: list[str] = []
-        self.packets = Packets(bound, who.sealing, self._hear, self._drop)
+        self.packets = Packets(bound, who.sealing, self)
 
     @property
     def addresses(self) -> tuple[str, ...]:
@@ -47,11 +47,11 @@ class Place(Waiting):
         await self.until(lambda: len(self.dropped) >= count)
         return self.dropped
 
-    def _hear(self, peer: NodeId, packet: Packet) -> None:
+    def packet(self, peer: NodeId, packet: Packet) -> None:
         self.heard.append((peer, packet))
         self.changed()
 
-    def _drop(self, why: str) -> None:
+    def packet_dropped(self, why: str) -> None:
         self.dropped.append(why)
         self.changed()
 
@@ -246,7 +246,7 @@ async def test_a_network_out_of_reach_is_counted(places: Places) -> None:
 async def test_what_the_kernel_says_is_counted(places: Places, code: int, counted: str) -> None:
     anna, bert = await places.pair()
     bound = Refusing(OSError(code, "no"))
-    packets = Packets(bound, anna.who.sealing, lambda peer, packet: None, lambda why: None)
+    packets = Packets(bound, anna.who.sealing, anna)
 
     packets.send(bert.who.id, bert.addresses, Ping(1))
     await packets.close()

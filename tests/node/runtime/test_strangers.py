@@ -75,6 +75,21 @@ async def test_each_minute_begins_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(log.told) == 3 * (TOLD_MAX + 1)
 
 
+async def test_dropped_packets_are_told_of_in_one_line() -> None:
+    log = Log()
+    door = Strangers(log)
+
+    for why in ("forged", "unknown", "forged"):
+        door.packet_dropped(why)
+    door.sum_up()
+    door.sum_up()
+
+    assert log.told == [
+        ("packets.dropped", {"forged": 2, "unknown": 1, "within_s": strangers.MINUTE_S})
+    ]
+    assert log.whispered == []
+
+
 async def test_nothing_is_told_when_nobody_came(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(strangers, "MINUTE_S", 0.01)
     log = Log()

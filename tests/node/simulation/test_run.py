@@ -10,7 +10,9 @@ import pytest
 
 from node.deployment.ledger import Purpose
 from node.effects import Effect
+from node.runtime.virtual_clients import ClientTask
 from node.runtime.virtual_machine import Machine
+from node.simulation.loading import load, names
 from node.simulation.outcome import Outcome
 from node.simulation.run import Run, run
 from node.simulation.scenario import (
@@ -161,22 +163,35 @@ def test_a_ledger_over_its_budget_is_found_at_once() -> None:
 
 def test_a_task_that_never_ends_is_found_a_second_after_its_deadline() -> None:
     def forget(machine: Machine) -> None:
-        task = machine.matmul("w0000", rows=8, deadline_s=2.0)
-        running.invariants.expect(task)
-        assert task.id is not None
-        machine.node.tasks._running.pop(task.id)
+        began_at = running.world.now
+        running.invariants.expect(ClientTask(99, "n0002", "matmul", "w", began_at, deadline_s=2.0))
 
-    running = Run(terms(quiet(requests=RequestsSetup(rate_per_s=0.01))))
+    running = Run(terms(quiet()))
     running.world.schedule(5.0, forget, (running.machines[2],))
     broken = running.outcome().broken
 
     assert broken is not None
-    assert broken.invariant in (
-        "tasks end",
-        "one owner per lease",
-        "the program keeps its own rules",
-    )
-    assert broken.machine == "n0002"
+    assert (broken.invariant, broken.machine, broken.at_s) == ("tasks end", "n0002", 8.0)
+
+
+@pytest.mark.parametrize("name", [name for name in names() if name != "choice"])
+def test_each_scenario_runs_and_breaks_nothing(name: str) -> None:
+    outcome = run(Terms.of(name, seed=3, nodes=10, run_s=15.0))
+
+    assert outcome.broken is None
+    assert outcome.requests.in_time > 0
+
+
+def test_the_workload_of_the_choice_asks_for_its_share_of_the_speed() -> None:
+    whole = load("choice", seed=1)
+    weights = msgspec.structs.replace(whole.weights, count=40)
+    asked = msgspec.structs.replace(whole.requests, warm_up_s=5.0, load=0.2)
+    changed = msgspec.structs.replace(whole, nodes=8, run_s=15.0, weights=weights, requests=asked)
+    outcome = run(terms(changed))
+
+    assert outcome.broken is None
+    assert outcome.requests.asked > 50
+    assert outcome.requests.in_time > outcome.requests.asked / 2
 
 
 def test_a_request_that_no_part_remembers_is_found() -> None:

@@ -1,0 +1,118 @@
+"""A node leaves its mesh for good, is told what that costs, and can come back; one that merely stops says so too."""
+
+import random
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import numpy as np
+
+from tests.live.daemons import QUICK, Daemon, Daemons, connected, eventually, ticket
+
+W = np.ones((300, 200), np.float32)
+
+
+def leave(daemon: Daemon, *flags: str) -> subprocess.CompletedProcess[str]:
+    words = ["leave", *flags, "--data-dir", str(daemon.data_dir)]
+    return subprocess.run(
+        [sys.executable, "-m", "node.cli.main", *words], capture_output=True, text=True, check=False
+    )
+
+
+def test_who_has_left_starts_no_more_without_a_ticket_and_joins_again_with_one(
+    daemon: Daemons,
+) -> None:
+    a = daemon("a").client()
+    leaver = daemon("b", join=ticket(a))
+    own = leaver.client().status()["id"]
+    eventually(lambda: connected(a) == [own], "they know each other")
+
+    assert leave(leaver).returncode == 0
+    leaver.ended(0)
+    eventually(lambda: connected(a) == [], "a has heard of it")
+
+    said = daemon("b").ended()
+    assert "this node has left mesh" in said
+    assert "--join TICKET" in said
+    back = daemon("b", join=ticket(a)).client()
+    eventually(lambda: connected(a) == [own], "b is back, as the same node")
+    assert back.status()["mesh"] == a.status()["mesh"]
+
+
+def test_weights_that_would_be_lost_are_named_first(daemon: Daemons) -> None:
+    only = daemon("a")
+    only.client().put("precious", W, backend="digital")
+
+    refused = leave(only)
+    forced = leave(only, "--force")
+
+    assert refused.returncode == 1
+    assert "parts of precious are on this node alone" in refused.stderr
+    assert forced.stdout.endswith("lost to the mesh: precious\n")
+    only.ended(0)
+
+
+def test_a_founder_is_told_that_it_takes_the_right_to_invite_with_it(daemon: Daemons) -> None:
+    founder = daemon("a")
+    member = daemon("b", join=ticket(founder.client())).client()
+    eventually(lambda: connected(member), "they know each other")
+
+    refused = leave(founder)
+    assert "without it nobody can let others in" in refused.stderr
+    assert leave(founder, "--force").returncode == 0
+
+    (put_aside,) = founder.data_dir.glob("mesh-left-*")
+    assert (put_aside / "ca.key").exists()
+
+
+def test_a_node_that_is_stopped_takes_less_than_two_seconds_to_say_so(daemon: Daemons) -> None:
+    a = daemon("a", environment=QUICK)
+    b = daemon("b", join=ticket(a.client()), environment=QUICK)
+    eventually(lambda: connected(a.client()), "they know each other")
+
+    before = time.monotonic()
+    assert b.stop(signal.SIGTERM) == 0
+
+    assert time.monotonic() - before < 2.0
+    eventually(lambda: connected(a.client()) == [], "a has heard of it")
+
+
+# -- packets -----------------------------------------------------------------------------------------
+
+
+def test_links_and_packets_have_ports_of_one_number_and_noise_is_counted(
+    daemon: Daemons,
+) -> None:
+    one = daemon("a")
+    client = one.client()
+    host, _, port = client.status()["listen"][0].rpartition(":")
+    dice = random.Random(7)
+
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
+        for number in range(2_000):
+            stranger.sendto(dice.randbytes(dice.randrange(1_400)), (host, int(port)))
+            if number % 50 == 0:
+                time.sleep(0.001)
+
+    def counted() -> int:
+        packets: dict[str, int] = client.status()["packets"]
+        return sum(n for kind, n in packets.items() if kind.startswith("dropped."))
+
+    eventually(lambda: counted() > 1_000, "it has counted them")
+    assert client.status()["packets"]["sent"] == 0
+    assert one.stop() == 0
+    (line,) = one.noted("packets.dropped")
+    assert line["foreign"] + line["short"] > 900
+
+
+def test_where_udp_is_taken_a_node_says_so_and_does_without(daemon: Daemons) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+        other.bind(("127.0.0.1", 0))
+        taken = f"127.0.0.1:{other.getsockname()[1]}"
+        one = daemon("a", listen=taken)
+
+        assert one.client().status()["packets"] == {}
+    (line,) = one.noted("packets.not_bound")
+    assert "links" in line["reason"]
