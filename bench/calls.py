@@ -31,10 +31,9 @@ from node.runtime.switchboard import Switchboard
 from node.runtime.tcp_link import Security
 from protocol.digests import LoadDigest
 from protocol.errors import ErrorCode, ErrorInfo, TaskError
+from protocol.gossip import Tell, Told
 from protocol.ids import NodeId
 from protocol.messages import (
-    Exchange,
-    Exchanged,
     Join,
     Joined,
     Probe,
@@ -69,7 +68,7 @@ class Member:
         self.linked: asyncio.Future[NodeId] = asyncio.get_running_loop().create_future()
         self.switchboard: Switchboard | None = None
 
-    def link_up(self, peer: NodeId) -> None:
+    def link_up(self, peer: NodeId, dialled: bool) -> None:
         self.linked.set_result(peer)
 
     def reached(self, addresses: tuple[str, ...]) -> None:
@@ -83,8 +82,8 @@ class Member:
 
     def asked(self, request: int, peer: NodeId, header: RequestHeader) -> None:
         assert self.switchboard is not None
-        if isinstance(header.request, Exchange):
-            self.switchboard.reply(request, Exchanged(), None)
+        if isinstance(header.request, Tell):
+            self.switchboard.reply(request, Told(), None)
         else:
             error = ErrorInfo(code=ErrorCode.UNAVAILABLE, reason="a benchmark holds nothing")
             self.switchboard.refuse(request, error)

@@ -23,13 +23,12 @@ from node.runtime.entry import Entry
 from node.runtime.front import Face, Front
 from node.runtime.identity import Identity
 from node.runtime.live import Live
-from node.runtime.members import LinkedMembers
 from node.runtime.registrar import Registrar
 from node.runtime.signatures import Ed25519
 from node.runtime.store import Store
-from protocol.digests import NodeRecord
+from protocol.digests import DeviceProfile, NodeRecord
 from protocol.errors import ConfigError
-from protocol.ids import MeshId, short
+from protocol.ids import short
 from protocol.quantities import size_text
 
 MEMORY_SHARE = 4
@@ -50,12 +49,12 @@ def wire(
     signatures = Ed25519(identity.seed())
     record = NodeRecord(
         id=identity.id,
-        mesh=MeshId(""),
         incarnation=incarnation,
         version=0,
         name=name,
         software=software,
         labels=settings.node.labels,
+        device=DeviceProfile(settings.compute.backend, settings.compute.device, workers),
     )
     policy = Policy(
         backend=settings.compute.backend,
@@ -65,7 +64,13 @@ def wire(
         interval_s=settings.gossip.interval_ms / 1e3,
         redial_s=settings.gossip.redial_s,
     )
-    node = Node(record, Ledger(budget, settings.memory.activations_bytes), policy, dice)
+    node = Node(
+        record,
+        Ledger(budget, settings.memory.activations_bytes),
+        policy,
+        signatures,
+        dice,
+    )
     entry = Entry(
         data,
         registrar,
@@ -82,7 +87,7 @@ def wire(
     shutil.rmtree(data.spool, ignore_errors=True)
     data.spool.mkdir(mode=0o700)
     store = Store(data.path, settings.share.disk_bytes)
-    live = Live(node, LinkedMembers(), store, workers, data, log, entry.redeem)
+    live = Live(node, store, workers, data, log, entry.redeem)
     return live, entry, Front(live, entry, Face(name, version("sedma"), data.path))
 
 

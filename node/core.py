@@ -1,8 +1,8 @@
 """Node: the whole daemon without a socket, a clock or a byte.
 
 It is told what clients and peers ask, what became of calls and work, and what time it is; it answers with effects.
-Everything that it knows is in the machines that it wires: the exchange with its neighbours, the ledger, what it
-holds, the list of weights, the tasks in flight.
+Everything that it knows is in the machines that it wires: the mesh as it sees it, the ledger, what it holds, the list
+of weights, the tasks in flight.
 """
 
 import random
@@ -10,28 +10,24 @@ from dataclasses import dataclass
 
 import msgspec
 
-from compute.partition import BlockGrid
 from node.communication.asking import Asking
 from node.communication.desk import Desk
-from node.communication.exchange import Exchange
+from node.communication.mesh import Mesh
 from node.communication.outstanding import Outstanding
 from node.communication.policies import chooser
 from node.communication.scoring import Candidate, HedgeBudget
+from node.communication.signatures import Signatures
 from node.deployment.catalogue import Catalogue
 from node.deployment.holding import Holding
 from node.deployment.ledger import Ledger
 from node.deployment.placement import Capacity
-from node.effects import Effect, Refuse, Reply
-from node.execution.announce import Removal
-from node.execution.fetch import Fetch
+from node.effects import Effect, Grave, Refuse, Reply
 from node.execution.fleet import Fleet
-from node.execution.matmul import Matmul
 from node.execution.plans import plan_of_put, plan_of_weights
-from node.execution.put import Put
-from node.execution.recent import Recent
 from node.execution.room import Room
 from node.execution.serving import Serving
 from node.execution.sketches import SketchCache
+from node.execution.tasks import Tasks
 from node.execution.upkeep import Upkeep
 from node.execution.views import peer_views, weights_view
 from node.memory.short_term import ShortTerm
@@ -46,24 +42,22 @@ from protocol.client import (
     WeightsView,
 )
 from protocol.digests import LoadDigest, NodeRecord, WeightsVersion
-from protocol.errors import ErrorCode, ErrorInfo, TaskError
+from protocol.errors import ErrorInfo, TaskError
+from protocol.gossip import Compare, Tell
 from protocol.ids import MeshId, NodeId, TaskId
+from protocol.members import Cause, MemberRecord, Packet
 from protocol.messages import (
-    Exchange as ExchangeRequest,
-)
-from protocol.messages import (
+    Carry,
     FetchCatalogue,
     FetchManifest,
     Manifest,
-    ManifestHead,
     ManifestPart,
     Probe,
     Probed,
     RequestHeader,
     Response,
+    Taken,
 )
-
-Task = Put | Matmul | Removal | Fetch
 
 FREE_CHANGE_BYTES = 1024 * 1024
 """Neighbours are told of our memory when it has changed by this much, or when what we hold has changed."""
@@ -80,7 +74,7 @@ class Policy:
     """Products at work at once."""
     hedge_share: float
     interval_s: float
-    """Between two tellings of news to one neighbour."""
+    """Within which neighbours are told of what has changed here."""
     redial_s: float
     """The longest pause between two tries at a lost peer."""
     choice: str = "ours"
@@ -91,7 +85,12 @@ class Node:
     """One node of the mesh, as a machine: inputs end in `now`, each returns effects, `deadline` says when to tick."""
 
     def __init__(
-        self, record: NodeRecord, ledger: Ledger, policy: Policy, dice: random.Random
+        self,
+        record: NodeRecord,
+        ledger: Ledger,
+        policy: Policy,
+        signatures: Signatures,
+        dice: random.Random,
     ) -> None:
         self.own = record.id
         self.ledger = ledger
@@ -104,8 +103,9 @@ class Node:
         self.asking = Asking(self.desk, self.chooser)
         self.holding = Holding(self.own, ledger)
         self.catalogue = Catalogue(self.desk)
-        self.exchange = Exchange(
+        self.mesh = Mesh(
             record,
+            signatures,
             self.desk,
             self.memory,
             dice,
@@ -113,7 +113,7 @@ class Node:
             redial_s=policy.redial_s,
         )
         self.fleet = Fleet(
-            self.exchange, self.memory, self.outstanding, ledger, self.holding, self.catalogue
+            self.mesh, self.memory, self.outstanding, ledger, self.holding, self.catalogue
         )
         self.sketches = SketchCache(self.own, ledger, self.desk, self.fleet.reachable)
         self.serving = Serving(self, policy.workers)
@@ -121,12 +121,8 @@ class Node:
         self.upkeep = Upkeep(
             self.own, self.desk, self.catalogue, self.holding, self.sketches, self.fleet
         )
-        self.recent = Recent()
-        self.done = 0
-        self.failed = 0
+        self.tasks = Tasks(self, policy.backend, policy.device, dice)
         self._policy = policy
-        self._dice = dice
-        self._tasks: dict[str, Task] = {}
         self._told_changes = -1
 
     # -- clients -------------------------------------------------------------------------------------
@@ -135,103 +131,88 @@ class Node:
         self, request: PutRequest, shape: tuple[int, int], wall_ms: int, now: float
     ) -> tuple[TaskId, list[Effect]]:
         """Begin a put of a (K, N) matrix; TaskError when it cannot even begin."""
-        self.catalogue.match(request.name, request.if_match)
-        full = msgspec.structs.replace(
-            request,
-            backend=request.backend or self._policy.backend,
-            device=request.device if request.device is not None else self._policy.device,
-        )
-        if full.backend == "digital":
-            full = msgspec.structs.replace(full, device="")
-        task = self._new_task()
-        version = self.catalogue.next_version(wall_ms, self.own)
-        seed = self._dice.getrandbits(62)
-        put = Put(task, full, shape, version, seed, self, now, self._counted)
-        return task, self._begin(put, now)
+        task, effects = self.tasks.put(request, shape, wall_ms, now)
+        return task, self._settle(effects, now)
 
     def matmul(
         self, request: MatmulRequest, rows: int, width: int, now: float
     ) -> tuple[TaskId, int, list[Effect]]:
         """Begin a product with X (rows, width); the answer's width, or TaskError."""
-        manifest = self.catalogue.find(request.name)
-        head = manifest.head
-        need, gives = (head.rows, head.columns)
-        if request.transpose:
-            need, gives = gives, need
-        if width != need:
-            formula = "Y W^T" if request.transpose else "X W"
-            raise TaskError(
-                ErrorCode.BAD_REQUEST,
-                f"{formula}: the matrix sent has {width} columns, but {request.name} is"
-                f" {head.rows} x {head.columns} and needs {need}",
-            )
-        task = self._new_task()
-        matmul = Matmul(task, request, rows, manifest, self, now, self._counted)
-        return task, gives, self._begin(matmul, now)
+        task, gives, effects = self.tasks.matmul(request, rows, width, now)
+        return task, gives, self._settle(effects, now)
 
     def remove(
         self, name: str, if_match: str | None, wall_ms: int, now: float
     ) -> tuple[TaskId, list[Effect]]:
         """Delete weights everywhere."""
-        self.catalogue.find(name)
-        self.catalogue.match(name, if_match)
-        version = self.catalogue.next_version(wall_ms, self.own)
-        tombstone = Manifest(ManifestHead(name=name, version=version, deleted=True))
-        task = self._new_task()
-        return task, self._begin(Removal(task, tombstone, self), now)
+        task, effects = self.tasks.remove(name, if_match, wall_ms, now)
+        return task, self._settle(effects, now)
 
     def fetch(self, manifest: Manifest, index: int, now: float) -> tuple[TaskId, list[Effect]]:
         """Begin to bring one block of these weights into the spool."""
-        head, entry = manifest.head, manifest.entries[index]
-        grid = BlockGrid(head.rows, head.columns)
-        nbytes = grid.payload_bytes(list(grid.blocks())[index])
-        holders = tuple(head.holders[h] for h in entry.holders)
-        task = self._new_task()
-        return task, self._begin(Fetch(task, entry.content, nbytes, holders, self), now)
+        task, effects = self.tasks.fetch(manifest, index, now)
+        return task, self._settle(effects, now)
 
     def cancel(self, task: str, now: float) -> list[Effect]:
         """The client has gone."""
-        running = self._tasks.get(task)
-        if running is None:
-            return []
-        return self._settle(running.cancel("the client closed the connection", now), now)
+        return self._settle(self.tasks.cancel(task, now), now)
 
     # -- peers ---------------------------------------------------------------------------------------
 
     def introduce(self, mesh: MeshId, addresses: tuple[str, ...], now: float) -> list[Effect]:
         """This node belongs to a mesh now, and is reached at these addresses."""
-        return self.exchange.introduce(mesh, addresses, now)
+        return self._settle(self.mesh.introduce(mesh, addresses, now), now)
+
+    def restore_members(
+        self, members: dict[NodeId, MemberRecord], graves: tuple[Grave, ...], now: float
+    ) -> list[Effect]:
+        """After a start: who was there, and who was not any more."""
+        return self._settle(self.mesh.restore(members, graves, now), now)
 
     def seek(self, addresses: tuple[str, ...], peer: NodeId | None, now: float) -> list[Effect]:
         """Link up with whoever answers there, however long that takes."""
-        return [*self.exchange.seek(addresses, peer, now), *self.exchange.tick(now)]
+        return self._settle(self.mesh.seek(addresses, peer, now), now)
 
-    def link_up(self, peer: NodeId, now: float) -> list[Effect]:
+    def link_up(self, peer: NodeId, dialled: bool, now: float) -> list[Effect]:
+        """`dialled`: by us; else the peer has reached this node."""
         self.fleet.link_up(peer, now)
         self.asking.lost(peer)
-        return self.exchange.link_up(peer, now)
+        return self._settle(self.mesh.link_up(peer, dialled, now), now)
 
     def reached(self, addresses: tuple[str, ...]) -> list[Effect]:
         """The address we were told to join at has answered."""
-        self.exchange.reached(addresses)
+        self.mesh.linking.reached(addresses)
         return []
 
     def link_down(self, peer: NodeId, reason: str, now: float) -> list[Effect]:
         self.fleet.link_down(peer)
         self.asking.lost(peer)
-        return self.exchange.link_down(peer, reason, now)
+        return self._settle(self.mesh.link_down(peer, reason, now), now)
 
     def dial_failed(
         self, addresses: tuple[str, ...], peer: NodeId | None, reason: str, now: float
     ) -> list[Effect]:
-        return self.exchange.dial_failed(addresses, peer, reason, now)
+        return self._settle(self.mesh.dial_failed(addresses, peer, reason, now), now)
+
+    def packet(self, peer: NodeId, packet: Packet, now: float) -> list[Effect]:
+        """A datagram has come, and it is from this member."""
+        return self._talked(self.mesh.packet(peer, packet, now), now)
+
+    def leave(self, cause: Cause, now: float) -> list[Effect]:
+        """Say goodbye to all others."""
+        return self._settle(self.mesh.leave(cause, now), now)
 
     def asked(self, request: int, peer: NodeId, header: RequestHeader, now: float) -> list[Effect]:
         """A peer asks; every request ends in one Reply or Refuse, unless it is gone before."""
         match header.request:
-            case ExchangeRequest() as told:
-                answer, effects = self.exchange.asked(peer, told, now)
+            case Compare() | Tell() as told:
+                answer, effects = self.mesh.gossip.asked(peer, told, now)
                 effects = [Reply(request, answer), *effects, *self._compare(peer)]
+            case Carry(packet=packet):
+                effects = [
+                    Reply(request, Taken()),
+                    *self.mesh.packet(peer, packet, now, carried=True),
+                ]
             case Probe():
                 # It changes nothing, and there are many of them.
                 return [Reply(request, Probed())]
@@ -258,13 +239,13 @@ class Node:
     def answered(
         self, call: int, peer: NodeId, response: Response, load: LoadDigest, now: float
     ) -> list[Effect]:
-        self.exchange.load_seen(peer, load, now)
+        self.mesh.gossip.load_seen(peer, load, now)
         self.asking.heard(peer, now)
         waiter = self.desk.settle(call)
         if waiter is None:
             return []
         effects = waiter.answered(call, peer, response, load, now)
-        if waiter is self.exchange:
+        if waiter is self.mesh.gossip:
             effects = [*effects, *self._compare(peer)]
         return self._settle(effects, now)
 
@@ -294,7 +275,7 @@ class Node:
         """The process's resident memory, and what the disk still takes."""
         self.ledger.memory_measured(rss_bytes, now)
         self.holding.disk_free_bytes = disk_free_bytes
-        told = self.exchange.own
+        told = self.mesh.own
         apart = (
             abs(self.ledger.digest().free - told.memory.free),
             abs(self.holding.room_bytes - told.load.free),
@@ -302,27 +283,20 @@ class Node:
         return self._describe(now) if max(apart) >= FREE_CHANGE_BYTES else []
 
     def tick(self, now: float) -> list[Effect]:
-        effects: list[Effect] = []
+        effects = self.mesh.tick(now)
+        _, *others = self._moments()
+        if not any(moment is not None and moment <= now for moment in others):
+            return self._talked(effects, now)
         for lease in self.ledger.expire(now):
             effects += self.upkeep.lapsed(lease)
-        for task in list(self._tasks.values()):
-            if task.deadline is not None and task.deadline <= now:
-                effects += task.tick(now)
+        effects += self.tasks.tick(now)
         effects += self.upkeep.tick(now)
         effects += self.serving.tick(now)
-        effects += self.exchange.tick(now)
         return self._settle(effects, now)
 
     @property
     def deadline(self) -> float | None:
-        moments = [task.deadline for task in self._tasks.values()]
-        moments += [self.ledger.deadline, self.upkeep.deadline]
-        moments += [self.serving.deadline, self.exchange.deadline]
-        return min((moment for moment in moments if moment is not None), default=None)
-
-    @property
-    def tasks(self) -> int:
-        return len(self._tasks)
+        return min((moment for moment in self._moments() if moment is not None), default=None)
 
     # -- what tasks ask ------------------------------------------------------------------------------
 
@@ -344,12 +318,11 @@ class Node:
         return weights_view(manifest, self.fleet, now)
 
     def peers(self, now: float) -> list[PeerView]:
-        return peer_views(self.exchange, self.fleet, now)
+        return peer_views(self.mesh, self.fleet, now)
 
     def task(self, task: str, now: float) -> TaskView:
         """What a product takes or took; TaskError if it is not known here."""
-        running = self._tasks.get(task)
-        return running.view(now) if isinstance(running, Matmul) else self.recent.find(task)
+        return self.tasks.view(task, now)
 
     def plan(self, request: PlanRequest, now: float) -> PlanView:
         """Where a matrix would lie, or who would multiply by weights that stand."""
@@ -360,37 +333,46 @@ class Node:
 
     # -- within --------------------------------------------------------------------------------------
 
-    def _new_task(self) -> TaskId:
-        return TaskId(f"{self._dice.getrandbits(128):032x}")
-
-    def _begin(self, task: Task, now: float) -> list[Effect]:
-        self._tasks[task.task] = task
-        return self._settle(task.start(now), now)
-
     def _settle(self, effects: list[Effect], now: float) -> list[Effect]:
         """After anything happened: forget ended tasks, act on new manifests, tell what changed."""
         effects = effects + self.room.serve(now)
-        for name in [name for name, task in self._tasks.items() if task.over]:
-            if isinstance(ended := self._tasks.pop(name), Matmul):
-                self.recent.keep(ended.view(now))
+        self.tasks.forget_ended(now)
         effects = effects + self.upkeep.act_on_news(now)
-        effects += self.exchange.catalogue_is(self.catalogue.digest, now)
+        effects += self.mesh.gossip.catalogue_is(self.catalogue.digest, now)
         if self.holding.changes != self._told_changes:
             effects += self._describe(now)
+        return self._talked(effects, now)
+
+    def _talked(self, effects: list[Effect], now: float) -> list[Effect]:
+        """Calls go out over their links; those whose link cannot be had come back to who waits for them."""
+        effects = self.mesh.pass_on(effects, now)
+        failed = self.mesh.linking.failed
+        while failed:
+            effects = effects + self.call_failed(*failed.pop(0), now)
         return effects
+
+    def _moments(self) -> tuple[float | None, ...]:
+        """When each machine wishes for its tick."""
+        return (
+            self.mesh.deadline,
+            self.ledger.deadline,
+            self.upkeep.deadline,
+            self.serving.deadline,
+            self.tasks.deadline,
+        )
 
     def _describe(self, now: float) -> list[Effect]:
         self._told_changes = self.holding.changes
         record = msgspec.structs.replace(
-            self.exchange.own,
+            self.mesh.own,
             memory=self.ledger.digest(),
             load=self.serving.load(now),
             ready=self.holding.ready,
         )
-        return self.exchange.describe(record, now)
+        return self.mesh.describe(record, now)
 
     def _compare(self, peer: NodeId) -> list[Effect]:
-        digest = self.exchange.other_catalogues().get(peer, "")
+        digest = self.mesh.gossip.other_catalogues().get(peer, "")
         return self.catalogue.compare(peer, digest)
 
     def _tell_part(self, request: int, name: str, first: int) -> Reply | Refuse:
@@ -398,9 +380,3 @@ class Node:
             return Reply(request, self.catalogue.tell_part(name, first))
         except TaskError as unknown:
             return Refuse(request, unknown.info)
-
-    def _counted(self, ok: bool) -> None:
-        if ok:
-            self.done += 1
-        else:
-            self.failed += 1

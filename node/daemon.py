@@ -10,6 +10,7 @@ import gc
 import os
 import signal
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -77,6 +78,9 @@ async def _enter(entry: "Entry", live: "Live", data: DataDir, join: str | None) 
     membership = await entry.enter(join)
     live.connect(*await entry.open(membership, live))
     live.feed(live.node.introduce(membership.mesh, entry.listens, live.now))
+    kept = data.members.load(time.time())
+    members = {record.id: record for record in kept.members}
+    live.feed(live.node.restore_members(members, kept.graves, live.now))
     for peer, addresses in data.members.places():
         live.feed(live.node.seek(addresses, peer, live.now))
     where = ", ".join(entry.listens)

@@ -125,13 +125,6 @@ class Failed:
 
 
 @dataclass(frozen=True, slots=True)
-class KeepPeers:
-    """Remember on disk where the others are, so that a plain start finds them again."""
-
-    peers: tuple[tuple[NodeId, tuple[str, ...]], ...]
-
-
-@dataclass(frozen=True, slots=True)
 class Grave:
     """A member that is not there any more."""
 
@@ -178,7 +171,6 @@ Effect = (
     | CancelWork
     | Done
     | Failed
-    | KeepPeers
     | SendPacket
     | KeepMembers
     | KeepIncarnation

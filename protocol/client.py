@@ -200,7 +200,7 @@ class PeerView(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     name: str
     state: str
-    """connected | known | lost | left"""
+    """connected | known | suspect | lost | stopped | left"""
     software: str
     addresses: tuple[str, ...]
     labels: tuple[str, ...]
@@ -212,9 +212,16 @@ class PeerView(msgspec.Struct, frozen=True, kw_only=True):
     in_flight: int
     rtt_ms: float | None
     age_s: float
-    """Since its record last changed here."""
+    """Since its state or its address last changed here."""
     why: str = ""
     """Why it is not connected."""
+    pressure: float = 0.0
+    """Share of its budget that is accounted for."""
+    incarnation: int = 0
+    reach: str = ""
+    """unknown | direct | outgoing: how others get to it."""
+    cause: str = ""
+    """Why it is gone: silent | stopped | left."""
 
 
 class StatusView(msgspec.Struct, frozen=True, kw_only=True):

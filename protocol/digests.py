@@ -1,4 +1,4 @@
-"""What a node tells of itself: its memory, its load, where it is reached, what it can serve.
+"""What a node tells of itself: its memory, its load, what it can serve. Where it is reached stands in `members`.
 
 A record belongs to one node and only that node raises its version, so of two records of one node the higher
 (incarnation, version) is the truth, whoever passed it on.
@@ -10,8 +10,8 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from protocol.ids import MeshId, NodeId
-from protocol.limits import ADDRESSES_MAX, HELD_MAX, LABELS_MAX, TEXT_BYTES_MAX
+from protocol.ids import NodeId
+from protocol.limits import HELD_MAX, LABELS_MAX, TEXT_BYTES_MAX
 
 Text = Annotated[str, Meta(max_length=TEXT_BYTES_MAX)]
 Count = Annotated[int, Meta(ge=0, le=1 << 62)]
@@ -80,17 +80,14 @@ class NodeRecord(msgspec.Struct, frozen=True, kw_only=True):
     """One node as the mesh knows it."""
 
     id: NodeId
-    mesh: MeshId
     incarnation: Count
-    """Grows with every start of the node."""
+    """That of its member record when this was written."""
     version: Count
     """Grows with every change within an incarnation."""
     settled: Count = 0
     """The version since which nothing but `memory` and `load` has changed."""
     name: Text = ""
     software: Text = ""
-    addresses: Annotated[tuple[Text, ...], Meta(max_length=ADDRESSES_MAX)] = ()
-    """host:port, the likeliest first."""
     labels: Annotated[tuple[Text, ...], Meta(max_length=LABELS_MAX)] = ()
     memory: MemoryDigest = MemoryDigest()
     load: LoadDigest = LoadDigest()
@@ -98,8 +95,6 @@ class NodeRecord(msgspec.Struct, frozen=True, kw_only=True):
     reach: Reachability = Reachability.UNKNOWN
     ready: Annotated[tuple[WeightsVersion, ...], Meta(max_length=HELD_MAX)] = ()
     """Versions of weights of which this node has all its blocks in memory."""
-    left: bool = False
-    """The node said goodbye; it is not missing."""
 
     @property
     def stamp(self) -> tuple[int, int]:

@@ -4,8 +4,8 @@ A limit is checked before anything is allocated. Past it the sender is refused w
 limit and the size, so that whoever reads the error knows what to change.
 """
 
-PROTOCOL_MIN = 1
-PROTOCOL_MAX = 1
+PROTOCOL_MIN = 2
+PROTOCOL_MAX = 2
 """The range of protocol versions this build speaks; two nodes use the highest version both know."""
 
 HEADER_BYTES_MAX = 64 * 1024

@@ -10,7 +10,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from protocol.digests import Count, LoadDigest, NodeRecord, Seconds, Text, WeightsVersion
+from protocol.digests import Count, LoadDigest, Seconds, Text, WeightsVersion
 from protocol.errors import ErrorInfo
 from protocol.gossip import Compare, Compared, Tell, Told
 from protocol.ids import ContentId, MeshId, NodeId
@@ -74,21 +74,6 @@ class Joined(msgspec.Struct, frozen=True, kw_only=True, tag=1, tag_field="op"):
 
 
 # -- who is there ------------------------------------------------------------------------------------
-
-
-class Exchange(msgspec.Struct, frozen=True, kw_only=True, tag=2, tag_field="op"):
-    """Tells what the sender knows and what of the receiver's knowledge it already has."""
-
-    records: Annotated[tuple[NodeRecord, ...], Meta(max_length=PEERS_MAX)] = ()
-    known: dict[NodeId, tuple[Count, Count]] = {}
-    """Stamp of every record the sender holds: the answer brings only what is newer."""
-    catalogue: Text = ""
-    """Digest of names, versions and tombstones of all weights the sender knows."""
-
-
-class Exchanged(msgspec.Struct, frozen=True, kw_only=True, tag=2, tag_field="op"):
-    records: Annotated[tuple[NodeRecord, ...], Meta(max_length=PEERS_MAX)] = ()
-    catalogue: Text = ""
 
 
 class Carry(msgspec.Struct, frozen=True, kw_only=True, tag=16, tag_field="op"):
@@ -264,7 +249,6 @@ class Multiplied(msgspec.Struct, frozen=True, kw_only=True, tag=12, tag_field="o
 
 Request = (
     Join
-    | Exchange
     | Compare
     | Tell
     | Carry
@@ -281,7 +265,6 @@ Request = (
 )
 Response = (
     Joined
-    | Exchanged
     | Compared
     | Told
     | Probed
@@ -296,7 +279,6 @@ Response = (
 
 ANSWERS: dict[type[Request], type[Response]] = {
     Join: Joined,
-    Exchange: Exchanged,
     Compare: Compared,
     Tell: Told,
     Carry: Taken,

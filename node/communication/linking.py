@@ -52,6 +52,8 @@ class Linking:
         self.deadline: float | None = None
         self.failed: list[tuple[int, ErrorInfo]] = []
         """Held calls that came to nothing, for the core to tell who waits for them."""
+        self.wanted: dict[NodeId, None] = {}
+        """Links to these are kept up."""
         self._own = own
         self._dice = dice
         self._redial_s = redial_s
@@ -60,8 +62,6 @@ class Linking:
         self._on_demand: dict[NodeId, None] = {}
         """Of these, the ones that we dialled for a call alone."""
         self._pursuits: dict[str, _Pursuit] = {}
-        self._wanted: dict[NodeId, None] = {}
-        """Neighbours: links to these are kept up."""
 
     # -- what others ask of it -----------------------------------------------------------------------
 
@@ -90,13 +90,13 @@ class Linking:
         key = peer or "|".join(addresses)
         if key not in self._pursuits and addresses and peer != self._own:
             if peer is not None:
-                self._wanted[peer] = None
+                self.wanted[peer] = None
             self._pursuits[key] = _Pursuit(addresses, peer, dial_at=now)
             self._wake(now)
 
     def want(self, peer: NodeId, addresses: tuple[str, ...], now: float) -> None:
         """Keep a link to this member, at these addresses from now on."""
-        self._wanted[peer] = None
+        self.wanted[peer] = None
         if not addresses or peer == self._own:
             return
         pursuit = self._pursuits.get(peer)
@@ -112,7 +112,7 @@ class Linking:
 
     def unwant(self, peer: NodeId) -> None:
         """No link to this one need be kept; calls that wait for one still do."""
-        self._wanted.pop(peer, None)
+        self.wanted.pop(peer, None)
         pursuit = self._pursuits.get(peer)
         if pursuit is not None and not pursuit.held:
             del self._pursuits[peer]
@@ -128,7 +128,7 @@ class Linking:
         pursuit.dialling, pursuit.pause_s, pursuit.why = False, REDIAL_FIRST_S, ""
         effects += [call for _, call in pursuit.held]
         pursuit.held.clear()
-        if peer not in self._wanted:
+        if peer not in self.wanted:
             self._on_demand[peer] = None
             del self._pursuits[peer]
             self._wake(now + IDLE_S)
@@ -160,7 +160,7 @@ class Linking:
         pursuit.dialling, pursuit.why = False, reason
         if peer is not None:
             self._fail(pursuit, reason)
-            if peer not in self._wanted:
+            if peer not in self.wanted:
                 del self._pursuits[peer]
         # Full jitter: nodes that lost the same peer at the same moment do not return in step.
         pursuit.dial_at = now + pursuit.pause_s * self._dice.uniform(0.5, 1.0)

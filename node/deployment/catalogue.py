@@ -97,6 +97,8 @@ class Catalogue:
         """By the number of the work."""
         self._untold: set[int] = set()
         """Requests that are answered when a manifest is on disk."""
+        self._names: dict[WeightsVersion, str] = {}
+        """Of what stands now."""
         self._digest: str | None = None
         self._given = WeightsVersion(0, 0, "")
         """The last version that was given out; its put may still be under way."""
@@ -109,8 +111,7 @@ class Catalogue:
     def restore(self, manifests: list[Manifest]) -> None:
         """After a start: what the disk remembers is no news."""
         for manifest in sorted(manifests, key=lambda one: one.head.version):
-            self.manifests[manifest.head.name] = manifest
-        self._digest = None
+            self._stand(manifest)
 
     def get(self, name: str) -> Manifest | None:
         """Weights under this name; None if there are none or they were deleted."""
@@ -131,6 +132,16 @@ class Catalogue:
             return current
         former = self.former.get(version)
         return former if former is not None and former.head.name == name else None
+
+    def holders(self, version: WeightsVersion) -> tuple[NodeId, ...]:
+        """Who holds blocks of these weights by their manifest; nobody once they are let go."""
+        if (former := self.former.get(version)) is not None:
+            return former.head.holders
+        name = self._names.get(version)
+        current = None if name is None else self.get(name)
+        if current is None or current.head.version != version:
+            return ()
+        return current.head.holders
 
     def match(self, name: str, if_match: str | None) -> None:
         """If-Match: the version that the client saw must still stand, or it is a CONFLICT."""
@@ -197,9 +208,8 @@ class Catalogue:
             return [note("weights.too_many", name=name, limit=WEIGHTS_MAX)]
         if known is not None and not known.head.deleted and not manifest.head.deleted:
             self.former[known.head.version] = known
-        self.manifests[name] = manifest
+        self._stand(manifest)
         self.news.append((known, manifest))
-        self._digest = None
         for key in [key for key in self._gathering if key[0] == name]:
             if key[1] <= manifest.head.version:
                 del self._gathering[key]
@@ -290,6 +300,14 @@ class Catalogue:
         kept = self._keeping.pop(job, None)
         told = [] if kept is None else kept(error, now)
         return [note("weights.not_kept", reason=error.reason), *told]
+
+    def _stand(self, manifest: Manifest) -> None:
+        before = self.manifests.get(manifest.head.name)
+        if before is not None:
+            del self._names[before.head.version]
+        self.manifests[manifest.head.name] = manifest
+        self._names[manifest.head.version] = manifest.head.name
+        self._digest = None
 
     def _fetch_newer(self, peer: NodeId, told: CatalogueResponse) -> list[Effect]:
         effects: list[Effect] = []

@@ -1,13 +1,13 @@
 """The mesh as tasks see it: who may hold new weights, who can multiply by those that are there.
 
-What neighbours tell (`Exchange`), what was measured (`ShortTerm`) and what we have sent them ourselves come together
+What the mesh knows of its members, what was measured (`ShortTerm`) and what we have sent them ourselves come together
 here; the choice is made by `scoring` and `placement`.
 """
 
 from collections.abc import Callable
 from math import inf
 
-from node.communication.exchange import Exchange
+from node.communication.mesh import Mesh
 from node.communication.outstanding import Outstanding
 from node.communication.scoring import Candidate
 from node.deployment.catalogue import Catalogue
@@ -17,6 +17,9 @@ from node.deployment.placement import Capacity
 from node.memory.short_term import ShortTerm
 from protocol.digests import NodeRecord, WeightsVersion
 from protocol.ids import NodeId
+
+RTT_UNKNOWN_S = 0.1
+"""Of a node that has never answered us: far enough that a known one is preferred."""
 
 FRESH_S = 5.0
 """A manifest is published when all holders have all their blocks, but their records say so a moment later: for this
@@ -28,14 +31,14 @@ class Fleet:
 
     def __init__(
         self,
-        exchange: Exchange,
+        mesh: Mesh,
         memory: ShortTerm,
         outstanding: Outstanding,
         ledger: Ledger,
         holding: Holding,
         catalogue: Catalogue,
     ) -> None:
-        self._exchange = exchange
+        self._mesh = mesh
         self._memory = memory
         self._outstanding = outstanding
         self._ledger = ledger
@@ -63,51 +66,47 @@ class Fleet:
 
     @property
     def own(self) -> NodeId:
-        return self._exchange.own.id
+        return self._mesh.id
 
     def linked(self) -> list[NodeId]:
-        return self._exchange.linked
+        return self._mesh.linked
 
     def reachable(self, node: NodeId) -> bool:
-        return node == self.own or self._exchange.is_linked(node)
+        return node == self.own or self._mesh.within_reach(node)
 
     def ready(self, node: NodeId, version: WeightsVersion, now: float) -> bool:
         """Whether the node can be asked now to multiply by its blocks of this version."""
         if node == self.own:
             return version in self._holding.ready
-        if not self._exchange.is_linked(node):
+        if not self._mesh.within_reach(node):
             return False
-        record = self._exchange.records.get(node)
+        record = self._mesh.record(node)
         if record is not None and version in record.ready:
             return True
         learnt_at = self._learnt_at.get(version)
         fresh = learnt_at is not None and now - learnt_at < FRESH_S
-        return fresh and learnt_at is not None and self._linked_at[node] <= learnt_at
+        return fresh and learnt_at is not None and self._linked_at.get(node, inf) <= learnt_at
 
     def candidates(
         self, version: WeightsVersion, now: float, *, analog: bool = False
     ) -> list[Candidate]:
         """Live nodes that have all their blocks of this version in memory."""
-        nodes = [self.own, *self._exchange.linked]
+        nodes = self._catalogue.holders(version)
         ready = [node for node in nodes if self.ready(node, version, now)]
         return [self._candidate(node, now, analog) for node in ready]
 
     def everybody(self, now: float) -> list[Candidate]:
         """All live nodes, as if each held what is asked of it."""
-        return [self._candidate(node, now, False) for node in (self.own, *self._exchange.linked)]
+        return [self._candidate(node, now, False) for node in (self.own, *self._mesh.reachable())]
 
     def record(self, node: NodeId) -> NodeRecord | None:
         """What a node has told of itself."""
-        return self._exchange.own if node == self.own else self._exchange.records.get(node)
+        return self._mesh.record(node)
 
     def capacities(self, only: tuple[str, ...], avoid: tuple[str, ...]) -> list[Capacity]:
         """Nodes that may hold new weights, with what they can take."""
-        records = [self._exchange.own]
-        records += [
-            self._exchange.records[peer]
-            for peer in self._exchange.linked
-            if peer in self._exchange.records
-        ]
+        known = [self._mesh.record(peer) for peer in self._mesh.reachable()]
+        records = [self._mesh.own, *(record for record in known if record is not None)]
         return [
             Capacity(record.id, self.free_bytes(record))
             for record in records
@@ -117,7 +116,7 @@ class Fleet:
     def free_bytes(self, record: NodeRecord) -> int:
         if record.id == self.own:
             return self._holding.room_bytes
-        return self._exchange.load(record.id).free
+        return self._mesh.gossip.load(record.id).free
 
     # -- within --------------------------------------------------------------------------------------
 
@@ -137,12 +136,14 @@ class Fleet:
                 reliability,
                 told_s=others_s,
                 ours=outstanding.count(node),
-                workers=self._exchange.own.device.workers or 1,
+                workers=self._mesh.own.device.workers or 1,
             )
-        load, age_s = self._exchange.load(node), self._exchange.load_age_s(node, now)
-        rtt_s = self._exchange.rtt_s.get(node, 0.0)
+        gossip = self._mesh.gossip
+        load, age_s = gossip.load(node), gossip.load_age_s(node, now)
+        measured_s = self._mesh.rtt_s(node, now)
+        rtt_s = RTT_UNKNOWN_S if measured_s is None else measured_s
         told_at = now - age_s
-        record = self._exchange.records.get(node)
+        record = self._mesh.record(node)
         return Candidate(
             node,
             rtt_s,

@@ -1,9 +1,11 @@
 """What people are told of the mesh: its weights and its nodes."""
 
-from node.communication.exchange import Exchange
+from node.communication.mesh import Mesh
 from node.execution.fleet import Fleet
 from protocol.client import PeerView, WeightsView
 from protocol.digests import NodeRecord
+from protocol.ids import NodeId
+from protocol.members import Cause
 from protocol.messages import Manifest
 
 
@@ -47,31 +49,44 @@ def held_here_alone(manifests: list[Manifest], fleet: Fleet) -> list[str]:
     return sorted(manifest.head.name for manifest in manifests if is_alone(manifest))
 
 
-def peer_views(exchange: Exchange, fleet: Fleet, now: float) -> list[PeerView]:
-    """All other nodes that this one has heard of."""
-    return [_peer(record, exchange, fleet, now) for _, record in sorted(exchange.records.items())]
+def peer_views(mesh: Mesh, fleet: Fleet, now: float) -> list[PeerView]:
+    """All other nodes that this one has heard of, those that are gone included."""
+    known = {*mesh.membership.members, *mesh.membership.graves, *mesh.linked}
+    return [_peer(peer, mesh, fleet, now) for peer in sorted(known)]
 
 
-def _peer(record: NodeRecord, exchange: Exchange, fleet: Fleet, now: float) -> PeerView:
-    linked = exchange.is_linked(record.id)
-    why = exchange.why_apart(record.id)
-    state = "connected" if linked else "left" if record.left else "lost" if why else "known"
-    load = exchange.load(record.id)
-    rtt_s = exchange.rtt_s.get(record.id)
+def _peer(peer: NodeId, mesh: Mesh, fleet: Fleet, now: float) -> PeerView:
+    record = mesh.record(peer) or NodeRecord(id=peer, incarnation=0, version=0)
+    load = mesh.gossip.load(peer)
+    rtt_s = mesh.rtt_s(peer, now)
+    cause = mesh.cause(peer)
     return PeerView(
-        id=record.id,
+        id=peer,
         name=record.name,
-        state=state,
+        state=_state(peer, mesh),
         software=record.software,
-        addresses=record.addresses,
+        addresses=mesh.addresses_of(peer),
         labels=record.labels,
         budget_bytes=record.memory.budget,
         free_bytes=fleet.free_bytes(record),
         rss_bytes=record.memory.rss,
+        pressure=record.memory.pressure,
         speed_macs_s=load.speed_macs_s,
-        queue_s=max(load.queue_s - exchange.load_age_s(record.id, now), 0.0),
+        queue_s=max(load.queue_s - mesh.gossip.load_age_s(peer, now), 0.0),
         in_flight=load.in_flight,
-        rtt_ms=None if rtt_s is None or not linked else rtt_s * 1e3,
-        age_s=now - exchange.changed_at.get(record.id, now),
-        why=why,
+        rtt_ms=None if rtt_s is None or cause is not None else rtt_s * 1e3,
+        incarnation=mesh.incarnation_of(peer),
+        reach=record.reach,
+        age_s=now - mesh.changed_at.get(peer, now),
+        cause="" if cause is None else cause.value,
+        why=mesh.linking.why_apart(peer),
     )
+
+
+def _state(peer: NodeId, mesh: Mesh) -> str:
+    cause = mesh.cause(peer)
+    if cause is not None:
+        return {Cause.LEFT: "left", Cause.STOPPED: "stopped"}.get(cause, "lost")
+    if mesh.is_suspect(peer):
+        return "suspect"
+    return "connected" if mesh.is_linked(peer) else "known"

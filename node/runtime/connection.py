@@ -17,12 +17,13 @@ from protocol import codec
 from protocol.digests import LoadDigest
 from protocol.errors import ErrorCode, ErrorInfo, PeerError
 from protocol.frames import Frame, FrameType, TrafficClass
+from protocol.gossip import Compare, Tell
 from protocol.ids import NodeId, short
 from protocol.limits import STREAMS_MAX, TEXT_BYTES_MAX
 from protocol.messages import (
     ANSWERS,
+    Carry,
     ErrorHeader,
-    Exchange,
     FetchCatalogue,
     FetchManifest,
     Hello,
@@ -44,7 +45,7 @@ STREAM_MAX = 2**32 - 1
 
 DEADLINE_MS_MAX = 86_400_000
 
-GOSSIP = frozenset({Exchange, FetchCatalogue, FetchManifest, ManifestPart, Probe})
+GOSSIP = frozenset({Carry, Compare, Tell, FetchCatalogue, FetchManifest, ManifestPart, Probe})
 """Kinds of requests that nobody waits for."""
 
 _NOTHING = memoryview(b"")

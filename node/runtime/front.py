@@ -69,7 +69,7 @@ class Front:
             id=node.own,
             name=self._face.name,
             version=self._face.version,
-            mesh=node.exchange.own.mesh,
+            mesh=node.mesh.mesh,
             state=self._state,
             budget_bytes=digest.budget,
             rss_bytes=self._live.rss_bytes,
@@ -80,9 +80,9 @@ class Front:
             disk_used_bytes=self._live.store.used_bytes,
             peers=len(node.linked()),
             weights=len(node.catalogue.living()),
-            tasks_in_flight=node.tasks,
-            tasks_done=node.done,
-            tasks_failed=node.failed,
+            tasks_in_flight=len(node.tasks),
+            tasks_done=node.tasks.done,
+            tasks_failed=node.tasks.failed,
             listen=self._entry.listens,
             api=self.api_url,
             data_dir=str(self._face.data_dir),
@@ -152,7 +152,7 @@ class Front:
             reason = f"{'; '.join(reasons)}; `sedma-node leave --force` leaves all the same"
             raise TaskError(ErrorCode.CONFLICT, reason)
         self._left = True
-        mesh = self._node.exchange.own.mesh
+        mesh = self._node.mesh.mesh
         try:
             self._entry.leave()
         except OSError as wrong:
@@ -192,7 +192,7 @@ class Front:
         """What stands in the way: of entering the mesh, or of finding anybody of it."""
         if self._entry.obstacle:
             return self._entry.obstacle
-        return "; ".join(self._node.exchange.obstacles())
+        return "; ".join(self._node.mesh.linking.obstacles())
 
     def _require_mesh(self) -> None:
         if not self._entry.entered:

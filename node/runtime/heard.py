@@ -10,7 +10,8 @@ from protocol.messages import Join, Joined, RequestHeader
 class Heard(Protocol):
     """Who is told what comes in. All on the loop; nothing is told from within a call of the switchboard."""
 
-    def link_up(self, peer: NodeId) -> None: ...
+    def link_up(self, peer: NodeId, dialled: bool) -> None:
+        """`dialled`: by us; else the peer has reached this node."""
 
     def reached(self, addresses: tuple[str, ...]) -> None:
         """Where nobody in particular was sought, a member was found."""

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import Executor
 from typing import Generic, TypeVar
 
-from node.effects import KeepIncarnation, KeepMembers, KeepPeers
+from node.effects import KeepIncarnation, KeepMembers
 from node.log import Log
 from node.runtime.datadir import DataDir
 
@@ -57,14 +57,11 @@ class Keeping:
             log.warning("mesh.not_kept", reason=str(error))
 
         self._data = data
-        self._places = WriteBehind(pool, data.members.keep_places, failed)
         self._members = WriteBehind(pool, self._keep_members, failed)
         self._incarnation = WriteBehind(pool, data.keep_incarnation, failed)
 
-    def carry_out(self, effect: KeepPeers | KeepMembers | KeepIncarnation) -> None:
+    def carry_out(self, effect: KeepMembers | KeepIncarnation) -> None:
         match effect:
-            case KeepPeers():
-                self._places.put(effect.peers)
             case KeepMembers():
                 # The age of a grave is told as of now.
                 self._members.put((effect, time.time()))
@@ -73,7 +70,7 @@ class Keeping:
 
     async def close(self) -> None:
         """Return when all is on disk."""
-        for one in (self._places, self._members, self._incarnation):
+        for one in (self._members, self._incarnation):
             await one.close()
 
     def _keep_members(self, told: tuple[KeepMembers, float]) -> None:

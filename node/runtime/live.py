@@ -24,7 +24,6 @@ from node.effects import (
     Hang,
     KeepIncarnation,
     KeepMembers,
-    KeepPeers,
     Note,
     Refuse,
     Reply,
@@ -39,7 +38,6 @@ from node.runtime.chores import Chores
 from node.runtime.datadir import DataDir
 from node.runtime.intake import Intake
 from node.runtime.keeping import Keeping
-from node.runtime.members import Members
 from node.runtime.packets import Packets
 from node.runtime.sessions import Session
 from node.runtime.spool import Spool
@@ -69,7 +67,6 @@ class Live:
     def __init__(
         self,
         node: Node,
-        members: Members,
         store: Store,
         workers: int,
         data: DataDir,
@@ -77,7 +74,6 @@ class Live:
         redeem: Callable[[Join], Coroutine[object, object, Joined]],
     ) -> None:
         self.node = node
-        self._members = members
         self.store = store
         self.stopping = False
         self._folder = data.spool
@@ -141,7 +137,7 @@ class Live:
             return
         self._said_farewell = True
         before = set(self._calls)
-        self.feed(self._members.leave(cause, self.now))
+        self.feed(self.node.leave(cause, self.now))
         # Packets have left by now; what goes over links shall be answered.
         self._goodbyes = self._calls.keys() - before
         if self._goodbyes:
@@ -215,16 +211,16 @@ class Live:
     # -- what packets and the switchboard tell -------------------------------------------------------
 
     def packet(self, peer: NodeId, packet: Packet) -> None:
-        self.feed(self._members.packet(peer, packet, self.now))
+        self.feed(self.node.packet(peer, packet, self.now))
 
     def packet_dropped(self, why: str) -> None:
         self._strangers.packet_dropped(why)
 
     def key_of(self, peer: NodeId) -> bytes | None:
-        return self._members.key_of(peer)
+        return self.node.mesh.key_of(peer)
 
-    def link_up(self, peer: NodeId) -> None:
-        self.feed(self.node.link_up(peer, self.now))
+    def link_up(self, peer: NodeId, dialled: bool) -> None:
+        self.feed(self.node.link_up(peer, dialled, self.now))
 
     def reached(self, addresses: tuple[str, ...]) -> None:
         self.feed(self.node.reached(addresses))
@@ -260,8 +256,7 @@ class Live:
         return self._load
 
     def addresses_of(self, peer: NodeId) -> tuple[str, ...]:
-        record = self.node.exchange.records.get(peer)
-        return () if record is None else record.addresses
+        return self.node.mesh.addresses_of(peer)
 
     async def redeem(self, join: Join) -> Joined:
         return await self._redeem(join)
@@ -291,7 +286,7 @@ class Live:
                 case SendPacket():
                     if self._packets is not None:
                         self._packets.send(effect.peer, effect.addresses, effect.packet)
-                case KeepPeers() | KeepMembers() | KeepIncarnation():
+                case KeepMembers() | KeepIncarnation():
                     self._keeping.carry_out(effect)
                 case Note():
                     self._log.info(effect.event, **effect.fields)

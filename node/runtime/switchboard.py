@@ -207,7 +207,7 @@ class Switchboard:
                 connection.close("there is no control connection any more")
             self._bulk_settled(pair)
         if is_new:
-            self._heard.link_up(peer)
+            self._heard.link_up(peer, connection.link.dialed)
 
     def unfit(self, connection: Connection, reason: str) -> None:
         self._tell(connection, "peer.rejected", remote=connection.link.remote, reason=reason)

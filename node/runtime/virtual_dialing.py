@@ -181,7 +181,7 @@ class Dialing:
         old = machine.links.get(peer)
         if old is None:
             machine.links[peer] = end
-            machine.link_up(peer)
+            machine.link_up(peer, end.dialed)
         elif (machine.id < peer) == end.dialed:
             machine.links[peer] = end
             machine.spare.append(old)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from compute.partition import BlockGrid
-from node.effects import Grave, KeepIncarnation, KeepMembers, KeepPeers
+from node.effects import Grave, KeepIncarnation, KeepMembers
 from protocol.digests import WeightsVersion
 from protocol.ids import ContentId, NodeId
 from protocol.members import MemberRecord
@@ -23,7 +23,6 @@ class Disk:
     """Of one machine. Contents stand here by name; in a world with real numbers they lie in files instead."""
 
     incarnation: int = 0
-    peers: tuple[tuple[NodeId, tuple[str, ...]], ...] = ()
     members: tuple[MemberRecord, ...] = ()
     graves: tuple[Grave, ...] = ()
     manifests: dict[str, Manifest] = field(default_factory=dict)
@@ -34,11 +33,9 @@ class Disk:
     """It takes no manifest any more."""
     _kept_at: float = 0.0
 
-    def keep(self, effect: KeepPeers | KeepMembers | KeepIncarnation, now: float) -> None:
+    def keep(self, effect: KeepMembers | KeepIncarnation, now: float) -> None:
         """What the node wants to know at its next start."""
         match effect:
-            case KeepPeers():
-                self.peers = effect.peers
             case KeepMembers():
                 self.members, self.graves, self._kept_at = effect.members, effect.graves, now
             case KeepIncarnation():

@@ -26,7 +26,6 @@ from node.effects import (
     Hang,
     KeepIncarnation,
     KeepMembers,
-    KeepPeers,
     Note,
     Refuse,
     Reply,
@@ -112,6 +111,11 @@ class Machine:
         """By its own clock."""
         world = self._world.now
         return world if self._right else self.spec.own_time(world)
+
+    @property
+    def world_s(self) -> float:
+        """By the world's."""
+        return self._world.now
 
     @property
     def wall_ms(self) -> int:
@@ -277,9 +281,9 @@ class Machine:
         elif self.alive:
             self.feed(tell(*args, self.now))
 
-    def link_up(self, peer: NodeId) -> None:
+    def link_up(self, peer: NodeId, dialled: bool) -> None:
         self._world.tell(self, "link.up", peer=peer)
-        self.hear(self.node.link_up, peer)
+        self.hear(self.node.link_up, peer, dialled)
 
     def reached(self, addresses: tuple[str, ...]) -> None:
         self.feed(self.node.reached(addresses))
@@ -354,7 +358,7 @@ class Machine:
                     self.clients.ended(effect.task, None)
                 case Failed():
                     self.clients.ended(effect.task, effect.error)
-                case KeepPeers() | KeepMembers() | KeepIncarnation():
+                case KeepMembers() | KeepIncarnation():
                     self.disk.keep(effect, self._world.now)
                 case Note():
                     self.notes.append(effect)

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 from node.core import Node, Policy
 from node.deployment.ledger import Ledger
-from node.runtime.virtual_spec import dice
-from protocol.digests import NodeRecord
+from node.runtime.virtual_signatures import PaperSignatures
+from node.runtime.virtual_spec import dice, key_of
+from protocol.digests import DeviceProfile, NodeRecord
 from protocol.ids import MeshId
 
 if TYPE_CHECKING:
@@ -23,14 +24,15 @@ def make_node(machine: "Machine", policy: Policy, seed: int) -> Node:
     """As a daemon would make it."""
     record = NodeRecord(
         id=machine.id,
-        mesh=MESH,
         incarnation=machine.disk.incarnation,
         version=0,
         name=machine.name,
         labels=machine.spec.labels,
+        device=DeviceProfile(policy.backend, policy.device, machine.spec.workers),
     )
     full = replace(policy, workers=machine.spec.workers)
-    return Node(record, Ledger(machine.spec.memory_bytes), full, dice(seed))
+    signatures = PaperSignatures(key_of(machine.name))
+    return Node(record, Ledger(machine.spec.memory_bytes), full, signatures, dice(seed))
 
 
 def begin(machine: "Machine", seeds: Iterable[str]) -> None:
@@ -38,7 +40,7 @@ def begin(machine: "Machine", seeds: Iterable[str]) -> None:
     node = machine.node
     machine.hear(node.restore, machine.shop.manifests())
     machine.hear(node.introduce, MESH, (machine.address,))
-    for peer, addresses in machine.disk.peers:
-        machine.hear(node.seek, addresses, peer)
+    members = {record.id: record for record in machine.disk.members}
+    machine.hear(node.restore_members, members, machine.disk.aged_graves(machine.world_s))
     for address in seeds:
         machine.hear(node.seek, (address,), None)

@@ -21,7 +21,7 @@ def names_of(machines: Sequence[Machine]) -> dict[str, str]:
 
 def seen(node: Node) -> KeysView[NodeId]:
     """Whom this node takes for being there, itself left out."""
-    return dict.fromkeys(node.exchange.linked).keys()
+    return node.mesh.membership.members.keys()
 
 
 def leases(node: Node) -> dict[int, Lease]:
@@ -37,7 +37,7 @@ def claims(node: Node) -> Counter[int]:
 
 
 def owned_by_task(node: Node, lease: Lease) -> bool:
-    return lease.purpose is Purpose.ACTIVATIONS and lease.owner in node._tasks
+    return lease.purpose is Purpose.ACTIVATIONS and lease.owner in node.tasks._running
 
 
 def unanswered(machine: Machine) -> list[int]:

@@ -50,10 +50,13 @@ def linked(one: Machine, other: Machine) -> bool:
 
 
 def all_know_all(world: World) -> bool:
-    """Everybody has the latest record of everybody, and a link to it."""
+    """Everybody has what everybody told last, believes it alive, and has a link to it."""
     members = world.living()
     return all(
-        one.node.exchange.records.get(other.id) == other.node.exchange.own and linked(one, other)
+        one.node.mesh.record(other.id) == other.node.mesh.gossip.told
+        and other.node.mesh.gossip.told.ready == other.node.mesh.own.ready
+        and one.node.mesh.incarnation_of(other.id) == other.node.mesh.membership.own.incarnation
+        and linked(one, other)
         for one in members
         for other in members
         if one is not other

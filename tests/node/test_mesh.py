@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from node.communication.exchange import ANSWER_S
+from node.communication.gossip import ANSWER_S
 from node.effects import Hang
 from node.runtime.virtual import World
 from node.runtime.virtual_spec import address_of

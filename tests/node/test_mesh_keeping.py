@@ -5,7 +5,7 @@ from hypothesis import given
 
 from protocol.errors import ErrorCode
 from protocol.ids import short
-from tests.node.meshes import NAMES, SEEDS, at_rest, ended, few, mesh, missing, told
+from tests.node.meshes import NAMES, SEEDS, all_know_all, at_rest, ended, few, mesh, missing, told
 
 
 @few
@@ -36,8 +36,7 @@ def test_a_mesh_that_loses_its_power_right_after_a_put_has_the_weights_when_it_s
         world.kill(name)
     for name in NAMES:
         world.restart(name)
-    world.run_until(lambda: at_rest(world), 30.0)
-    world.run(1.0)
+    world.run_until(lambda: all_know_all(world) and at_rest(world), 30.0)
 
     assert [missing(member) for member in world.living()] == [0] * 5
 

@@ -30,8 +30,6 @@ from protocol.messages import (
     Carry,
     Catalogue,
     ErrorHeader,
-    Exchange,
-    Exchanged,
     FetchBlock,
     FetchCatalogue,
     Fetched,
@@ -71,11 +69,9 @@ PART = ManifestPart(
 )
 RECORD = NodeRecord(
     id=NODE,
-    mesh=MESH,
     incarnation=1,
     version=2,
     name="attic",
-    addresses=("192.0.2.1:7879",),
     memory=MemoryDigest(1 << 30, 1 << 29),
     load=LOAD,
     ready=(VERSION,),
@@ -86,7 +82,6 @@ STAMP: Stamp = (7, 0, 1, 3)
 
 REQUESTS: tuple[Request, ...] = (
     Join(token="token", public_key=b"\1" * 32, proof=b"\2" * 64),
-    Exchange(records=(RECORD,), known={NODE: (1, 2)}, catalogue="digest"),
     Compare(buckets=(*range(BUCKETS - 1), (1 << 63) - 1), catalogue="digest"),
     Tell(
         members=(Alive(MEMBER), Suspect(NODE, 7, NODE), Dead(NODE, 7)),
@@ -119,7 +114,6 @@ REQUESTS: tuple[Request, ...] = (
 )
 RESPONSES: tuple[Response, ...] = (
     Joined(ca="ca", chain="chain"),
-    Exchanged(records=(RECORD,), catalogue="digest"),
     Compared(
         stamps=(BucketStamps(5, {NODE: STAMP}),),
         versions=(BucketVersions(63, (1, 2, 70_000)),),

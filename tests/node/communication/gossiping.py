@@ -44,7 +44,6 @@ def member(number: int, incarnation: int = 1) -> MemberRecord:
 def record(number: int, incarnation: int = 1, version: int = 0) -> NodeRecord:
     return NodeRecord(
         id=node(number),
-        mesh=MESH,
         incarnation=incarnation,
         version=version,
         name=f"n{number}",

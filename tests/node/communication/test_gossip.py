@@ -14,7 +14,6 @@ from protocol.errors import ErrorCode, ErrorInfo
 from protocol.gossip import Compare, Compared, Tell, Told
 from protocol.ids import NodeId
 from protocol.limits import (
-    ADDRESSES_MAX,
     BUCKETS,
     HEADER_BYTES_MAX,
     HELD_MAX,
@@ -364,7 +363,6 @@ def large_record(number: int) -> NodeRecord:
         name="x" * TEXT_BYTES_MAX,
         software="x" * TEXT_BYTES_MAX,
         labels=("x" * TEXT_BYTES_MAX,) * LABELS_MAX,
-        addresses=("x" * TEXT_BYTES_MAX,) * ADDRESSES_MAX,
         ready=(WeightsVersion(1 << 50, 1 << 30, "x" * 52),) * HELD_MAX,
     )
 

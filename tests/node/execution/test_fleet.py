@@ -3,10 +3,17 @@ import pytest
 from node.communication.outstanding import Sent
 from node.deployment.ledger import MIB
 from node.execution.fleet import FRESH_S
-from node.memory.short_term import ShardServed
+from node.memory.short_term import RttSeen, ShardServed
 from protocol.digests import LoadDigest
 from protocol.ids import NodeId
 from tests.node.execution.small_fleet import VERSION, A, B, C, SmallFleet, manifest, record
+
+
+def fleet_of_three() -> SmallFleet:
+    """One block, which each of the three holds by its manifest."""
+    world = SmallFleet()
+    world.stand(manifest((A, B, C)))
+    return world
 
 
 def ready(world: SmallFleet, now: float = 0.0) -> list[NodeId]:
@@ -14,7 +21,7 @@ def ready(world: SmallFleet, now: float = 0.0) -> list[NodeId]:
 
 
 def test_who_is_linked_and_says_it_has_all_its_blocks_can_multiply() -> None:
-    world = SmallFleet()
+    world = fleet_of_three()
     for peer in (B, C):
         world.link(peer)
     world.hear(record(B, ready=(VERSION,)))
@@ -26,7 +33,7 @@ def test_who_is_linked_and_says_it_has_all_its_blocks_can_multiply() -> None:
 
 
 def test_this_node_counts_once_all_its_blocks_are_in_memory() -> None:
-    world = SmallFleet()
+    world = fleet_of_three()
     held = manifest((A,), (A, B))
     first, second = world.holding.expect(held, 0.0)
 
@@ -37,7 +44,7 @@ def test_this_node_counts_once_all_its_blocks_are_in_memory() -> None:
 
 
 def test_a_new_manifest_vouches_for_its_holders_for_a_moment() -> None:
-    world = SmallFleet()
+    world = fleet_of_three()
     world.link(B)
     world.hear(record(B))
     world.fleet.learnt(VERSION, 1.0)
@@ -47,7 +54,7 @@ def test_a_new_manifest_vouches_for_its_holders_for_a_moment() -> None:
 
 
 def test_it_does_not_vouch_for_who_was_linked_only_later() -> None:
-    world = SmallFleet()
+    world = fleet_of_three()
     world.link(B)
     world.fleet.learnt(VERSION, 1.0)
     world.unlink(B, 2.0)
@@ -83,8 +90,9 @@ def test_what_is_free_is_what_was_told_last() -> None:
 
 
 def test_a_queue_is_what_was_told_less_the_time_since_and_what_we_sent() -> None:
-    world = SmallFleet()
+    world = fleet_of_three()
     world.link(B)
+    world.memory.record(RttSeen(B, 0.0), 0.0)
     world.hear(record(B, ready=(VERSION,)))
     world.load(B, LoadDigest(queue_s=3.0, speed_macs_s=1e9), 0.0)
 
@@ -98,7 +106,7 @@ def test_a_queue_is_what_was_told_less_the_time_since_and_what_we_sent() -> None
 
 
 def test_what_was_measured_counts_for_more_than_what_was_told() -> None:
-    world = SmallFleet()
+    world = fleet_of_three()
     world.link(B)
     world.hear(record(B, ready=(VERSION,)))
     world.load(B, LoadDigest(speed_macs_s=1e9), 0.0)

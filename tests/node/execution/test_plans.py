@@ -2,6 +2,7 @@ import pytest
 
 from node.deployment.ledger import MIB
 from node.execution.plans import plan_of_put, plan_of_weights
+from node.memory.short_term import RttSeen
 from protocol.client import PlanRequest, PlanView
 from protocol.digests import LoadDigest
 from protocol.errors import ErrorCode, TaskError
@@ -51,7 +52,7 @@ def test_a_plan_estimates_a_product_once_a_speed_is_known() -> None:
     world = SmallFleet()
     world.link(B)
     world.hear(record(B))
-    world.exchange.rtt_s[B] = 0.1
+    world.memory.record(RttSeen(B, 0.1), 0.0)
     both = world.fleet.free_bytes(record(A)) // (4 * 4096) // 1024 * 1024 + 1024
     assert plan(world, rows=4096, columns=both).seconds is None
 

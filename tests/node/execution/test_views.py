@@ -1,5 +1,6 @@
 from node.execution.views import peer_views, weights_view
 from protocol.digests import LoadDigest
+from protocol.members import Cause, Dead, Suspect
 from tests.node.execution.small_fleet import VERSION, A, B, C, SmallFleet, manifest, record
 
 
@@ -25,23 +26,28 @@ def test_blocks_of_this_node_are_not_missing() -> None:
     assert weights_view(held, world.fleet, 0.0).missing == 0
 
 
-def test_peers_are_connected_known_lost_or_gone() -> None:
+def test_peers_are_known_connected_suspect_lost_or_gone_by_their_own_word() -> None:
     world = SmallFleet()
 
-    def state() -> tuple[str, str]:
-        (view,) = peer_views(world.exchange, world.fleet, 0.0)
-        return view.state, view.why
+    def state() -> tuple[str, str, str]:
+        (view,) = peer_views(world.mesh, world.fleet, 0.0)
+        return view.state, view.cause, view.why
 
     world.hear(record(B))
-    assert state() == ("known", "")
-    world.exchange.dial_failed(("b:1",), B, "refused", 0.0)
-    assert state() == ("lost", "refused")
+    assert state() == ("known", "", "")
+    world.mesh.dial_failed(("b:1",), B, "refused", 0.0)
+    assert state() == ("known", "", "refused")
     world.link(B)
-    assert state() == ("connected", "")
+    assert state() == ("connected", "", "")
+    world.mesh.membership.told((Suspect(B, 1, C),), C, 0.0)
+    assert state() == ("suspect", "", "")
+    world.mesh.membership.told((Dead(B, 1),), C, 0.0)
     world.unlink(B)
-    assert state() == ("lost", "connection lost")
-    world.hear(record(B, version=2, left=True))
-    assert state() == ("left", "")
+    assert state() == ("lost", "silent", "connection lost")
+    world.meet(B, incarnation=2, gone=Cause.STOPPED)
+    assert state() == ("stopped", "stopped", "connection lost")
+    world.meet(B, incarnation=3, gone=Cause.LEFT)
+    assert state() == ("left", "left", "")
 
 
 def test_a_peer_is_shown_with_what_it_told_and_how_long_ago() -> None:
@@ -49,7 +55,7 @@ def test_a_peer_is_shown_with_what_it_told_and_how_long_ago() -> None:
     world.hear(record(B), now=1.0)
     world.load(B, LoadDigest(queue_s=2.0, in_flight=3, free=5), now=2.0)
 
-    (view,) = peer_views(world.exchange, world.fleet, 2.5)
+    (view,) = peer_views(world.mesh, world.fleet, 2.5)
 
     assert (view.queue_s, view.in_flight, view.free_bytes) == (1.5, 3, 5)
-    assert (view.age_s, view.rtt_ms) == (1.5, None)
+    assert (view.age_s, view.rtt_ms, view.incarnation) == (1.5, None, 1)

@@ -86,7 +86,7 @@ class Ear(Waiting):
         self.on_body: Callable[[int], None] = lambda number: None
         self.on_join: Callable[[Join], Awaitable[Joined]]
 
-    def link_up(self, peer: NodeId) -> None:
+    def link_up(self, peer: NodeId, dialled: bool) -> None:
         self.up.append(peer)
         self.changed()
 

@@ -18,7 +18,8 @@ from node.runtime.joining import ask_to_join
 from node.runtime.tcp_link import Security, dial
 from protocol.errors import ErrorCode, TaskError
 from protocol.frames import FrameType
-from protocol.messages import Exchange, Join, Joined, Multiply, Probe, Probed, Request
+from protocol.gossip import Tell
+from protocol.messages import Join, Joined, Multiply, Probe, Probed, Request
 from protocol.ticket import Ticket
 from tests.node.runtime.small_mesh import Member, founder, stranger
 from tests.node.runtime.stations import (
@@ -281,7 +282,7 @@ async def test_a_member_may_renew_and_stays_linked(host: Station, members: list[
 
 
 @pytest.mark.parametrize(
-    "request_", [Probe(), Exchange(), "multiply"], ids=["probe", "exchange", "multiply"]
+    "request_", [Probe(), Tell(), "multiply"], ids=["probe", "tell", "multiply"]
 )
 async def test_strangers_may_do_nothing_but_join(
     host: Station, members: list[Member], request_: Request | str

@@ -1,4 +1,4 @@
-"""What the live driver sees to by itself: content is not let go while it is written again; packets come and go."""
+"""What the live driver sees to by itself: content is not let go while it is written again."""
 
 import asyncio
 import random
@@ -10,19 +10,16 @@ import pytest
 
 from node.core import Node, Policy
 from node.deployment.ledger import Ledger
-from node.effects import Allocate, Effect, SendPacket, Work
+from node.effects import Allocate, Effect, Work
 from node.runtime.datadir import DataDir
 from node.runtime.live import Live
-from node.runtime.packets import Packets, bind
-from node.runtime.sealing import Sealing
+from node.runtime.signatures import Ed25519
 from node.runtime.store import Store, content_id
 from node.work import BufferRef, Discard, Job, Outcome, WriteContent
 from protocol.digests import LoadDigest, NodeRecord, WeightsVersion
 from protocol.errors import ErrorInfo
-from protocol.ids import ContentId, MeshId, NodeId
-from protocol.members import Ack, Cause, Dead, Gossip, Packet, Ping
+from protocol.ids import ContentId, NodeId, node_id
 from protocol.messages import Join, Joined, Response
-from tests.node.runtime.sealed import MESH, key_pair, sealer
 from tests.node.runtime.stations import SOON_S, Waiting
 
 MIB = 1 << 20
@@ -88,44 +85,18 @@ async def nobody_comes(join: Join) -> Joined:
     raise AssertionError(join)
 
 
-class Friends(Waiting):
-    """Knows one friend, keeps what it says, and says goodbye to it by one packet."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.friend = sealer("bert", "anna")
-        self.at: tuple[str, ...] = ()
-        self.heard: list[Packet] = []
-
-    def key_of(self, peer: NodeId) -> bytes | None:
-        return self.friend.key if peer == self.friend.id else None
-
-    def packet(self, peer: NodeId, packet: Packet, now: float) -> list[Effect]:
-        assert peer == self.friend.id
-        self.heard.append(packet)
-        self.changed()
-        return [SendPacket(peer, self.at, Ack(7))] if packet == Ping(7) else []
-
-    def leave(self, cause: Cause, now: float) -> list[Effect]:
-        return [SendPacket(self.friend.id, self.at, Gossip((Dead(self.friend.id, 1, cause),)))]
-
-
 @pytest.fixture
-def friends() -> Friends:
-    return Friends()
-
-
-@pytest.fixture
-async def live(tmp_path: Path, friends: Friends) -> AsyncIterator[Live]:
+async def live(tmp_path: Path) -> AsyncIterator[Live]:
     data = DataDir(tmp_path)
     data.spool.mkdir()
+    signatures = Ed25519(bytes(32))
     record = NodeRecord(
-        id=NodeId("a" * 52), mesh=MeshId("3" * 64), incarnation=1, version=0, name="n", software="s"
+        id=node_id(signatures.key), incarnation=1, version=0, name="n", software="s"
     )
     policy = Policy("digital", "", 2, 0.0, 1.0, 1.0)
-    node = Node(record, Ledger(256 * MIB, None), policy, random.Random(1))
+    node = Node(record, Ledger(256 * MIB, None), policy, signatures, random.Random(1))
     store = NotingStore(tmp_path)
-    driver = Live(node, friends, store, 2, data, Log(), nobody_comes)
+    driver = Live(node, store, 2, data, Log(), nobody_comes)
     yield driver
     await driver.close()
     data.close()
@@ -176,46 +147,3 @@ async def test_content_whose_new_put_is_not_told_yet_outlives_the_restart(
     await orders.are_done(2)
 
     assert Store(tmp_path, MIB).has(CONTENT)
-
-
-class Friend(Waiting):
-    """The other side."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.heard: list[Packet] = []
-
-    def packet(self, peer: NodeId, packet: Packet) -> None:
-        self.heard.append(packet)
-        self.changed()
-
-    def packet_dropped(self, why: str) -> None:
-        raise AssertionError(why)
-
-
-async def test_packets_are_heard_and_answered_until_the_goodbye_has_left(
-    live: Live, friends: Friends
-) -> None:
-    sealing = Sealing(key_pair("anna"), MESH, 1, b"run1", live.key_of)
-    packets = Packets(await bind("127.0.0.1", 0), sealing, live)
-    friend = Friend()
-    theirs = Packets(await bind("127.0.0.1", 0), friends.friend.sealing, friend)
-    friends.at = (f"127.0.0.1:{theirs.port}",)
-    live._packets = packets
-
-    theirs.send(sealer("anna").id, (f"127.0.0.1:{packets.port}",), Ping(7))
-    await friend.until(lambda: friend.heard == [Ack(7)])
-    await live.farewell(Cause.STOPPED)
-    await live.farewell(Cause.LEFT)
-    await friend.until(lambda: len(friend.heard) == 2)
-    await theirs.close()
-
-    assert friends.heard == [Ping(7)]
-    assert friend.heard[1] == Gossip((Dead(friends.friend.id, 1, Cause.STOPPED),))
-    assert (live.packets["received"], live.packets["sent"]) == (1, 2)
-
-
-async def test_without_udp_there_are_no_packets_to_count(live: Live) -> None:
-    await live.farewell(Cause.STOPPED)
-
-    assert live.packets == {}

@@ -499,7 +499,7 @@ async def test_a_peer_that_dials_anew_in_the_turn_in_which_we_hang_up_is_down_an
     old, other = await frozen(left), RawPeer(HIGH).dials(left)
     await left.up(other)
     told: list[str] = []
-    left.ear.link_up = lambda peer: told.append("up")  # type: ignore[method-assign]
+    left.ear.link_up = lambda peer, dialled: told.append("up")  # type: ignore[method-assign]
     left.ear.link_down = lambda peer, reason: told.append(reason)  # type: ignore[method-assign]
     left.ear.on_asked = lambda asked: left.board.hang(old.id, "tired")
 
@@ -534,7 +534,7 @@ async def test_a_call_may_be_made_as_soon_as_a_link_is_up(make: Make) -> None:
     right.answer(lambda request: Probed())
     outcomes = []
 
-    def link_up(peer: object) -> None:
+    def link_up(peer: object, dialled: bool) -> None:
         outcomes.append(left.ask(right, Probe()))
         left.ear.changed()
 

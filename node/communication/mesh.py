@@ -1,0 +1,315 @@
+"""The mesh as one node sees it: who is alive, what they tell of themselves, to whom there is a link.
+
+Three machines, each of which decides one thing: `membership` who is there (packets, SWIM), `gossip` what is known of
+them (anti-entropy over links), `linking` whom to dial. What one of them finds out is news for the others; here it is
+passed on. Tasks ask here whom they may count on.
+"""
+
+import random
+
+import msgspec
+
+from node.communication.desk import Desk
+from node.communication.gossip import Gossip
+from node.communication.linking import LINKS_KEPT_MAX, NEIGHBOURS, Linking
+from node.communication.membership import Membership
+from node.communication.roster import Change
+from node.communication.signatures import Signatures
+from node.effects import Call, CancelCall, Effect, Grave, Hang
+from node.memory.short_term import ShortTerm
+from protocol.digests import LoadDigest, NodeRecord, Reachability
+from protocol.errors import ErrorInfo
+from protocol.ids import MeshId, NodeId
+from protocol.members import Alive, Cause, MemberRecord, Packet
+from protocol.members import Gossip as GossipPacket
+from protocol.messages import Carry, Taken
+
+GOODBYE_S = 1.0
+"""How long a node that leaves waits for its neighbours to hear of it."""
+
+
+GONE = {
+    Cause.SILENT: "it answers nobody",
+    Cause.STOPPED: "it was stopped",
+    Cause.LEFT: "it has left the mesh",
+}
+
+
+class Mesh:
+    """Told of links, packets and members; answers with what to send, whom to dial, whom to hang up on."""
+
+    def __init__(
+        self,
+        record: NodeRecord,
+        signatures: Signatures,
+        desk: Desk,
+        memory: ShortTerm,
+        dice: random.Random,
+        *,
+        interval_s: float,
+        redial_s: float,
+    ) -> None:
+        self.id = record.id
+        self.mesh = MeshId("")
+        own = MemberRecord(signatures.key, record.incarnation, version=0, addresses=())
+        assert own.id == record.id, "a node's id is the hash of its key"
+        self.membership = Membership(own, signatures, desk, dice)
+        self.linking = Linking(record.id, dice, redial_s)
+        self.gossip = Gossip(record, self.membership, desk, memory, dice, interval_s=interval_s)
+        self.changed_at: dict[NodeId, float] = {}
+        """When we last changed our mind about a member."""
+        self._desk = desk
+        self._memory = memory
+        self._dice = dice
+        self._all_linked = True
+        """The mesh is so small that every node keeps a link to every other."""
+
+    # -- what others ask of it -----------------------------------------------------------------------
+
+    @property
+    def own(self) -> NodeRecord:
+        return self.gossip.own
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """Where this node is reached."""
+        return self.membership.own.addresses
+
+    @property
+    def linked(self) -> list[NodeId]:
+        return self.linking.linked
+
+    def is_linked(self, peer: NodeId) -> bool:
+        return self.linking.is_linked(peer)
+
+    def is_suspect(self, peer: NodeId) -> bool:
+        """Somebody had no answer from it, and it has not spoken up yet."""
+        return self.membership.is_suspect(peer)
+
+    def within_reach(self, peer: NodeId) -> bool:
+        """Whether it can be asked now: it is linked, or it is alive and would be dialled for the question."""
+        if self.linking.is_linked(peer):
+            return True
+        if self._all_linked or self.linking.why_apart(peer):
+            return False
+        return peer in self.membership.members and not self.membership.is_suspect(peer)
+
+    def reachable(self) -> list[NodeId]:
+        """All that can be asked now, in the order of their ids."""
+        if self._all_linked:
+            return self.linking.linked
+        return [peer for peer in sorted(self.membership.members) if self.within_reach(peer)]
+
+    def record(self, peer: NodeId) -> NodeRecord | None:
+        """What a node has told of itself."""
+        return self.own if peer == self.id else self.gossip.records.get(peer)
+
+    def addresses_of(self, peer: NodeId) -> tuple[str, ...]:
+        known = self._member(peer)
+        return () if known is None else known.addresses
+
+    def incarnation_of(self, peer: NodeId) -> int:
+        """The highest that is known of it; 0 of a stranger."""
+        known = self._member(peer)
+        return 0 if known is None else known.incarnation
+
+    def key_of(self, peer: NodeId) -> bytes | None:
+        """Its public key, by which a packet proves that it comes from there."""
+        known = self._member(peer)
+        return None if known is None else known.key
+
+    def rtt_s(self, peer: NodeId, now: float) -> float | None:
+        """The least of the last while, from calls on its link; else what packets take."""
+        measured = self._memory.forecast_rtt_s(peer, now)
+        return self.membership.rtt_s(peer) if measured is None else measured
+
+    def cause(self, peer: NodeId) -> Cause | None:
+        """Why it is gone; None of who is there."""
+        grave = self.membership.graves.get(peer)
+        return None if grave is None else grave.cause
+
+    # -- what happens --------------------------------------------------------------------------------
+
+    def introduce(self, mesh: MeshId, addresses: tuple[str, ...], now: float) -> list[Effect]:
+        """Now we belong to a mesh and are reached at these addresses."""
+        self.mesh = mesh
+        effects = self.membership.introduce(mesh, addresses, now)
+        effects += self.gossip.describe(self._own(self.own), now)
+        return effects
+
+    def restore(
+        self, members: dict[NodeId, MemberRecord], graves: tuple[Grave, ...], now: float
+    ) -> list[Effect]:
+        """After a start: who was there, and who was not any more."""
+        self.membership.restore(members, graves, now)
+        for peer in (*self.membership.members, *self.membership.graves):
+            self.gossip.member_changed(peer, now)
+        self._choose_links(now)
+        return self.linking.tick(now)
+
+    def describe(self, record: NodeRecord, now: float) -> list[Effect]:
+        """Our own record has changed."""
+        effects = self.gossip.describe(self._own(record), now)
+        self.membership.version_is(self.gossip.told.version)
+        return effects
+
+    def seek(self, addresses: tuple[str, ...], peer: NodeId | None, now: float) -> list[Effect]:
+        """Want a link to whoever answers at these addresses; tried for ever."""
+        self.linking.seek(addresses, peer, now)
+        return self.linking.tick(now)
+
+    def link_up(self, peer: NodeId, dialled: bool, now: float) -> list[Effect]:
+        effects = self.linking.link_up(peer, now)
+        effects += self.membership.met(peer, now)
+        effects += self.gossip.link_up(peer, now)
+        if (reach := self._reach(dialled)) is not self.own.reach:
+            effects += self.describe(msgspec.structs.replace(self.own, reach=reach), now)
+        return effects
+
+    def link_down(self, peer: NodeId, reason: str, now: float) -> list[Effect]:
+        effects = self.linking.link_down(peer, reason, now)
+        if not effects:
+            return []
+        effects += self.gossip.link_down(peer, now)
+        effects += self.membership.prod(peer, now)
+        self.changed_at[peer] = now
+        return effects
+
+    def dial_failed(
+        self, addresses: tuple[str, ...], peer: NodeId | None, reason: str, now: float
+    ) -> list[Effect]:
+        return self.linking.dial_failed(addresses, peer, reason, now)
+
+    def packet(
+        self, peer: NodeId, packet: Packet, now: float, *, carried: bool = False
+    ) -> list[Effect]:
+        """A datagram of a member, or, `carried`, what took the link to be sure to arrive."""
+        if carried:
+            return self.membership.carried(peer, packet, now)
+        return self.membership.heard(peer, packet, now)
+
+    def leave(self, cause: Cause, now: float) -> list[Effect]:
+        """Say goodbye: by packets, and over every link."""
+        effects = self.membership.leave(cause, now)
+        news = (Alive(self.membership.own),)
+        for peer in self.linking.linked:
+            call = self._desk.number(self)
+            effects.append(Call(call, peer, Carry(packet=GossipPacket(news)), GOODBYE_S))
+        return effects
+
+    def answered(
+        self, call: int, peer: NodeId, response: object, load: LoadDigest, now: float
+    ) -> list[Effect]:
+        assert isinstance(response, Taken)
+        return []
+
+    def call_failed(self, call: int, error: ErrorInfo, now: float) -> list[Effect]:
+        # A goodbye that does not arrive: its silence will tell.
+        return []
+
+    def job_done(self, job: int, outcome: object, now: float) -> list[Effect]:
+        raise AssertionError("the mesh orders no work")
+
+    def job_failed(self, job: int, error: ErrorInfo, now: float) -> list[Effect]:
+        raise AssertionError("the mesh orders no work")
+
+    def tick(self, now: float) -> list[Effect]:
+        effects: list[Effect] = []
+        for machine in (self.membership, self.gossip, self.linking):
+            if machine.deadline is not None and machine.deadline <= now:
+                effects += machine.tick(now)
+        return effects
+
+    @property
+    def deadline(self) -> float | None:
+        soonest = self.membership.deadline
+        for moment in (self.gossip.deadline, self.linking.deadline):
+            if moment is not None and (soonest is None or moment < soonest):
+                soonest = moment
+        return soonest
+
+    def pass_on(self, effects: list[Effect], now: float) -> list[Effect]:
+        """After every input: what membership found out reaches the other two; calls go out, or wait for their link."""
+        while self.membership.changes:
+            changes, self.membership.changes = self.membership.changes, []
+            for peer, change in changes:
+                effects = effects + self._changed(peer, change, now)
+        if not any(isinstance(effect, Call | CancelCall) for effect in effects):
+            return effects
+        routed: list[Effect] = []
+        for effect in effects:
+            if isinstance(effect, Call):
+                routed += self.linking.call(effect, self.addresses_of(effect.peer), now)
+            elif not (isinstance(effect, CancelCall) and self.linking.cancel(effect.call)):
+                routed.append(effect)
+        return routed
+
+    # -- within --------------------------------------------------------------------------------------
+
+    def _changed(self, peer: NodeId, change: Change, now: float) -> list[Effect]:
+        if change is Change.RAISED:
+            self.gossip.member_changed(peer, now)
+            return self.describe(self.own, now)
+        self.changed_at[peer] = now
+        if change is Change.ANSWERED:
+            return self.gossip.sync_now(peer, now)
+        if change in (Change.SUSPECTED, Change.CONFIRMED, Change.TRUSTED):
+            # One that denied its death or a suspicion did so by a new record.
+            self.gossip.member_changed(peer, now)
+            return []
+        self.gossip.member_changed(peer, now)
+        self._consider(peer, now)
+        if change is Change.FORGOTTEN:
+            del self.changed_at[peer]
+        cause = self.cause(peer)
+        if cause is None or not self.linking.is_linked(peer):
+            return []
+        return [Hang(peer, GONE[cause])]
+
+    def _own(self, record: NodeRecord) -> NodeRecord:
+        return msgspec.structs.replace(record, incarnation=self.membership.own.incarnation)
+
+    def _reach(self, dialled: bool) -> Reachability:
+        if not dialled or self.own.reach is Reachability.DIRECT:
+            return Reachability.DIRECT
+        return Reachability.OUTGOING
+
+    def _member(self, peer: NodeId) -> MemberRecord | None:
+        known = self.membership.members.get(peer)
+        grave = self.membership.graves.get(peer)
+        return grave.record if known is None and grave is not None else known
+
+    def _sought(self, peer: NodeId) -> bool:
+        """Whether a link to it would be kept in a small mesh: also to who may come back."""
+        cause = self.cause(peer)
+        return peer in self.membership.members if cause is None else cause is not Cause.LEFT
+
+    def _consider(self, peer: NodeId, now: float) -> None:
+        """Its record or its state has changed: keep the wish for a link in step."""
+        if len(self.membership.members) + len(self.membership.graves) > LINKS_KEPT_MAX:
+            if self._all_linked or self._lacks_neighbours() or peer in self.linking.wanted:
+                self._choose_links(now)
+        elif self._sought(peer):
+            self.linking.want(peer, self.addresses_of(peer), now)
+        else:
+            self.linking.unwant(peer)
+
+    def _lacks_neighbours(self) -> bool:
+        return len(self.linking.wanted) < NEIGHBOURS
+
+    def _choose_links(self, now: float) -> None:
+        """All of a small mesh; of a large one the neighbours that we have, and new ones for those that are gone."""
+        members = self.membership.members
+        known = [*members, *self.membership.graves]
+        self._all_linked = len(known) <= LINKS_KEPT_MAX
+        if self._all_linked:
+            chosen = [peer for peer in known if self._sought(peer)]
+        else:
+            chosen = [peer for peer in self.linking.wanted if peer in members][:NEIGHBOURS]
+            others = [peer for peer in members if peer not in self.linking.wanted]
+            lacking = min(NEIGHBOURS - len(chosen), len(others))
+            chosen += self._dice.sample(others, lacking)
+        for peer in [peer for peer in self.linking.wanted if peer not in chosen]:
+            self.linking.unwant(peer)
+        for peer in chosen:
+            self.linking.want(peer, self.addresses_of(peer), now)
