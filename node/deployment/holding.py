@@ -95,16 +95,27 @@ class Holding:
         self._wanted: dict[WeightsVersion, set[BlockIndex]] = {}
         self._owners: dict[WeightsVersion, str] = {}
         self._ended: deque[str] = deque(maxlen=ENDED_MAX)
+        self._unclaimed = 0
+        """Bytes of all promises that no block has claimed yet."""
+        self._ready: tuple[WeightsVersion, ...] | None = ()
+        """None: to be found anew."""
 
     @property
     def ready(self) -> tuple[WeightsVersion, ...]:
         """Versions of which all our blocks are in memory."""
-        return tuple(version for version in sorted(self._wanted) if self._is_ready(version))
+        if self._ready is None:
+            self._ready = tuple(one for one in sorted(self._wanted) if self.is_ready(one))
+        return self._ready
+
+    def is_ready(self, version: WeightsVersion) -> bool:
+        """Whether all our blocks of this version are in memory."""
+        wanted = self._wanted.get(version)
+        return wanted is not None and wanted <= self._resident.get(version, set())
 
     @property
     def room_bytes(self) -> int:
         """What a new put may take here: of memory, and of the disk less what is promised and has not come."""
-        disk = self.disk_free_bytes - sum(promise.left for promise in self._promises.values())
+        disk = self.disk_free_bytes - self._unclaimed
         return max(min(self._ledger.free_for(Purpose.WEIGHTS), disk), 0)
 
     @property
@@ -156,6 +167,7 @@ class Holding:
         self.release(put)
         lease = self._ledger.reserve(put, Purpose.WEIGHTS, nbytes, now, expires_s=LEASE_S)
         self._promises[put] = _Promise(lease, nbytes)
+        self._unclaimed += nbytes
         self.changes += 1
 
     def claim(self, store: StoreBlock, now: float) -> int:
@@ -168,6 +180,7 @@ class Holding:
             left = 0 if promise is None else promise.left
             raise TaskError(ErrorCode.NO_ROOM, NOTHING_PROMISED, need=need, free=left)
         promise.left -= need
+        self._unclaimed -= need
         promise.version = store.version
         promise.claimed.add(store.block)
         self._owners[store.version] = store.put
@@ -179,6 +192,7 @@ class Holding:
         if self.stands(store.put, lease):
             promise = self._promises[store.put]
             promise.left += resident_bytes(store)
+            self._unclaimed += resident_bytes(store)
             promise.claimed.remove(store.block)
 
     def renew(self, put: str, now: float) -> bool:
@@ -193,11 +207,12 @@ class Holding:
         promise = self._promises.get(store.put)
         if promise is None:
             return False
-        was_ready = self._is_ready(store.version)
+        was_ready = self.is_ready(store.version)
         promise.resident += resident_bytes(store)
         self._tell_ledger(promise)
         self._resident.setdefault(store.version, set()).add(store.block)
-        self.changes += self._is_ready(store.version) != was_ready
+        self._ready = None
+        self.changes += self.is_ready(store.version) != was_ready
         return True
 
     def wrote(self, put: str, *contents: ContentId) -> None:
@@ -214,6 +229,7 @@ class Holding:
         if not mine:
             return []
         self._wanted[version] = mine
+        self._ready = None
         self.changes += 1
         promise = self._promise_of(version)
         if promise is not None:
@@ -241,6 +257,7 @@ class Holding:
         )
         self._owners[manifest.head.version] = put
         self._wanted[manifest.head.version] = set(blocks)
+        self._ready = None
         self.changes += 1
         return stores
 
@@ -287,10 +304,6 @@ class Holding:
         """For one more promise; what lingers gives way."""
         if len(self._promises) >= HELD_MAX and not self._ledger.evict_oldest():
             raise TaskError(ErrorCode.NO_ROOM, HELD_ENOUGH)
-
-    def _is_ready(self, version: WeightsVersion) -> bool:
-        wanted = self._wanted.get(version)
-        return wanted is not None and wanted <= self._resident.get(version, set())
 
     def _fits_disk(self, nbytes: int) -> None:
         if nbytes <= self.disk_free_bytes:
@@ -343,6 +356,7 @@ class Holding:
         promise = self._promises.pop(put, None)
         if promise is None:
             return None
+        self._unclaimed -= promise.left
         if self._ledger.holds(promise.lease.id):
             self._ledger.release(promise.lease.id)
         self.changes += 1
@@ -353,5 +367,6 @@ class Holding:
 
     def _forget(self, version: WeightsVersion) -> tuple[BlockIndex, ...]:
         self._wanted.pop(version, None)
+        self._ready = None
         self._owners.pop(version, None)
         return tuple(sorted(self._resident.pop(version, set())))
