@@ -230,8 +230,7 @@ class Mesh:
 
     def pass_on(self, effects: list[Effect], now: float) -> list[Effect]:
         """After every input: what membership found out reaches the other two; calls go out, or wait for their link."""
-        while self.membership.changes:
-            changes, self.membership.changes = self.membership.changes, []
+        while changes := self.membership.drain():
             for peer, change in changes:
                 effects = effects + self._changed(peer, change, now)
         if not any(isinstance(effect, Call | CancelCall) for effect in effects):

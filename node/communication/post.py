@@ -7,13 +7,14 @@ hears of it the better (Lifeguard's buddy system).
 from collections.abc import Sequence as Pieces
 
 from node.communication.desk import Desk, Waiter
+from node.communication.own_member import OwnMember
 from node.communication.paths import Paths
 from node.communication.roster import Roster
 from node.communication.rumours import ROOM_BYTES, Rumours, news_bytes
 from node.effects import Call, Effect, SendPacket
 from protocol.ids import NodeId
 from protocol.limits import NEWS_PER_PACKET_MAX
-from protocol.members import Ack, Alive, Gossip, MemberRecord, Nack, News, Packet, Ping, PingFor
+from protocol.members import Ack, Gossip, Nack, News, Packet, Ping, PingFor
 from protocol.messages import Carry
 
 CARRY_S = 5.0
@@ -26,12 +27,10 @@ class Post:
     """What leaves this node about membership."""
 
     def __init__(
-        self, own: MemberRecord, roster: Roster, paths: Paths, desk: Desk, waiter: Waiter
+        self, own: OwnMember, roster: Roster, paths: Paths, desk: Desk, waiter: Waiter
     ) -> None:
-        self.own = own
-        self.version = own.version
-        """Of our digest; rides on every ack."""
         self.rumours = Rumours()
+        self._own = own
         self._roster = roster
         self._paths = paths
         self._desk = desk
@@ -51,7 +50,7 @@ class Post:
         self._carry(peer, Ping(sequence, self._news(peer)), deadline_s, sequence, out)
 
     def ack(self, peer: NodeId, sequence: int, out: list[Effect], first: Pieces[News] = ()) -> None:
-        self._send(peer, Ack(sequence, self.version, self._news(peer, first)), out)
+        self._send(peer, Ack(sequence, self._own.version, self._news(peer, first)), out)
 
     def nack(self, peer: NodeId, sequence: int, out: list[Effect]) -> None:
         self._send(peer, Nack(sequence, self._news(peer)), out)
@@ -65,7 +64,7 @@ class Post:
 
     def introduce(self, peer: NodeId, out: list[Effect]) -> None:
         """Over a new link: our own record, and what the peer must be told of itself."""
-        self._carry(peer, Gossip(self._news(peer, (Alive(self.own),))), CARRY_S, None, out)
+        self._carry(peer, Gossip(self._news(peer, (self._own.news,))), CARRY_S, None, out)
 
     # -- calls ---------------------------------------------------------------------------------------
 
@@ -96,7 +95,7 @@ class Post:
     def _due(self, peer: NodeId, first: Pieces[News]) -> list[News]:
         bad = self._roster.bad_news(peer)
         due: list[News] = [] if bad is None else [bad]
-        ours = Alive(self.own)
+        ours = self._own.news
         if peer not in self._roster.members and ours not in first:
             # It may have buried us, or never have heard of us.
             due.append(ours)

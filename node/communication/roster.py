@@ -15,17 +15,16 @@ from collections.abc import Mapping
 from enum import IntEnum, StrEnum
 
 from node.communication.graveyard import Graveyard
-from node.communication.rumours import ROOM_BYTES, news_bytes
+from node.communication.own_member import OwnMember
+from node.communication.rumours import ALIVE_BYTES_MAX, news_bytes
 from node.communication.signatures import Signatures
 from node.communication.suspicion import Suspicion
-from protocol.ids import MeshId, NodeId
+from protocol.ids import NodeId
 from protocol.limits import PEERS_MAX
 from protocol.members import Alive, Cause, Dead, MemberRecord, News, Suspect, signed_bytes
 
 INCARNATION_MAX = 1 << 36
 """An incarnation begins at the second of the start, so one beyond this is a mistake."""
-ALIVE_BYTES_MAX = ROOM_BYTES - 160
-"""A record that takes more cannot travel in a packet beside a suspicion: its owner tells fewer addresses."""
 
 
 class Change(StrEnum):
@@ -65,13 +64,12 @@ class Roster:
 
     def __init__(
         self,
-        own: NodeId,
+        own: OwnMember,
         signatures: Signatures,
         graveyard: Graveyard,
         period_s: float,
         dice: random.Random,
     ) -> None:
-        self.mesh = MeshId("")
         self.members: dict[NodeId, MemberRecord] = {}
         """Alive or suspect."""
         self.suspicions: dict[NodeId, Suspicion] = {}
@@ -80,21 +78,21 @@ class Roster:
         self._own = own
         self._signatures = signatures
         self._graveyard = graveyard
-        self._graves = graveyard.graves
+        self.graves = graveyard.graves
         self._period_s = period_s
         self._dice = dice
 
     def restore(self, members: Mapping[NodeId, MemberRecord]) -> None:
         self.members = dict(members)
-        self.members.pop(self._own, None)
+        self.members.pop(self._own.id, None)
 
     # -- what is believed ----------------------------------------------------------------------------
 
     def record(self, node: NodeId) -> MemberRecord | None:
         """The newest record of a member, alive or not."""
         member = self.members.get(node)
-        if member is None and node in self._graves:
-            return self._graves[node].record
+        if member is None and node in self.graves:
+            return self.graves[node].record
         return member
 
     def standing(self, node: NodeId) -> tuple[int, Standing] | None:
@@ -105,7 +103,7 @@ class Roster:
         member = self.members.get(node)
         if member is not None:
             return member.incarnation, Standing.ALIVE
-        grave = self._graves.get(node)
+        grave = self.graves.get(node)
         if grave is None:
             return None
         silent = grave.cause is Cause.SILENT
@@ -124,7 +122,7 @@ class Roster:
         suspicion = self.suspicions.get(node)
         if suspicion is not None:
             return Suspect(node, suspicion.incarnation, suspicion.accusers[0])
-        grave = self._graves.get(node)
+        grave = self.graves.get(node)
         if grave is not None and grave.cause is Cause.SILENT:
             return Dead(node, grave.incarnation)
         return None
@@ -181,9 +179,24 @@ class Roster:
 
     def learn_of_grave(self, record: MemberRecord, dead: Dead, now: float) -> Change | None:
         """Of one never heard of, that it has died: a newcomer is not told that it came first."""
-        if not self._is_acceptable(record, None):
+        if not self.is_acceptable(record, None):
             return None
         return self._bury(record.id, record, dead.incarnation, Cause.SILENT, now)
+
+    def is_acceptable(self, record: MemberRecord, held: MemberRecord | None) -> bool:
+        """Whether a record that is news may be believed; if not, why is counted."""
+        if held is None and len(self.members) >= PEERS_MAX:
+            reason = "full"
+        elif record.incarnation > INCARNATION_MAX:
+            reason = "absurd"
+        elif news_bytes(Alive(record)) > ALIVE_BYTES_MAX:
+            reason = "oversized"
+        elif not self._is_genuine(record):
+            reason = "forged"
+        else:
+            return True
+        self.counters[reason] += 1
+        return False
 
     # -- within --------------------------------------------------------------------------------------
 
@@ -192,7 +205,7 @@ class Roster:
         held = self.record(node)
         if held is not None and record.incarnation <= held.incarnation:
             return None
-        if not self._is_acceptable(record, held):
+        if not self.is_acceptable(record, held):
             return None
         standing = self.standing(node)
         if record.gone is not None:
@@ -205,25 +218,12 @@ class Roster:
         if node in self.members:
             self.members[node] = record
             return Change.MOVED
-        self._graves[node].record = record
+        self.graves[node].record = record
         return None
 
-    def _is_acceptable(self, record: MemberRecord, held: MemberRecord | None) -> bool:
-        if held is None and len(self.members) >= PEERS_MAX:
-            reason = "full"
-        elif record.incarnation > INCARNATION_MAX:
-            reason = "absurd"
-        elif news_bytes(Alive(record)) > ALIVE_BYTES_MAX:
-            reason = "oversized"
-        elif not self.is_genuine(record):
-            reason = "forged"
-        else:
-            return True
-        self.counters[reason] += 1
-        return False
-
-    def is_genuine(self, record: MemberRecord) -> bool:
-        data = signed_bytes(record, self.mesh)
+    def _is_genuine(self, record: MemberRecord) -> bool:
+        assert self._own.mesh is not None, "news is of a mesh"
+        data = signed_bytes(record, self._own.mesh)
         return self._signatures.verifies(record.key, data, record.signature)
 
     def _trust(self, node: NodeId, record: MemberRecord, held: MemberRecord | None) -> Change:
@@ -231,12 +231,12 @@ class Roster:
         self.members[node] = record
         if self.suspicions.pop(node, None) is not None:
             return Change.TRUSTED
-        self._graves.pop(node, None)
+        self.graves.pop(node, None)
         return Change.MOVED if known else Change.JOINED
 
     def _suspect(self, record: MemberRecord, news: Suspect, now: float) -> Change:
         """One that was buried may come back as a suspect: somebody knows a later life of it."""
-        joined = self._graves.pop(news.node, None) is not None
+        joined = self.graves.pop(news.node, None) is not None
         self.members[news.node] = record
         nodes = len(self.members) + 1
         self.suspicions[news.node] = Suspicion(
@@ -249,7 +249,7 @@ class Roster:
     ) -> Change | None:
         known = self.members.pop(node, None) is not None
         self.suspicions.pop(node, None)
-        self._graves.pop(node, None)
+        self.graves.pop(node, None)
         self._graveyard.bury(node, record, incarnation, cause, now)
         # Of one that we have never seen alive, or buried long ago, there is nothing to report.
         if not known:

@@ -21,6 +21,8 @@ PACKET_HEAD_BYTES = 64
 """The most that a packet without its news takes: two array headers, tag, sequence, a node's id."""
 ROOM_BYTES = PACKET_BYTES_MAX - PACKET_SEAL_BYTES - PACKET_HEAD_BYTES
 """For the news in one packet."""
+ALIVE_BYTES_MAX = ROOM_BYTES - 160
+"""A record that takes more cannot travel in a packet beside a suspicion: its owner tells fewer addresses."""
 NEWS_BYTES_MIN = 66
 """No piece of news is smaller: each names a node."""
 

@@ -91,9 +91,8 @@ class Peer:
 
     def note_changes(self, now: float) -> None:
         """What membership has changed its mind on, gossip is told."""
-        for one, _ in self.membership.changes:
+        for one, _ in self.membership.drain():
             self.gossip.member_changed(one, now)
-        self.membership.changes.clear()
 
     def learns(self, *others: "Peer", now: float = 0.0) -> None:
         """All that others say of themselves, told by the first of them."""

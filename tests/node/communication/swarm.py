@@ -164,8 +164,8 @@ class Swarm:
                 self.notes.append((self.now, peer.number, effect))
             else:
                 assert isinstance(effect, KeepMembers), effect
-        if peer.membership.changes:
-            self._drain(peer)
+        if changes := peer.membership.drain():
+            self._took(peer, changes)
         deadline = peer.membership.deadline
         if deadline is not None and (peer.timer_at is None or deadline < peer.timer_at):
             peer.timer_at = deadline
@@ -177,8 +177,7 @@ class Swarm:
         peer.timer_at = None
         self.feed(peer, peer.membership.tick(self.now))
 
-    def _drain(self, peer: Peer) -> None:
-        changes, peer.membership.changes = peer.membership.changes, []
+    def _took(self, peer: Peer, changes: list[tuple[NodeId, Change]]) -> None:
         for node, change in changes:
             about = self.by_id[node]
             self.seen.append(Seen(self.now, peer.number, about.number, change))
