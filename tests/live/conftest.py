@@ -5,11 +5,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.live.sixteen import HOSTS, Sixteen
 
 from tests.live import namespaces
 from tests.live.daemons import Daemons
 from tests.live.namespaces import Network
+from tests.live.sixteen import HOSTS, Sixteen
 from tests.live.small_mesh import Mesh
 
 
