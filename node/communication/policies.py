@@ -5,10 +5,12 @@ holder for all blocks that the same nodes hold. They do not shed, and a mesh tha
 """
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from math import exp, inf
+from math import exp
 from typing import Protocol
+
+import msgspec
 
 from compute.partition import Block
 from node.communication.choosing import Deal, Query, choose, estimates, option_of
@@ -189,15 +191,14 @@ class _Pooled:
     load: LoadDigest
     at: float
     uses: int = 0
-    sent: int = 0
     """Requests that we sent there since."""
 
 
 class Prequal(PerSet):
     """A pool of probes: of cold servers the one with the lowest latency, of hot ones that with the fewest requests.
 
-    Adapted to holders, which are few for each block: those of the pool that hold it are compared, and holders are
-    probed. A server's latency is its queue and the work by its own speed, for speeds differ.
+    Adapted to holders, which are few for each block: they are compared by their probes, and by what they told last
+    where the pool has none. A server's latency is its queue and the work by its own speed, for speeds differ.
     """
 
     why = "its probe was the best of the pool"
@@ -219,49 +220,50 @@ class Prequal(PerSet):
     def pick(
         self, nodes: Sequence[Candidate], asked: Query, blocks: list[Block], now: float
     ) -> str:
-        pooled = {one.node: one for one in nodes if self._fresh(one.node, now)}
-        if not pooled:
-            return self._dice.choice(nodes).node
-        limit = self._hot_from()
-        cold = [one for one in pooled.values() if self._in_flight(one.node) <= limit]
+        load = Load(asked.transpose)
+        for block in blocks:
+            load.add(block, asked.costs[block])
+        seen = {one.node: self._seen(one, now) for one in nodes}
+        limit = self._hot_from(seen)
+        cold = [one for one in nodes if seen[one.node].in_flight <= limit]
         if cold:
-            load = Load(asked.transpose)
-            for block in blocks:
-                load.add(block, asked.costs[block])
-            chosen = min(cold, key=lambda one: self._latency_s(one, load)).node
+            chosen = min(cold, key=lambda one: _latency_s(one, seen[one.node], load)).node
         else:
-            chosen = min(pooled, key=self._in_flight)
-        entry = self._pool[chosen]
-        entry.uses, entry.sent = entry.uses + 1, entry.sent + 1
-        if entry.uses >= PROBE_USES_MAX:
-            del self._pool[chosen]
+            chosen = min(nodes, key=lambda one: seen[one.node].in_flight).node
+        if (entry := self._pool.get(chosen)) is not None:
+            entry.uses += 1
+            if entry.uses >= PROBE_USES_MAX:
+                del self._pool[chosen]
         return chosen
 
-    def _fresh(self, node: str, now: float) -> bool:
-        entry = self._pool.get(node)
+    def _seen(self, one: Candidate, now: float) -> LoadDigest:
+        """By its probe, with what we sent since; where there is none by what it told last."""
+        entry = self._pool.get(one.node)
         if entry is not None and now - entry.at > POOL_AGE_S:
-            del self._pool[node]
+            del self._pool[one.node]
             entry = None
-        return entry is not None
+        if entry is None:
+            return LoadDigest(one.told_s, one.told_in_flight + one.ours, one.speed_macs_s)
+        return msgspec.structs.replace(entry.load, in_flight=entry.load.in_flight + entry.uses)
 
-    def _in_flight(self, node: str) -> int:
-        return self._pool[node].load.in_flight + self._pool[node].sent
+    def _hot_from(self, seen: Mapping[str, LoadDigest]) -> int:
+        """Among all that was probed, and those at hand."""
+        rest = [entry for node, entry in self._pool.items() if node not in seen]
+        counts = [entry.load.in_flight + entry.uses for entry in rest]
+        counts = sorted(counts + [load.in_flight for load in seen.values()])
+        return counts[int(HOT_QUANTILE * (len(counts) - 1))]
 
-    def _hot_from(self) -> float:
-        counts = sorted(self._in_flight(node) for node in self._pool)
-        return counts[int(HOT_QUANTILE * (len(counts) - 1))] if counts else inf
 
-    def _latency_s(self, one: Candidate, load: Load) -> float:
-        told = self._pool[one.node].load
-        seen = Candidate(
-            one.node,
-            one.rtt_s,
-            one.bandwidth_bytes_s,
-            told.queue_s,
-            told.speed_macs_s or one.speed_macs_s,
-            reliability=1.0,
-        )
-        return Pace(seen).done_s(load.request_bytes, load.response_bytes, load.macs)
+def _latency_s(one: Candidate, told: LoadDigest, load: Load) -> float:
+    seen = Candidate(
+        one.node,
+        one.rtt_s,
+        one.bandwidth_bytes_s,
+        told.queue_s,
+        told.speed_macs_s or one.speed_macs_s,
+        reliability=1.0,
+    )
+    return Pace(seen).done_s(load.request_bytes, load.response_bytes, load.macs)
 
 
 CHOOSERS: dict[str, Callable[[random.Random], Chooser]] = {

@@ -54,9 +54,8 @@ class Surroundings(Protocol):
     chooser: Chooser
     asking: Asking
 
-    def candidates(
-        self, version: WeightsVersion, now: float, *, analog: bool
-    ) -> list[Candidate]: ...
+    def candidates(self, version: WeightsVersion, now: float, *, analog: bool) -> list[Candidate]:
+        """Holders that can multiply now, and, with what that costs, those that are still loading their blocks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,13 +104,16 @@ class Dealer:
     def decide(
         self, blocks: Iterable[Block], m: int, now: float, avoid: Collection[NodeId] = ()
     ) -> Decision:
-        """Each block to one live holder, none of those to avoid if there is another; or UNAVAILABLE."""
+        """Each block to one live holder, none of those to avoid if there is another; or UNAVAILABLE.
+
+        One that is still loading is asked only where no other has the block.
+        """
         candidates = self._candidates(now)
-        live = {candidate.node for candidate in candidates}
+        ready = {one.node for one in candidates if not one.cold_s}
         holders: dict[Block, Sequence[str]] = {}
         for block in blocks:
-            others = [n for n in self._holders[block] if n not in avoid and n in live]
-            holders[block] = others or self._holders[block]
+            warm = [node for node in self._holders[block] if node in ready]
+            holders[block] = [n for n in warm if n not in avoid] or warm or self._holders[block]
         costs, own = self._costs_of(m), self._around.own
         asked = query(holders, candidates, costs, self.sides.transpose, own=own)
         deal = self._around.chooser.choose(asked, now)
@@ -147,7 +149,7 @@ class Dealer:
         found = [
             (NodeId(one.node), _estimate(one, cost))
             for one in self._candidates(now)
-            if one.node in common and one.node not in avoid
+            if one.node in common and one.node not in avoid and not one.cold_s
         ]
         return min(found, key=lambda one: (one[1].total_s, one[0]), default=None)
 

@@ -5,6 +5,7 @@ here; the choice is made by `scoring` and `placement`.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from math import inf
 
 from node.communication.mesh import Mesh
@@ -24,6 +25,11 @@ RTT_UNKNOWN_S = 0.1
 FRESH_S = 5.0
 """A manifest is published when all holders have all their blocks, but their records say so a moment later: for this
 time a holder that was linked before counts as ready."""
+
+COLD_S = 1.0
+"""What a block that is still loaded from disk costs, roughly: 256 MiB come in less than a second."""
+LOADING_S_MAX = 30.0
+"""A node that lacks blocks so long after it came has no memory for them."""
 
 
 class Fleet:
@@ -90,10 +96,14 @@ class Fleet:
     def candidates(
         self, version: WeightsVersion, now: float, *, analog: bool = False
     ) -> list[Candidate]:
-        """Live nodes that have all their blocks of this version in memory."""
-        nodes = self._catalogue.holders(version)
-        ready = [node for node in nodes if self.ready(node, version, now)]
-        return [self._candidate(node, now, analog) for node in ready]
+        """Live nodes that have all their blocks of this version in memory, and those that seem to be loading them."""
+        found = []
+        for node in self._catalogue.holders(version):
+            if self.ready(node, version, now):
+                found.append(self._candidate(node, now, analog))
+            elif self._came_lately(node, now):
+                found.append(replace(self._candidate(node, now, analog), cold_s=COLD_S))
+        return found
 
     def everybody(self, now: float) -> list[Candidate]:
         """All live nodes, as if each held what is asked of it."""
@@ -119,6 +129,11 @@ class Fleet:
         return self._mesh.gossip.load(record.id).free
 
     # -- within --------------------------------------------------------------------------------------
+
+    def _came_lately(self, node: NodeId, now: float) -> bool:
+        """So it may be loading what lies on its disk; one that has been there for longer lacks the memory."""
+        at = self._linked_at.get(node, -inf)
+        return now - at < LOADING_S_MAX and self._mesh.is_linked(node)
 
     def _candidate(self, node: NodeId, now: float, analog: bool) -> Candidate:
         memory, outstanding = self._memory, self._outstanding

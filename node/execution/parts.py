@@ -194,9 +194,9 @@ class Parts:
 
     def _part_failed(self, attempt: Attempt, error: ErrorInfo, now: float) -> list[Effect]:
         rows = self._rows
-        # Who says that it has no time does not fail.
+        # Who says that it has no time, or is still loading, does not fail.
         refused = error.code is ErrorCode.OVERLOADED
-        if not refused:
+        if not refused and not attempt.estimate.cold_s:
             self._around.memory.record(ShardFailed(attempt.node), now)
         self._reasons.step("refused" if refused else "failed", attempt.node, error.reason, now)
         effects: list[Effect] = [

@@ -1,12 +1,11 @@
 """The holder's side: leads what other nodes ask of this one from the first word to the last byte.
 
 Every request ends in exactly one answer or refusal, unless its peer is gone before. Memory is taken before a body may
-come and given back as soon as it is not needed; workers are shared out in the order in which bodies are whole. The
-stages of each kind of request stand in `errands`. It never calls a peer, so it waits for nobody for ever.
+come and given back as soon as it is not needed; workers go to whose deadline is nearest. The stages of each kind of
+request stand in `errands`. It never calls a peer, so it waits for nobody for ever.
 """
 
 import heapq
-from collections import deque
 from collections.abc import Callable
 from math import inf
 
@@ -41,7 +40,8 @@ class Serving:
         self._open: dict[int, Errand] = {}
         self._open_of: dict[NodeId, int] = {}
         self._jobs: dict[int, Errand] = {}
-        self._queue: deque[Errand] = deque()
+        self._queue: list[tuple[float, int, Errand]] = []
+        """For a worker, the earliest deadline first."""
         self._running: set[Errand] = set()
         """Of those that need a worker's slot."""
         self._ahead: dict[Errand, None] = {}
@@ -216,7 +216,7 @@ class Serving:
                 assert one.incoming is not None
                 return [*self._allocate(one), Grant(one.number, one.incoming)]
             case Stage.SLOT:
-                self._queue.append(one)
+                heapq.heappush(self._queue, (one.ends_at, one.number, one))
                 return self._fill(now)
             case Stage.WORK:
                 return [*self._allocate(one), self._work(one, now)]
@@ -239,10 +239,11 @@ class Serving:
         return [Allocate(buffer) for buffer in one.held]
 
     def _fill(self, now: float) -> list[Effect]:
-        """Give free workers to who has waited longest."""
+        """Give free workers to whose time is up first. Where deadlines differ, this keeps one request in a hundred more
+        in time than the order of arrival (`bench/choice_model.py`)."""
         effects: list[Effect] = []
         while self._queue and len(self._running) < self._workers:
-            one = self._queue.popleft()
+            one = heapq.heappop(self._queue)[2]
             if self._too_late(one, now):
                 reason = "others' work took so long that it could not be done in time any more"
                 effects += self._refuse(
@@ -310,8 +311,9 @@ class Serving:
         self._ahead.pop(one, None)
         if one.stage is Stage.ROOM:
             self._around.room.withdraw(one.owner)
-        if one.stage is Stage.SLOT and one in self._queue:
-            self._queue.remove(one)
+        if (entry := (one.ends_at, one.number, one)) in self._queue:
+            self._queue.remove(entry)
+            heapq.heapify(self._queue)
         self._running.discard(one)
         effects: list[Effect] = [Free(buffer) for buffer in one.held]
         one.held = []

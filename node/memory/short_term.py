@@ -12,8 +12,12 @@ from typing import assert_never
 
 from protocol.limits import PEERS_MAX
 
-RATE_TAU_S = 60.0
-"""Speeds and bandwidths: half of what is said comes from the last 42 s."""
+SPEED_TAU_S = 10.0
+"""Of speeds half of what is said comes from the last 7 s: what else a machine does comes and goes. In the model of
+`bench/choice_model.py` 60 s cost 0.6 points of requests in time."""
+BANDWIDTH_TAU_S = 60.0
+RATE_KEPT_S = 600.0
+"""A rate not heard of for so long counts as unknown."""
 RELIABILITY_TAU_S = 600.0
 """Failures are rare, so they are remembered longer."""
 
@@ -34,9 +38,6 @@ RATIOS_KEPT = 64
 RATIOS_NEEDED = 16
 """With fewer, the 95th percentile would be a guess."""
 RATIO_AGE_S_MAX = 300.0
-
-WEIGHT_MIN = 1e-3
-"""Less than a thousandth of one observation, seven time constants later, is nothing known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,14 +81,12 @@ class _Ratio:
     tau_s: float
     amount: float = 0.0
     per: float = 0.0
-    weight: float = 0.0
     _at: float = -math.inf
 
     def add(self, amount: float, per: float, now: float) -> None:
         fade = self._fade(now)
         self.amount = self.amount * fade + amount
         self.per = self.per * fade + per
-        self.weight = self.weight * fade + 1.0
         self._at = now
 
     def faded(self, now: float) -> tuple[float, float]:
@@ -95,7 +94,7 @@ class _Ratio:
         return self.amount * fade, self.per * fade
 
     def value(self, now: float) -> float | None:
-        known = self.weight * self._fade(now) >= WEIGHT_MIN and self.per > 0.0
+        known = now < self._at + RATE_KEPT_S and self.per > 0.0
         return self.amount / self.per if known else None
 
     def _fade(self, now: float) -> float:
@@ -131,9 +130,9 @@ class _LeastOfWindow:
 @dataclass(slots=True)
 class _Peer:
     rtt: _LeastOfWindow = field(default_factory=_LeastOfWindow)
-    bandwidth: _Ratio = field(default_factory=lambda: _Ratio(RATE_TAU_S))
-    digital: _Ratio = field(default_factory=lambda: _Ratio(RATE_TAU_S))
-    analog: _Ratio = field(default_factory=lambda: _Ratio(RATE_TAU_S))
+    bandwidth: _Ratio = field(default_factory=lambda: _Ratio(BANDWIDTH_TAU_S))
+    digital: _Ratio = field(default_factory=lambda: _Ratio(SPEED_TAU_S))
+    analog: _Ratio = field(default_factory=lambda: _Ratio(SPEED_TAU_S))
     answered: _Ratio = field(default_factory=lambda: _Ratio(RELIABILITY_TAU_S))
     ratios: deque[tuple[float, float]] = field(default_factory=lambda: deque(maxlen=RATIOS_KEPT))
 

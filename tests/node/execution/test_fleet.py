@@ -17,7 +17,8 @@ def fleet_of_three() -> SmallFleet:
 
 
 def ready(world: SmallFleet, now: float = 0.0) -> list[NodeId]:
-    return [NodeId(candidate.node) for candidate in world.fleet.candidates(VERSION, now)]
+    found = world.fleet.candidates(VERSION, now)
+    return [NodeId(candidate.node) for candidate in found if not candidate.cold_s]
 
 
 def test_who_is_linked_and_says_it_has_all_its_blocks_can_multiply() -> None:

@@ -65,7 +65,20 @@ def test_a_product_takes_its_memory_before_its_body_and_gives_it_back_when_its_a
     assert holder.leased == HELD
 
 
-def test_workers_are_shared_out_in_the_order_in_which_bodies_are_whole() -> None:
+def test_of_those_that_wait_the_one_whose_time_is_up_first_goes_first() -> None:
+    holder = serving(workers=1)
+    first = ask_product(holder)
+    patient, hasty = ask_product(holder, deadline_ms=9_000), ask_product(holder, deadline_ms=5_000)
+    for request in (first, patient, hasty):
+        holder.body(request)
+
+    for _ in range(3):
+        holder.finish(holder.job(RunShard))
+
+    assert list(holder.answers) == [first, hasty, patient]
+
+
+def test_who_is_there_first_does_not_wait_for_who_may_come() -> None:
     holder = serving(workers=1)
     early, late = ask_product(holder), ask_product(holder)
     holder.body(late)
