@@ -18,6 +18,10 @@ from node.simulation.faults import (
     StandStill,
 )
 from node.simulation.truth import Truth
+from protocol.members import Cause
+
+GOODBYE_S = 1.0
+"""So long a process that was asked to end lets others hear of it."""
 
 
 class Director:
@@ -85,9 +89,23 @@ class Director:
             case "vanished":
                 self._world.vanish(machine.name)
             case "stopped":
-                self._world.kill(machine.name)
+                self._stop(machine)
             case _:
                 assert_never(fault.how)
+
+    def _stop(self, machine: Machine) -> None:
+        """It says goodbye, and ends a moment later; one that stands still cannot."""
+        if machine.frozen:
+            self._world.kill(machine.name)
+            return
+        self._world.tell(machine, "machine.stopping")
+        machine.hear(machine.node.leave, Cause.STOPPED)
+        self._world.after(GOODBYE_S, self._end, machine, machine.life)
+
+    def _end(self, machine: Machine, life: int) -> None:
+        if machine.life == life:
+            self._truth.stopped(machine.name, self._world.now)
+            self._world.kill(machine.name)
 
     def _return(self, index: int) -> None:
         machine = self._machines[index]

@@ -10,7 +10,11 @@ from collections.abc import KeysView, Sequence
 from node.core import Node
 from node.deployment.ledger import Lease, Purpose
 from node.runtime.virtual_machine import Machine
+from node.simulation.drawing import dice_for
 from protocol.ids import NodeId, short
+
+PAIRS_MAX = 40_000
+"""Of observers and machines that they see."""
 
 
 def names_of(machines: Sequence[Machine]) -> dict[str, str]:
@@ -22,6 +26,19 @@ def names_of(machines: Sequence[Machine]) -> dict[str, str]:
 def seen(node: Node) -> KeysView[NodeId]:
     """Whom this node takes for being there, itself left out."""
     return node.mesh.membership.members.keys()
+
+
+def observers(machines: Sequence[Machine], seed: int) -> list[Machine]:
+    """In a small mesh all; in a large one some, drawn once, whose views stand for those of all."""
+    count = max(PAIRS_MAX // len(machines), 1)
+    if count >= len(machines):
+        return list(machines)
+    return dice_for(seed, "observers").sample(list(machines), count)
+
+
+def rumours(node: Node) -> int:
+    """Pieces of news that wait to be passed on."""
+    return len(node.mesh.membership._post.rumours)
 
 
 def leases(node: Node) -> dict[int, Lease]:

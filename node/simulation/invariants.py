@@ -11,22 +11,21 @@ That a packet keeps to its budget is asserted where packets are sent. Each check
 taken a step; the dear ones look every so many steps, counted for each machine, so that the same seed checks the same.
 """
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
-from node.deployment.ledger import Purpose
+from node.communication.rumours import WAITING_MAX as RUMOURS_MAX
 from node.execution.room import WAITING_MAX
 from node.runtime.virtual import World
 from node.runtime.virtual_clients import ClientTask
 from node.runtime.virtual_events import Event
 from node.runtime.virtual_machine import Machine
-from node.simulation.inspection import claims, leases, owned_by_task, unanswered
+from node.simulation.inspection import claims, leases, observers, owned_by_task, rumours, unanswered
 from protocol.limits import PEERS_MAX, STREAMS_MAX
 
 DEAR_EACH = 64
 """Steps of one machine between two looks at all its leases and requests."""
 GRACE_S = 1.0
 """So long after its deadline a client's task may still end."""
-PASSING = (Purpose.ACTIVATIONS, Purpose.STREAM)
 
 
 class Violation(AssertionError):
@@ -42,11 +41,14 @@ class Violation(AssertionError):
 class Invariants:
     """Looks on, and raises Violation."""
 
-    def __init__(self, world: World, machines: Iterable[Machine]) -> None:
+    def __init__(self, world: World, machines: Sequence[Machine]) -> None:
         self._world = world
+        self._machines = machines
         self._steps = {machine.name: 0 for machine in machines}
         self._started: dict[str, int] = {}
-        self._known: dict[str, dict[str, int]] = {}
+        self._known: dict[str, dict[str, int]] = {
+            machine.name: {} for machine in observers(machines, world.seed)
+        }
         """Observer to the highest incarnation of each other that it was seen to know."""
         self._thawed_at: dict[str, float] = {}
 
@@ -68,6 +70,8 @@ class Invariants:
             what = f"{ledger.accounted_bytes} bytes are accounted for, of {ledger.budget_bytes}"
             raise Violation("within budget", machine.name, what)
         count = self._steps[machine.name] = self._steps[machine.name] + 1
+        if machine.name in self._known:
+            self._remembers(machine, count)
         if count % DEAR_EACH == 0:
             self.look(machine)
 
@@ -105,9 +109,21 @@ class Invariants:
         node, name = machine.node, "queues are bounded"
         if node.room.waiting > 2 * WAITING_MAX:
             raise Violation(name, machine.name, f"{node.room.waiting} requests wait for memory")
+        if (waiting := rumours(node)) > RUMOURS_MAX:
+            raise Violation(name, machine.name, f"{waiting} pieces of news wait to be told")
         most = STREAMS_MAX * min(len(self._steps), PEERS_MAX)
         if machine.talk.requests > most:
             raise Violation(name, machine.name, f"{machine.talk.requests} requests are open")
+
+    def _remembers(self, machine: Machine, count: int) -> None:
+        """One other, the next at the next step: nobody falls back to an older record of it."""
+        other = self._machines[count % len(self._machines)]
+        incarnation = machine.node.mesh.incarnation_of(other.id)
+        known = self._known[machine.name]
+        if incarnation < known.get(other.name, 0):
+            what = f"it knew {other.name} as {known[other.name]}, and now as {incarnation}"
+            raise Violation("incarnations grow", machine.name, what)
+        known[other.name] = incarnation
 
     def _incarnation(self, event: Event) -> None:
         incarnation = event.fields["incarnation"]
@@ -116,6 +132,9 @@ class Invariants:
             what = f"it starts as {incarnation}, after {self._started[event.node]}"
             raise Violation("incarnations grow", event.node, what)
         self._started[event.node] = incarnation
+        # What it knew of others may not all have come to its disk.
+        if event.node in self._known:
+            self._known[event.node] = {}
 
     def _over(self, task: ClientTask) -> None:
         if task.over:

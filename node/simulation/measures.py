@@ -9,15 +9,13 @@ from node.core import Node
 from node.runtime.virtual import World
 from node.runtime.virtual_events import Event
 from node.runtime.virtual_machine import Machine
-from node.simulation.drawing import dice_for
-from node.simulation.inspection import names_of, seen
+from node.simulation.inspection import names_of, observers, seen
 from node.simulation.outcome import Membership, Memory, Sample, Traffic, percentile
 from node.simulation.truth import Truth
+from protocol.ids import short
 
 SAMPLE_S_MIN = 0.5
 SAMPLES_MAX = 240
-PAIRS_MAX = 40_000
-"""In a large mesh the views of so many pairs are looked at: some observers, drawn once, and all that they see."""
 
 KINDS = ("membership", "digests", "calls", "bodies")
 KIND_OF = {
@@ -65,14 +63,14 @@ class Measures:
         self._truth = truth
         self._run_s = run_s
         self._names = names_of(machines)
-        self._observers = _observers(machines, world.seed)
+        self._short_ids = {machine.name: short(machine.id) for machine in machines}
+        self._observers = observers(machines, world.seed)
         self._now = _Interval()
         self._suspicions = 0
         self._false_suspicions = 0
         self._wronged: set[tuple[str, float]] = set()
         """Healthy machines, by when they started, that somebody took for dead."""
         self._stops: dict[str, _Stop] = {}
-        self._heals: list[float] = []
         self._sent: Counter[str] = Counter()
         self._lived_s = 0.0
 
@@ -88,19 +86,22 @@ class Measures:
                 self._suspected(event)
             case "peer.died":
                 self._died(event)
-            case "machine.killed" | "machine.vanished":
+            case "machine.stopping":
                 self._stops[event.node] = _Stop(event.node, event.at)
+            case "machine.killed" | "machine.vanished":
+                self._stops.setdefault(event.node, _Stop(event.node, event.at))
                 self._former_probes += _probes(self._world.machines[event.node])
             case "machine.started":
                 self._stops.pop(event.node, None)
-            case "network.healed":
-                self._heals.append(event.at)
             case "task.ended" if event.fields["what"] == "matmul":
                 self._answered(event)
             case _:
                 pass
 
     def _suspected(self, event: Event) -> None:
+        if event.fields["accuser"] != self._short_ids[event.node]:
+            # It has heard of it from another one, who is counted.
+            return
         self._suspicions += 1
         if self._truth.wronged(event.node, self._peer(event), event.at):
             self._false_suspicions += 1
@@ -194,7 +195,7 @@ class Measures:
         known = [stop for stop in stops if stop.knowers]
         return Membership(
             agreement=self.agreement(),
-            agreed_again_s=tuple(map(self._agreed_again_s, self._heals)),
+            agreed_again_s=tuple(map(self._agreed_again_s, self._truth.heals)),
             suspicions=self._suspicions,
             false_suspicions=self._false_suspicions,
             false_deaths=len(self._wronged),
@@ -236,13 +237,6 @@ class Measures:
         ]
         last = max((stop.knowers.get(name, inf) for name in living), default=inf)
         return last - min(stop.knowers.values())
-
-
-def _observers(machines: Sequence[Machine], seed: int) -> list[Machine]:
-    count = max(PAIRS_MAX // len(machines), 1)
-    if count >= len(machines):
-        return list(machines)
-    return dice_for(seed, "observers").sample(list(machines), count)
 
 
 def _probes(machine: Machine) -> int:

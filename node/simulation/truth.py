@@ -20,7 +20,8 @@ class Truth:
         """Each end of a process, and when."""
         self._excused_until: dict[str, float] = dict.fromkeys(self.names, -inf)
         self._side: dict[str, int] = dict.fromkeys(self.names, 0)
-        self._healed_at = -inf
+        self.heals: list[float] = []
+        """When splits were over."""
 
     # -- what happens --------------------------------------------------------------------------------
 
@@ -47,7 +48,7 @@ class Truth:
 
     def healed(self, now: float) -> None:
         self._side = dict.fromkeys(self.names, 0)
-        self._healed_at = now
+        self.heals.append(now)
 
     # -- what is so ----------------------------------------------------------------------------------
 
@@ -61,6 +62,10 @@ class Truth:
 
     def side_of(self, machine: str) -> int:
         return self._side[machine]
+
+    @property
+    def _healed_at(self) -> float:
+        return self.heals[-1] if self.heals else -inf
 
     def wronged(self, observer: str, machine: str, now: float) -> bool:
         """Whether it is false, and nothing excuses it, that the observer holds the machine for dead."""

@@ -34,7 +34,7 @@ def test_the_same_seed_draws_the_same_mesh_and_another_seed_another_one() -> Non
 @given(st.integers(0, 2**32))
 def test_what_is_drawn_lies_in_its_range(seed: int) -> None:
     for machine in machines(CHOICE, 16, seed):
-        assert 0.1e9 <= machine.speed_macs_s <= 1.6e9
+        assert 5.25e6 <= machine.speed_macs_s <= 84e6
         assert 1 << 30 <= machine.memory_bytes <= 64 << 30
         assert 2.5e6 <= machine.bandwidth_bytes_s <= 125e6
 
@@ -59,7 +59,7 @@ def test_replicas_lie_on_different_machines_and_no_machine_is_overfull() -> None
             assert len(set(holders)) == 2
             held.update(holders)
 
-    assert all(count << 22 <= FILL_MAX * drawn[n].memory_bytes for n, count in held.items())
+    assert all(count << 18 <= FILL_MAX * drawn[n].memory_bytes for n, count in held.items())
     assert max(held.values()) <= HELD_MAX
     # Placed by memory: the largest eight machines hold far more than eight of 64.
     largest = sorted(range(64), key=lambda n: -drawn[n].memory_bytes)[:8]

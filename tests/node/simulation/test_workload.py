@@ -30,7 +30,7 @@ def test_a_load_is_a_share_of_the_speed_that_other_programs_leave() -> None:
     weights = matrices(scenario, drawn, seed=1)
     rate = Workload(scenario, drawn, weights, seed=1).rate_per_s
 
-    assert mean_macs(scenario, weights) == 32 * 1024 * 1024
+    assert mean_macs(scenario, weights) == 32 * 256 * 256
     offered = rate * mean_macs(scenario, weights)
     assert offered == pytest.approx(0.35 * 0.7 * sum(one.speed_macs_s for one in drawn))
 
