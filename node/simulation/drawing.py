@@ -7,7 +7,7 @@ import math
 import random
 from bisect import bisect
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 
 from compute.partition import BlockGrid
@@ -53,7 +53,7 @@ def machines(scenario: Scenario, nodes: int, seed: int) -> list[Machine]:
     setup, network = scenario.machines, scenario.network
     dice = dice_for(seed, "machines")
     memory = (float(size_bytes(setup.memory[0])), float(size_bytes(setup.memory[1])))
-    return [
+    drawn = [
         Machine(
             name=f"n{number:04d}",
             speed_macs_s=1e9 * between(setup.speed_gmacs, dice),
@@ -64,6 +64,13 @@ def machines(scenario: Scenario, nodes: int, seed: int) -> list[Machine]:
         )
         for number in range(nodes)
     ]
+    holders = holding(scenario, nodes)
+    return [one if n in holders else _strongest(one, scenario) for n, one in enumerate(drawn)]
+
+
+def holding(scenario: Scenario, nodes: int) -> range:
+    """The machines that may hold weights, and that things befall."""
+    return range(nodes - scenario.apart)
 
 
 def conditions(setup: NetworkSetup, nodes: int, seed: int) -> Conditions:
@@ -88,7 +95,8 @@ def matrices(scenario: Scenario, drawn: Sequence[Machine], seed: int) -> list[Ma
     """The most popular first; ConfigError where they do not fit."""
     setup = scenario.weights
     dice = dice_for(seed, "weights")
-    shelf = _Shelf(drawn, setup.replicas, dice)
+    shelves = [drawn[number] for number in holding(scenario, len(drawn))]
+    shelf = _Shelf(shelves, setup.replicas, dice)
     found: list[Matrix] = []
     for number in range(setup.count):
         rows, columns = (round(between(ends, dice)) for ends in (setup.rows, setup.columns))
@@ -111,6 +119,17 @@ def between(ends: Range, dice: random.Random) -> float:
     """Evenly by the logarithm; the low end itself where both are the same."""
     low, high = ends
     return low * math.exp(math.log(high / low) * dice.random())
+
+
+def _strongest(machine: Machine, scenario: Scenario) -> Machine:
+    """The same with the high end of all that is drawn."""
+    setup, network = scenario.machines, scenario.network
+    return replace(
+        machine,
+        speed_macs_s=1e9 * setup.speed_gmacs[1],
+        memory_bytes=size_bytes(setup.memory[1]),
+        bandwidth_bytes_s=1e6 * network.bandwidth_mb_s[1],
+    )
 
 
 class _Shelf:

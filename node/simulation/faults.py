@@ -4,7 +4,7 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from node.simulation.drawing import dice_for
+from node.simulation.drawing import dice_for, holding
 from node.simulation.outcome import Happening
 from node.simulation.scenario import FaultsSetup, Freeze, How, OneWay, Partition, Scenario, Stop
 
@@ -90,6 +90,7 @@ Fault = Halt | Return | Split | Heal | Deafen | Mend | StandStill | Pace | Crowd
 
 def faults(scenario: Scenario, nodes: int, seed: int, run_s: float) -> list[Fault]:
     """All that happens before the end of the run, in order."""
+    nodes = len(holding(scenario, nodes))
     setup, dice = scenario.faults, dice_for(seed, "faults")
     found: list[Fault] = []
     for stop in setup.stops:

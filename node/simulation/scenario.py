@@ -159,6 +159,10 @@ class RequestsSetup(_Part, frozen=True, kw_only=True):
     askers: Annotated[int, Meta(ge=1, le=NODES_MAX)] | None = None
     """So many nodes are asked by clients; nothing: all."""
 
+    askers_apart: bool = False
+    """These hold no weights, are as strong as machines get here, and nothing befalls them: what is left to measure is
+    what the others do."""
+
     warm_up_s: Instant = 0.0
     """Requests that come earlier are served but not counted."""
 
@@ -254,7 +258,18 @@ class Scenario(_Part, frozen=True, kw_only=True):
             raise ValueError("requests has a rate_per_s and a load: write one of them")
         if asked and not self.weights.count:
             raise ValueError("requests are for weights: write a weights.count above 0")
+        if requests.askers_apart and requests.askers is None:
+            raise ValueError("requests.askers_apart is about some nodes: write requests.askers")
         if requests.crowds and not asked:
             raise ValueError("requests.crowds multiplies a rate: write requests.rate_per_s or load")
+        if self.apart >= self.nodes:
+            raise ValueError(
+                "requests.askers_apart leaves no node to hold weights: write more nodes"
+            )
         if any(crowd.weights > self.weights.count for crowd in requests.crowds):
             raise ValueError("requests.crowds is for more weights than weights.count says")
+
+    @property
+    def apart(self) -> int:
+        """Machines, the last ones, that only take clients' requests."""
+        return (self.requests.askers or 0) if self.requests.askers_apart else 0

@@ -28,6 +28,8 @@ class Terms:
         run_s = scenario.run_s if run_s is None else run_s
         if not 2 <= nodes <= NODES_MAX:
             raise ConfigError(f"--nodes {nodes}: write 2 to {NODES_MAX}")
+        if nodes <= scenario.apart:
+            raise ConfigError(f"--nodes {nodes}: {scenario.apart} only ask here; write more")
         if not 0.0 < run_s <= RUN_S_MAX:
             raise ConfigError(f"--for {run_s:g}s: write more than 0s and at most {RUN_S_MAX:g}s")
         return cls(name, scenario, seed, nodes, run_s)

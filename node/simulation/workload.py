@@ -6,7 +6,7 @@ import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from node.simulation.drawing import Machine, Matrix, between, dice_for, draw_by, popularity
+from node.simulation.drawing import Machine, Matrix, between, dice_for, draw_by, holding, popularity
 from node.simulation.scenario import Crowd, Scenario
 
 PUTS_APART_S = 0.1
@@ -30,11 +30,10 @@ class Workload:
     def __init__(
         self, scenario: Scenario, drawn: Sequence[Machine], weights: Sequence[Matrix], seed: int
     ) -> None:
-        dice = dice_for(seed, "askers")
-        askers = min(scenario.requests.askers or len(drawn), len(drawn))
-        self.askers = tuple(sorted(dice.sample(range(len(drawn)), askers)))
+        holders = holding(scenario, len(drawn))
+        self.askers = _askers(scenario, len(drawn), seed)
         """Machines that clients know."""
-        self.rate_per_s = _rate_per_s(scenario, drawn, weights)
+        self.rate_per_s = _rate_per_s(scenario, [drawn[n] for n in holders], weights)
         self.scenario = scenario
         self._seed = seed
 
@@ -75,12 +74,19 @@ def mean_macs(scenario: Scenario, weights: Sequence[Matrix]) -> float:
     return float(rows * sum(sizes) / sum(chances))
 
 
-def _rate_per_s(scenario: Scenario, drawn: Sequence[Machine], weights: Sequence[Matrix]) -> float:
+def _askers(scenario: Scenario, nodes: int, seed: int) -> tuple[int, ...]:
+    if scenario.apart:
+        return tuple(range(nodes - scenario.apart, nodes))
+    count = min(scenario.requests.askers or nodes, nodes)
+    return tuple(sorted(dice_for(seed, "askers").sample(range(nodes), count)))
+
+
+def _rate_per_s(scenario: Scenario, holders: Sequence[Machine], weights: Sequence[Matrix]) -> float:
     load = scenario.requests.load
     if load is None:
         return scenario.requests.rate_per_s
     left = 1.0 - sum(scenario.machines.others_take) / 2.0
-    return load * left * sum(one.speed_macs_s for one in drawn) / mean_macs(scenario, weights)
+    return load * left * sum(one.speed_macs_s for one in holders) / mean_macs(scenario, weights)
 
 
 def _instants(
