@@ -5,6 +5,7 @@ import pytest
 from node.runtime.greeting import OWN_ADDRESS, Terms, Unfit
 from protocol.errors import ErrorCode
 from protocol.ids import MeshId, NodeId
+from protocol.limits import PROTOCOL_MAX, PROTOCOL_MIN
 from protocol.messages import Hello
 
 ANNA, BERT = NodeId("anna" * 13), NodeId("bert" * 13)
@@ -87,7 +88,9 @@ def test_nobody_is_believed_an_id_without_its_certificate(proven: str | None, sh
 
 
 def test_plain_links_believe_what_is_said() -> None:
-    Terms(ANNA, MESH, "", plain=True).judge(hello(low=1, high=1), None, dialed=True)
+    Terms(ANNA, MESH, "", plain=True).judge(
+        hello(low=PROTOCOL_MIN, high=PROTOCOL_MAX), None, dialed=True
+    )
 
 
 def test_our_own_id_is_ourselves() -> None:

@@ -110,7 +110,7 @@ def test_two_that_dial_each_other_are_told_of_one_link(later_s: float) -> None:
     world.run(1.0)
 
     for one, other in ((a, b), (b, a)):
-        assert script(one).named("link_up") == [(other.id,)]
+        assert [told[0] for told in script(one).named("link_up")] == [other.id]
         assert not script(one).named("link_down") and not script(one).named("dial_failed")
     probe(a, b)
     probe(b, a)
@@ -348,7 +348,7 @@ def test_a_link_to_a_machine_that_has_been_started_again_is_a_new_one() -> None:
     dial(b, a)
     world.run(1.0)
 
-    assert [name for name, _, _ in script(a).heard] == [
+    assert [name for name, _, _ in script(a).heard if name != "restore_members"] == [
         "introduce",
         "link_up",
         "link_down",
