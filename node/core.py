@@ -12,6 +12,7 @@ import msgspec
 
 from node.communication.asking import Asking
 from node.communication.desk import Desk
+from node.communication.knowledge import Knowledge
 from node.communication.mesh import Mesh
 from node.communication.outstanding import Outstanding
 from node.communication.policies import chooser
@@ -59,6 +60,7 @@ from protocol.messages import (
     Taken,
 )
 
+NEVER = float("inf")
 FREE_CHANGE_BYTES = 1024 * 1024
 """Neighbours are told of our memory when it has changed by this much, or when what we hold has changed."""
 
@@ -124,6 +126,8 @@ class Node:
         self.tasks = Tasks(self, policy.backend, policy.device, dice)
         self._policy = policy
         self._told_changes = -1
+        self._others_at = NEVER
+        """When any machine but the mesh wishes for its tick: most of a node's inputs are packets, and move none."""
 
     # -- clients -------------------------------------------------------------------------------------
 
@@ -168,6 +172,16 @@ class Node:
     ) -> list[Effect]:
         """After a start: who was there, and who was not any more."""
         return self._settle(self.mesh.restore(members, graves, now), now)
+
+    def begin_among(
+        self,
+        members: dict[NodeId, MemberRecord],
+        records: dict[NodeId, NodeRecord],
+        knowledge: Knowledge,
+        now: float,
+    ) -> list[Effect]:
+        """In place of a long time together, which a simulation need not wait for."""
+        return self._settle(self.mesh.begin_among(members, records, knowledge, now), now)
 
     def seek(self, addresses: tuple[str, ...], peer: NodeId | None, now: float) -> list[Effect]:
         """Link up with whoever answers there, however long that takes."""
@@ -284,8 +298,7 @@ class Node:
 
     def tick(self, now: float) -> list[Effect]:
         effects = self.mesh.tick(now)
-        _, *others = self._moments()
-        if not any(moment is not None and moment <= now for moment in others):
+        if now < self._others_at:
             return self._talked(effects, now)
         for lease in self.ledger.expire(now):
             effects += self.upkeep.lapsed(lease)
@@ -296,7 +309,10 @@ class Node:
 
     @property
     def deadline(self) -> float | None:
-        return min((moment for moment in self._moments() if moment is not None), default=None)
+        soonest = self.mesh.deadline
+        if soonest is None or self._others_at < soonest:
+            return self._others_at if self._others_at < NEVER else None
+        return soonest
 
     # -- what tasks ask ------------------------------------------------------------------------------
 
@@ -341,6 +357,13 @@ class Node:
         effects += self.mesh.gossip.catalogue_is(self.catalogue.digest, now)
         if self.holding.changes != self._told_changes:
             effects += self._describe(now)
+        moments = (
+            self.ledger.deadline,
+            self.upkeep.deadline,
+            self.serving.deadline,
+            self.tasks.deadline,
+        )
+        self._others_at = min((at for at in moments if at is not None), default=NEVER)
         return self._talked(effects, now)
 
     def _talked(self, effects: list[Effect], now: float) -> list[Effect]:
@@ -350,16 +373,6 @@ class Node:
         while failed:
             effects = effects + self.call_failed(*failed.pop(0), now)
         return effects
-
-    def _moments(self) -> tuple[float | None, ...]:
-        """When each machine wishes for its tick."""
-        return (
-            self.mesh.deadline,
-            self.ledger.deadline,
-            self.upkeep.deadline,
-            self.serving.deadline,
-            self.tasks.deadline,
-        )
 
     def _describe(self, now: float) -> list[Effect]:
         self._told_changes = self.holding.changes

@@ -11,6 +11,7 @@ import msgspec
 
 from node.communication.desk import Desk
 from node.communication.gossip import Gossip
+from node.communication.knowledge import Knowledge
 from node.communication.linking import LINKS_KEPT_MAX, NEIGHBOURS, Linking
 from node.communication.membership import Membership
 from node.communication.roster import Change
@@ -144,6 +145,19 @@ class Mesh:
         self.membership.restore(members, graves, now)
         for peer in (*self.membership.members, *self.membership.graves):
             self.gossip.member_changed(peer, now)
+        self._choose_links(now)
+        return self.linking.tick(now)
+
+    def begin_among(
+        self,
+        members: dict[NodeId, MemberRecord],
+        records: dict[NodeId, NodeRecord],
+        knowledge: Knowledge,
+        now: float,
+    ) -> list[Effect]:
+        """As one of those who have known each other for long, ourselves among them; for simulations."""
+        self.membership.restore(members, (), now)
+        self.gossip.restore(records, knowledge, now)
         self._choose_links(now)
         return self.linking.tick(now)
 

@@ -27,7 +27,7 @@ from node.runtime.virtual_links import Links
 from node.runtime.virtual_machine import Machine
 from node.runtime.virtual_network import Conditions, Network
 from node.runtime.virtual_packets import Packets
-from node.runtime.virtual_process import MakeNode, make_node
+from node.runtime.virtual_process import MakeNode, acquaint, make_node
 from node.runtime.virtual_real import RealShop
 from node.runtime.virtual_spec import MachineSpec, dice
 from node.runtime.virtual_work import Costs, Shop
@@ -118,6 +118,14 @@ class World:
         for machine in self.machines.values():
             if not machine.alive and machine.life == 0:
                 machine.start()
+
+    def start_converged(self) -> None:
+        """All that were added start as a mesh that has stood for long: everybody knows everybody.
+
+        Of thousands that is the only way to begin: a crowd that joins at once tells each other everything.
+        """
+        self.start()
+        acquaint(self.living())
 
     def living(self) -> list[Machine]:
         """Whose process runs and is not frozen."""

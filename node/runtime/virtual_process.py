@@ -4,11 +4,14 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import msgspec
+
+from node.communication.knowledge import Knowledge
 from node.core import Node, Policy
 from node.deployment.ledger import Ledger
 from node.runtime.virtual_signatures import PaperSignatures
 from node.runtime.virtual_spec import dice, key_of
-from protocol.digests import DeviceProfile, NodeRecord
+from protocol.digests import DeviceProfile, NodeRecord, Reachability
 from protocol.ids import MeshId
 
 if TYPE_CHECKING:
@@ -33,6 +36,20 @@ def make_node(machine: "Machine", policy: Policy, seed: int) -> Node:
     full = replace(policy, workers=machine.spec.workers)
     signatures = PaperSignatures(key_of(machine.name))
     return Node(record, Ledger(machine.spec.memory_bytes), full, signatures, dice(seed))
+
+
+def acquaint(machines: list["Machine"]) -> None:
+    """These have known each other for long: all know all, as they are now. What they know is shared."""
+    nodes = [machine.node for machine in machines]
+    for machine, node in zip(machines, nodes, strict=True):
+        # Others have dialled it before.
+        reached = msgspec.structs.replace(node.mesh.own, reach=Reachability.DIRECT)
+        machine.hear(node.mesh.describe, reached)
+    members = {node.own: node.mesh.membership.own for node in nodes}
+    records = {node.own: node.mesh.gossip.told for node in nodes}
+    knowledge = Knowledge.of(members.values(), records)
+    for machine in machines:
+        machine.hear(machine.node.begin_among, members, records, knowledge)
 
 
 def begin(machine: "Machine", seeds: Iterable[str]) -> None:
