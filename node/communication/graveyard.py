@@ -26,7 +26,16 @@ PAUSE_MAX_S = 300.0
 class Buried:
     """One grave."""
 
-    __slots__ = ("answered", "at", "cause", "due_at", "incarnation", "pause_s", "record")
+    __slots__ = (
+        "answered",
+        "at",
+        "by_link",
+        "cause",
+        "due_at",
+        "incarnation",
+        "pause_s",
+        "record",
+    )
 
     def __init__(
         self, record: MemberRecord, incarnation: int, cause: Cause, at: float, now: float
@@ -39,6 +48,8 @@ class Buried:
         self.due_at = now
         """When it is to be looked for again."""
         self.pause_s = PAUSE_FIRST_S
+        self.by_link = True
+        """The last search went over a link; they take turns, for one of both may not pass."""
         self.answered = False
         """It has been heard from since, and will deny its death."""
 
@@ -90,6 +101,7 @@ class Graveyard:
             return None
         node = due[int(self._dice.random() * len(due))]
         grave = self.graves[node]
+        grave.by_link = not grave.by_link
         grave.due_at = now + grave.pause_s * self._dice.random()
         grave.pause_s = min(2.0 * grave.pause_s, PAUSE_MAX_S, INTERVAL_S * nodes)
         return node

@@ -104,6 +104,7 @@ class Learning:
         """They are dead for so long that nothing of them is known any more."""
         for node in nodes:
             self._post.rumours.drop(node)
+            self._paths.forget(node)
             self.changes.append((node, Change.FORGOTTEN))
             self.worth_keeping = True
 
@@ -122,7 +123,7 @@ class Learning:
             self._rota.add(node)
         elif change in (Change.DIED, Change.LEFT):
             self._rota.remove(node)
-            self._paths.forget(node)
+            self._paths.lost(node)
         self.changes.append((node, change))
         self.worth_keeping = True
         self._say(node, news, change, out)

@@ -222,7 +222,7 @@ class Membership:
         out = self._begin(now)
         sequence = self._post.settle(call)
         if sequence is not None and not self.gone:
-            self._prober.linked(sequence, now)
+            self._prober.linked(peer, sequence, now)
         return self._end(out, now)
 
     def call_failed(self, call: int, error: ErrorInfo, now: float) -> list[Effect]:
@@ -306,7 +306,11 @@ class Membership:
             return
         own = self._own.id
         self._learning.learn(Suspect(peer, standing[0], own), own, now, out)
-        self._post.gossip(peer, out)
+        if self._paths.rtt_s(peer) is None:
+            # UDP may never have passed: that is no reason to be suspected unheard.
+            self._post.introduce(peer, out)
+        else:
+            self._post.gossip(peer, out)
 
     def _judge(self, now: float, out: list[Effect]) -> None:
         for dead in self._roster.overdue(now):
@@ -329,7 +333,9 @@ class Membership:
     def _search(self, now: float, out: list[Effect]) -> None:
         self._learning.forget(self._graveyard.forget_old(now))
         peer = self._graveyard.search(len(self.members) + 1, now)
-        if peer is not None:
+        if peer is not None and self.graves[peer].by_link:
+            self._post.introduce(peer, out)
+        elif peer is not None:
             self._post.gossip(peer, out)
         self._graves_at = self._graveyard.next_turn(now)
 

@@ -15,6 +15,8 @@ TIMEOUT_MAX_S = 2.0
 UDP_RETRY_S = 60.0
 SAVED_MAX = 3
 """So many probes in a row that only the link has saved: UDP does not pass any more."""
+BLOCKED_MIN = 3
+"""To so many peers UDP does not pass, and to no other: something near us lets none through."""
 
 GAIN = 0.125
 GAIN_DEVIATION = 0.25
@@ -69,19 +71,27 @@ class Paths:
         self._saved[peer] = saved
 
     def takes_link(self, peer: NodeId) -> bool:
-        return peer in self._by_link
+        """Whether packets to this peer go over the link: so too for all while UDP has not passed to anybody."""
+        by_link = self._by_link
+        return bool(by_link) and (
+            peer in by_link or (len(by_link) >= BLOCKED_MIN and not self._times)
+        )
 
     def tries_udp(self, peer: NodeId, now: float) -> bool:
-        """Whether a probe may go by UDP: always where it passes, else once in a while."""
-        again_at = self._by_link.get(peer)
-        if again_at is None:
+        """Whether a probe may go by UDP: where it is not known to fail, else once in a while."""
+        if not self.takes_link(peer):
             return True
-        if now < again_at:
+        again_at = self._by_link.get(peer)
+        if again_at is not None and now < again_at:
             return False
         self._by_link[peer] = now + UDP_RETRY_S
         return True
 
-    def forget(self, peer: NodeId) -> None:
+    def lost(self, peer: NodeId) -> None:
+        """It is dead, and may come back by another way; where UDP has not passed it is looked for by the link."""
         self._times.pop(peer, None)
         self._saved.pop(peer, None)
+
+    def forget(self, peer: NodeId) -> None:
+        self.lost(peer)
         self._by_link.pop(peer, None)

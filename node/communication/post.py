@@ -36,7 +36,7 @@ class Post:
         self._desk = desk
         self._waiter = waiter
         self._carried: dict[int, int | None] = {}
-        """Calls that carry a packet, each with the sequence of the ping in it."""
+        """Calls that carry a packet, each with the sequence if that is a ping."""
 
     # -- packets -------------------------------------------------------------------------------------
 

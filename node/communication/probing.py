@@ -27,6 +27,8 @@ ASKING_FROM = 3
 """From this try on others are asked, and the link is tried."""
 HELPERS = 3
 """Asked beside each of these tries."""
+BY_LINK_S = 2.0
+"""A link may have to be dialled first, and what is lost on it is sent again: that takes longer than UDP."""
 SEQUENCES = 1 << 31
 """Those of our own probes; whoever helps others counts in the upper half."""
 PRODDED_MAX = 1_024
@@ -64,9 +66,11 @@ class Prober:
         self._first = dice.getrandbits(31)
         """The sequence of the first ping of this probe; a new process does not count as its last one did."""
         self._sent: list[tuple[NodeId | None, float]] = []
-        """Whom the ping with sequence `_first + place` has gone to, and when; None: not to be timed."""
+        """By place after `_first`: whom the ping has gone to, and when. None: others may answer, nothing is timed."""
         self._before: tuple[int, list[tuple[NodeId | None, float]]] = (0, [])
         """The same of the probe before."""
+        self._silent: NodeId | None = None
+        """Whose probe was the last to end in silence."""
 
     def begin(self, now: float) -> None:
         """Nodes that start together spread over a period."""
@@ -92,7 +96,7 @@ class Prober:
             self._step(target, now, out)
         else:
             self._doubt_ourselves()
-            self._target = None
+            self._target, self._silent = None, target
             self.at = now
             return target
         return None
@@ -106,15 +110,20 @@ class Prober:
         to, at = self._sent[place]
         if to == peer:
             self._paths.measured(peer, now - at)
+        elif to is not None:
+            return False
         return self._succeed()
 
-    def linked(self, sequence: int, now: float) -> bool:
+    def linked(self, peer: NodeId, sequence: int, now: float) -> bool:
         """The ping over the link is answered: whether this answers the probe under way."""
         place = (sequence - self._first) % SEQUENCES
-        if place >= len(self._sent) or self._target is None:
-            return False
-        self._paths.saved_by_link(self._target, now)
-        return self._succeed()
+        if place < len(self._sent) and self._target is not None:
+            self._paths.saved_by_link(peer, now)
+            return self._succeed()
+        if peer == self._silent:
+            # Too late, but the next probe takes the link at once.
+            self._paths.saved_by_link(peer, now)
+        return False
 
     def nacked(self, sequence: int) -> None:
         """A helper is there; the fault is less likely ours."""
@@ -163,6 +172,8 @@ class Prober:
         self._next_at = now + period_s
         # A far peer is given the time for all tries, even if that is longer than a period.
         self._ends_at = now + max(period_s, (TRIES + 1) * timeout_s)
+        if self._paths.takes_link(target):
+            self._ends_at = max(self._ends_at, now + factor * BY_LINK_S)
         self._steps = self._nacks = 0
         self._asked = []
 

@@ -1,8 +1,9 @@
 """News that still has to be passed on, and which of it goes into the next packet.
 
-Each piece of news is sent `4 x ceil(log10(N + 1))` times by each node that has heard it, to random others: so it
-reaches all of N with a probability close to one (SWIM, section 4.1). What was sent least goes first. Newer news of a
-node replaces what waits about it.
+Each node that has heard a piece of news sends it `4 (1 + log10(N + 1))` times, to random others: so it reaches all of
+N with a probability close to one (SWIM, section 4.1). With n times, of which the share p arrives, each of the others
+misses it with probability exp(-n p): of 1,000 at a loss of 10 %, all hear of it in 999 of 1,000 cases. What was sent
+least goes first. Newer news of a node replaces what waits about it.
 """
 
 import math
@@ -103,7 +104,7 @@ class Rumours:
 
 def repeats(nodes: int) -> int:
     """How often each node passes a piece of news on."""
-    return REPEATS * math.ceil(math.log10(nodes + 1))
+    return math.ceil(REPEATS * (1.0 + math.log10(nodes + 1)))
 
 
 assert NEWS_PER_PACKET_MAX * NEWS_BYTES_MIN > ROOM_BYTES, "the room is used up before the number"
