@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from node.communication.own_record import (
+from node.communication.own_record import (, EXACT_NODES_MAX
     FREE_BYTES_MIN,
     MOVED_BYTES,
     MOVES_BYTES_S,
@@ -49,9 +49,18 @@ def test_a_load_is_told_when_it_moved_by_an_eighth_or_crossed_a_band(
 ) -> None:
     own = told(faring())
 
-    own.describe(latest, nodes=2, now=0.0)
+    own.describe(latest, nodes=1000, now=0.0)
 
     assert own.due == (0.5 if worth_telling else None)
+
+
+def test_in_a_small_mesh_free_memory_is_told_by_the_mebibyte() -> None:
+    for nodes, due in ((EXACT_NODES_MAX, 0.5), (EXACT_NODES_MAX + 1, None)):
+        own = told(faring())
+
+        own.describe(faring(free=799 * MIB), nodes=nodes, now=0.0)
+
+        assert own.due == due
 
 
 def test_small_steps_add_up_from_what_was_told_last() -> None:
