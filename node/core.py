@@ -61,8 +61,6 @@ from protocol.messages import (
 )
 
 NEVER = float("inf")
-FREE_CHANGE_BYTES = 1024 * 1024
-"""Neighbours are told of our memory when it has changed by this much, or when what we hold has changed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,12 +287,8 @@ class Node:
         """The process's resident memory, and what the disk still takes."""
         self.ledger.memory_measured(rss_bytes, now)
         self.holding.disk_free_bytes = disk_free_bytes
-        told = self.mesh.own
-        apart = (
-            abs(self.ledger.digest().free - told.memory.free),
-            abs(self.holding.room_bytes - told.load.free),
-        )
-        return self._describe(now) if max(apart) >= FREE_CHANGE_BYTES else []
+        # What changed little is not told: gossip sees to that.
+        return self._describe(now)
 
     def tick(self, now: float) -> list[Effect]:
         effects = self.mesh.tick(now)

@@ -3,7 +3,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from node.communication.own_record import (, EXACT_NODES_MAX
+from node.communication.own_record import (
+    EXACT_NODES_MAX,
     FREE_BYTES_MIN,
     MOVED_BYTES,
     MOVES_BYTES_S,
