@@ -77,13 +77,13 @@ class Daemon:
         lines = [json.loads(line) for line in self.said.splitlines() if line.startswith("{")]
         return [line for line in lines if line["event"] == event]
 
-    def client(self) -> sedma.Client:
+    def client(self, within_s: float = READY_S) -> sedma.Client:
         """Once it is ready, and only to our own process."""
-        return self._client("ready")
+        return self._client("ready", within_s)
 
     def joining(self) -> sedma.Client:
         """Once it can be asked, while it is not in its mesh yet."""
-        return self._client("joining")
+        return self._client("joining", READY_S)
 
     def get(self, path: str) -> tuple[int, Any]:
         """Status and document that its HTTP side answers."""
@@ -110,9 +110,11 @@ class Daemon:
         field = next(line for line in status.splitlines() if line.startswith("VmHWM"))
         return int(field.split()[1]) * 1024
 
-    def _client(self, state: str) -> sedma.Client:
+    def _client(self, state: str, within_s: float) -> sedma.Client:
         try:
-            client: sedma.Client = eventually(lambda: self._found(state), f"it is {state}")
+            client: sedma.Client = eventually(
+                lambda: self._found(state), f"it is {state}", within_s
+            )
         except AssertionError as late:
             raise AssertionError(f"{late}: {self.said}") from None
         self.clients.append(client)

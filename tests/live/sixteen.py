@@ -25,7 +25,9 @@ HOSTS = 16
 MEMORY = "128MiB"
 WAVE = 5
 """So many start at once: a start takes a second of a core, and two cores shall have all ready in time."""
-POLL_S = 0.1
+READY_S = 60.0
+"""A daemon has so long to start: many do at the same time."""
+POLL_S = 0.2
 ASKERS = 3
 PAUSE_S = 0.05
 """Between two products of one asker."""
@@ -70,7 +72,7 @@ class Host:
         """Of this life, once it is ready."""
         assert self.life is not None
         if self._client is None:
-            self._client = self.life.client()
+            self._client = self.life.client(READY_S)
             self.id = self._client.status()["id"]
         return self._client
 
@@ -97,10 +99,13 @@ class Host:
         self.life.process.send_signal(signal.SIGCONT)
         self.frozen = False
 
-    def faults(self) -> list[str]:
-        """Lines of its log, of all lives, that no log may hold."""
+    def faults(self) -> str:
+        """Its log, of all lives, from the first line on that no log may hold."""
         lines = self._data_dir.with_suffix(".log").read_text(errors="replace").splitlines()
-        return [line for line in lines if any(word in line for word in BROKEN)]
+        for at, line in enumerate(lines):
+            if any(word in line for word in BROKEN):
+                return "\n".join(lines[at : at + 40])
+        return ""
 
     def close(self) -> None:
         self._forget_client()
