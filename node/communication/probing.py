@@ -63,6 +63,7 @@ class Prober:
         """Tries made in this probe."""
         self._asked: list[NodeId] = []
         self._nacks = 0
+        self._tried_link = False
         self._first = dice.getrandbits(31)
         """The sequence of the first ping of this probe; a new process does not count as its last one did."""
         self._sent: list[tuple[NodeId | None, float]] = []
@@ -176,6 +177,7 @@ class Prober:
             self._ends_at = max(self._ends_at, now + factor * BY_LINK_S)
         self._steps = self._nacks = 0
         self._asked = []
+        self._tried_link = False
 
     def _step(self, target: NodeId, now: float, out: list[Effect]) -> None:
         self._steps = step = self._steps + 1
@@ -186,7 +188,8 @@ class Prober:
 
     def _ping(self, target: NodeId, step: int, now: float, out: list[Effect]) -> None:
         by_link = self._paths.takes_link(target)
-        if step == (1 if by_link else ASKING_FROM):
+        if (by_link or step >= ASKING_FROM) and not self._tried_link:
+            self._tried_link = True
             self._post.ping_by_link(target, self._sequence(None, now), self._ends_at - now, out)
         if not by_link or (step == 1 and self._paths.tries_udp(target, now)):
             self._post.ping(target, self._sequence(target, now), out)

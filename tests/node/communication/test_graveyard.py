@@ -1,4 +1,5 @@
 import random
+from itertools import pairwise
 
 from node.communication.graveyard import (
     GRAVES_MAX,
@@ -45,14 +46,14 @@ def test_who_has_left_is_not_looked_for_and_who_was_stopped_is() -> None:
 def test_one_grave_is_looked_for_ever_more_rarely_by_each_of_many() -> None:
     found = [at for at, _ in searches(graveyard(Cause.SILENT), nodes=1000, until=50_000.0)]
 
-    late = [after - before for before, after in zip(found[20:], found[21:], strict=False)]
+    late = [after - before for before, after in pairwise(found[20:])]
     assert PAUSE_MAX_S / 3 < sum(late) / len(late) < PAUSE_MAX_S
 
 
 def test_few_look_as_often_as_it_takes_for_somebody_to_look_each_ten_seconds() -> None:
     found = [at for at, _ in searches(graveyard(Cause.SILENT), nodes=2, until=10_000.0)]
 
-    gaps = [after - before for before, after in zip(found, found[1:], strict=False)]
+    gaps = [after - before for before, after in pairwise(found)]
     assert sum(gaps) / len(gaps) < 2 * 2 * INTERVAL_S
 
 
