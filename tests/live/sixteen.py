@@ -274,7 +274,7 @@ class Stream:
 def _product(host: Host, name: str) -> str:
     try:
         answer = host.client.matmul(name, X, deadline=10.0)
-    except sedma.SedmaError as error:
-        return f"{error.code}: {error}"
-    error = error_of(answer, EXACT[name])
-    return "" if error < 1e-6 else f"error {error:g}"
+    except sedma.SedmaError as refused:
+        return f"{refused.code}: {refused}"
+    off = error_of(answer, EXACT[name])
+    return "" if off < 1e-6 else f"off by {off:g}"
