@@ -11,7 +11,7 @@ from node.communication.awareness import Awareness
 from node.communication.own_member import OwnMember
 from node.communication.paths import Paths
 from node.communication.post import Post
-from node.communication.roster import Change, Roster
+from node.communication.roster import INCARNATION_MAX, Change, Roster
 from node.communication.rota import Rota
 from node.effects import Effect, KeepIncarnation, note
 from protocol.ids import NodeId, short
@@ -163,6 +163,9 @@ class Learning:
 
     def _deny(self, news: Suspect | Dead, teller: NodeId, out: list[Effect]) -> None:
         if self._own.gone:
+            return
+        if news.incarnation >= INCARNATION_MAX:
+            self._roster.counters["absurd"] += 1
             return
         if news.incarnation >= self._own.record.incarnation:
             self._refute(news, teller, out)

@@ -23,8 +23,8 @@ from protocol.ids import NodeId
 from protocol.limits import PEERS_MAX
 from protocol.members import Alive, Cause, Dead, MemberRecord, News, Suspect, signed_bytes
 
-INCARNATION_MAX = 1 << 36
-"""An incarnation begins at the second of the start, so one beyond this is a mistake."""
+INCARNATION_MAX = (1 << 36) - 1
+"""An incarnation begins at the second of the start, so one beyond this is a mistake; seals have room for no more."""
 
 
 class Change(StrEnum):

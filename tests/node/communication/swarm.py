@@ -151,9 +151,15 @@ class Swarm:
         self.peers[number].blocked_until = self.now + seconds
 
     def link(self, one: int, other: int) -> None:
+        """A link comes up between the two, and they compare what they know."""
         a, b = self.peers[one], self.peers[other]
+        for peer in (a, b):
+            self.feed(
+                peer, peer.membership.introduce(MESH, record(peer.number).addresses, self.now)
+            )
         self.feed(a, a.membership.met(b.id, self.now))
         self.feed(b, b.membership.met(a.id, self.now))
+        self._merge(a, b)
 
     def at(self, moment: float, act: Callable[..., None], *arguments: Any) -> None:
         self._push(moment, act, *arguments)
