@@ -81,8 +81,10 @@ async def _enter(entry: "Entry", live: "Live", data: DataDir, join: str | None) 
     kept = data.members.load(time.time())
     members = {record.id: record for record in kept.members}
     live.feed(live.node.restore_members(members, kept.graves, live.now))
+    known = members.keys() | {grave.record.id for grave in kept.graves}
     for peer, addresses in data.members.places():
-        live.feed(live.node.seek(addresses, peer, live.now))
+        # A ticket may tell of a newer address than the record that we have: it is sought beside it.
+        live.feed(live.node.seek(addresses, None if peer in known else peer, live.now))
     where = ", ".join(entry.listens)
     print(f"mesh {short(membership.mesh)} at {where}", flush=True)
 

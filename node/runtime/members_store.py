@@ -117,8 +117,10 @@ class MembersStore:
                 [(record.id, msgspec.msgpack.encode(record)) for record in changed],
             )
             database.executemany("DELETE FROM members WHERE id = ?", [(node,) for node in gone])
-            # A record tells more than a place.
-            database.execute("DELETE FROM places WHERE id IN (SELECT id FROM members)")
+            # A record that came later tells more than a place.
+            database.executemany(
+                "DELETE FROM places WHERE id = ?", [(record.id,) for record in changed]
+            )
             database.execute("DELETE FROM graves")
             database.executemany("INSERT OR REPLACE INTO graves VALUES (?, ?, ?, ?)", rows)
         self._written = told

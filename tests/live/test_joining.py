@@ -153,8 +153,9 @@ def test_a_signal_ends_a_node_with_peers_within_two_seconds(daemon: Daemons, num
     assert b.stop(number) == 0
 
     assert time.monotonic() - began < 2.0
-    eventually(lambda: a.noted("peer.lost"), "a hears of it")
-    assert "stopping" in a.noted("peer.lost")[0]["reason"]
+    eventually(lambda: a.client().peers()[0]["state"] == "stopped", "a hears of it", within_s=2.0)
+    assert [told["cause"] for told in a.noted("peer.died")] == ["stopped"]
+    assert not a.noted("peer.lost")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -9,6 +9,7 @@ import time
 
 import numpy as np
 
+from node.runtime.members_store import MembersStore
 from tests.live.daemons import QUICK, Daemon, Daemons, connected, eventually, ticket
 
 W = np.ones((300, 200), np.float32)
@@ -31,7 +32,7 @@ def test_who_has_left_starts_no_more_without_a_ticket_and_joins_again_with_one(
 
     assert leave(leaver).returncode == 0
     leaver.ended(0)
-    eventually(lambda: connected(a) == [], "a has heard of it")
+    eventually(lambda: a.peers()[0]["state"] == "left", "a has heard of it", within_s=2.0)
 
     said = daemon("b").ended()
     assert "this node has left mesh" in said
@@ -67,19 +68,39 @@ def test_a_founder_is_told_that_it_takes_the_right_to_invite_with_it(daemon: Dae
     assert (put_aside / "ca.key").exists()
 
 
-def test_a_node_that_is_stopped_takes_less_than_two_seconds_to_say_so(daemon: Daemons) -> None:
-    a = daemon("a", environment=QUICK)
-    b = daemon("b", join=ticket(a.client()), environment=QUICK)
-    eventually(lambda: connected(a.client()), "they know each other")
+def test_who_was_there_and_who_is_gone_is_known_after_a_restart(daemon: Daemons) -> None:
+    founder = daemon("a", environment=QUICK)
+    line = ticket(founder.client())
+    leaver = daemon("b", join=line)
+    stayer = daemon("c", join=line, environment=QUICK)
+    ids = [one.client().status()["id"] for one in (founder, leaver, stayer)]
+    eventually(lambda: len(connected(founder.client())) == 2, "they know each other")
+    leave(leaver)
+    eventually(lambda: connected(stayer.client()) == [ids[0]], "c has heard of it")
+    assert founder.stop() == 0
+    kept = MembersStore(stayer.data_dir / "members.db")
+    eventually(lambda: len(kept.load(time.time()).graves) == 2, "c has it on disk")
 
-    before = time.monotonic()
-    assert b.stop(signal.SIGTERM) == 0
+    stayer.stop(signal.SIGKILL)
+    alone = daemon("c", environment=QUICK).client()
 
-    assert time.monotonic() - before < 2.0
-    eventually(lambda: connected(a.client()) == [], "a has heard of it")
+    states = {peer["id"]: peer["state"] for peer in alone.peers()}
+    assert states == {ids[0]: "stopped", ids[1]: "left"}
 
 
 # -- packets -----------------------------------------------------------------------------------------
+
+
+def test_members_keep_each_other_alive_by_packets(daemon: Daemons) -> None:
+    a = daemon("a")
+    b = daemon("b", join=ticket(a.client()))
+    eventually(lambda: connected(b.client()), "they know each other")
+
+    def answered() -> bool:
+        counted = [one.client().status()["packets"] for one in (a, b)]
+        return all(min(packets["sent"], packets["received"]) >= 4 for packets in counted)
+
+    eventually(answered, "they ping each other and are answered")
 
 
 def test_links_and_packets_have_ports_of_one_number_and_noise_is_counted(

@@ -80,6 +80,19 @@ def test_a_record_replaces_the_place_where_somebody_was_sought(store: MembersSto
     assert store.places() == ((nobody, ("h:1", "h:2")),)
 
 
+def test_a_place_told_by_a_ticket_outlives_the_older_record(
+    store: MembersStore, tmp_path: Path
+) -> None:
+    store.keep((A, B), (), NOW)
+    store.keep_places(((A.id, ("192.0.2.9:1",)),))
+
+    following = again(tmp_path)
+    following.load(NOW)
+    following.keep((A,), (), NOW)
+
+    assert again(tmp_path).places() == ((A.id, ("192.0.2.9:1",)),)
+
+
 def test_no_more_places_are_remembered_than_a_start_can_use(store: MembersStore) -> None:
     many = tuple((NodeId(f"{n:052}"), (f"192.0.2.1:{n}",)) for n in range(2 * PLACES_MAX))
 
