@@ -259,26 +259,34 @@ class Membership:
         if self.deadline is None or peer == self._own.id:
             return []
         out = self._begin(now)
-        lost = peer in self.graves and self.graves[peer].cause is Cause.SILENT
-        for news in packet.news:
-            self._learning.learn(news, peer, now, out)
-        if isinstance(packet, Ping):
-            if not carried:
-                self._post.ack(peer, packet.sequence, out, self._learning.owed())
-        elif isinstance(packet, Ack):
-            if packet.sequence >= SEQUENCES:
-                self._helping.acked(packet.sequence, out)
-            else:
+        graves = self._roster.graves
+        lost = bool(graves) and peer in graves and graves[peer].cause is Cause.SILENT
+        owed: tuple[News, ...] = ()
+        if packet.news:
+            for news in packet.news:
+                self._learning.learn(news, peer, now, out)
+            owed = self._learning.owed()
+        if isinstance(packet, Ping) and not carried:
+            self._post.ack(peer, packet.sequence, out, owed)
+        else:
+            self._take(peer, packet, now, out)
+            if owed:
+                self._post.gossip(peer, out, owed)
+        if lost:
+            self._found_again(peer, out)
+        return self._end(out, now)
+
+    def _take(self, peer: NodeId, packet: Packet, now: float, out: list[Effect]) -> None:
+        """What is not about news."""
+        if isinstance(packet, Ack):
+            if packet.sequence < SEQUENCES:
                 self._prober.acked(peer, packet.sequence, now)
+            else:
+                self._helping.acked(packet.sequence, out)
         elif isinstance(packet, Nack):
             self._prober.nacked(packet.sequence)
         elif isinstance(packet, PingFor):
             self._help(peer, packet, now, out)
-        if lost:
-            self._found_again(peer, out)
-        if owed := self._learning.owed():
-            self._post.gossip(peer, out, owed)
-        return self._end(out, now)
 
     def _help(self, peer: NodeId, packet: PingFor, now: float, out: list[Effect]) -> None:
         if packet.target == self._own.id:

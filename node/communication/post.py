@@ -41,7 +41,11 @@ class Post:
     # -- packets -------------------------------------------------------------------------------------
 
     def ping(self, peer: NodeId, sequence: int, out: list[Effect]) -> None:
-        self._send_datagram(peer, Ping(sequence, self._news(peer)), out)
+        """By UDP."""
+        record = self._roster.record(peer)
+        # Forgotten in the meantime: there is nobody to ask.
+        if record is not None:
+            out.append(SendPacket(peer, record.addresses, Ping(sequence, self._news(peer))))
 
     def ping_by_link(
         self, peer: NodeId, sequence: int, deadline_s: float, out: list[Effect]
@@ -102,15 +106,10 @@ class Post:
         return due
 
     def _send(self, peer: NodeId, packet: Packet, out: list[Effect]) -> None:
-        if self._paths.takes_link(peer) or self._roster.record(peer) is None:
+        record = self._roster.record(peer)
+        if record is None or self._paths.takes_link(peer):
             self._carry(peer, packet, CARRY_S, None, out)
         else:
-            self._send_datagram(peer, packet, out)
-
-    def _send_datagram(self, peer: NodeId, packet: Packet, out: list[Effect]) -> None:
-        record = self._roster.record(peer)
-        # Forgotten in the meantime: there is nobody to send to.
-        if record is not None:
             out.append(SendPacket(peer, record.addresses, packet))
 
     def _carry(
