@@ -64,6 +64,7 @@ def machines(scenario: Scenario, nodes: int, seed: int) -> list[Machine]:
         )
         for number in range(nodes)
     ]
+    drawn = _ordered(drawn, setup.memory_by_speed)
     holders = holding(scenario, nodes)
     return [one if n in holders else _strongest(one, scenario) for n, one in enumerate(drawn)]
 
@@ -119,6 +120,28 @@ def between(ends: Range, dice: random.Random) -> float:
     """Evenly by the logarithm; the low end itself where both are the same."""
     low, high = ends
     return low * math.exp(math.log(high / low) * dice.random())
+
+
+def _ordered(drawn: list[Machine], by_speed: float) -> list[Machine]:
+    """The same speeds and the same memories, dealt out so that both grow together, as far as is asked for."""
+    places = _ranks([machine.memory_bytes for machine in drawn])
+    speeds = _ranks([machine.speed_macs_s for machine in drawn])
+    wishes = [
+        by_speed * speed + (1.0 - by_speed) * place
+        for speed, place in zip(speeds, places, strict=True)
+    ]
+    memories = sorted(machine.memory_bytes for machine in drawn)
+    dealt = zip(drawn, _ranks(wishes), strict=True)
+    return [replace(machine, memory_bytes=memories[rank]) for machine, rank in dealt]
+
+
+def _ranks(values: Sequence[float]) -> list[int]:
+    """The place of each value among all of them; the first of equal ones is the lower."""
+    order = sorted(range(len(values)), key=lambda index: values[index])
+    ranks = [0] * len(values)
+    for rank, index in enumerate(order):
+        ranks[index] = rank
+    return ranks
 
 
 def _strongest(machine: Machine, scenario: Scenario) -> Machine:

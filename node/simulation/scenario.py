@@ -100,6 +100,9 @@ class MachinesSetup(_Part, frozen=True, kw_only=True):
     memory: tuple[str, str] = ("1GiB", "64GiB")
     """What each gives to the mesh."""
 
+    memory_by_speed: Share = 0.0
+    """How far the faster machines are those with more memory: 0 by chance alone, 1 in the same order."""
+
     workers: Annotated[int, Meta(ge=1, le=64)] = 1
     """Products at work at once on one machine; they share its speed."""
 

@@ -10,12 +10,13 @@ from node.simulation.drawing import (
     conditions,
     dice_for,
     draw_by,
+    holding,
     machines,
     matrices,
     popularity,
 )
 from node.simulation.loading import load
-from node.simulation.scenario import NetworkSetup, Scenario, WeightsSetup
+from node.simulation.scenario import MachinesSetup, NetworkSetup, Scenario, WeightsSetup
 from protocol.errors import ConfigError
 from protocol.limits import HELD_MAX
 
@@ -37,6 +38,34 @@ def test_what_is_drawn_lies_in_its_range(seed: int) -> None:
         assert 5.25e6 <= machine.speed_macs_s <= 84e6
         assert 1 << 30 <= machine.memory_bytes <= 64 << 30
         assert 2.5e6 <= machine.bandwidth_bytes_s <= 125e6
+
+
+def test_memory_goes_with_speed_as_far_as_is_asked_for() -> None:
+    def drawn(by_speed: float) -> list[tuple[float, int]]:
+        setup = MachinesSetup(memory_by_speed=by_speed)
+        scenario = Scenario(about="A.", nodes=40, machines=setup)
+        return [(one.speed_macs_s, one.memory_bytes) for one in machines(scenario, 40, seed=2)]
+
+    def inversions(pairs: list[tuple[float, int]]) -> int:
+        memories = [memory for _, memory in sorted(pairs)]
+        return sum(a > b for n, a in enumerate(memories) for b in memories[n:])
+
+    apart, half, same = drawn(0.0), drawn(0.5), drawn(1.0)
+    assert inversions(same) == 0 < inversions(half) < inversions(apart)
+    for other in (half, same):
+        assert sorted(memory for _, memory in other) == sorted(memory for _, memory in apart)
+        assert [speed for speed, _ in other] == [speed for speed, _ in apart]
+
+
+def test_machines_that_only_ask_are_the_strongest_and_hold_nothing() -> None:
+    drawn = machines(CHOICE, 64, seed=1)
+    held = {
+        n for matrix in matrices(CHOICE, drawn, seed=1) for block in matrix.holders for n in block
+    }
+
+    assert list(holding(CHOICE, 64)) == list(range(56))
+    assert max(held) <= 55
+    assert {(one.speed_macs_s, one.memory_bytes) for one in drawn[56:]} == {(84e6, 64 << 30)}
 
 
 @pytest.mark.parametrize("kind", ["plane", "pairs"])
@@ -61,8 +90,8 @@ def test_replicas_lie_on_different_machines_and_no_machine_is_overfull() -> None
 
     assert all(count << 18 <= FILL_MAX * drawn[n].memory_bytes for n, count in held.items())
     assert max(held.values()) <= HELD_MAX
-    # Placed by memory: the largest eight machines hold far more than eight of 64.
-    largest = sorted(range(64), key=lambda n: -drawn[n].memory_bytes)[:8]
+    # Placed by memory: the largest eight machines hold far more than eight of 56.
+    largest = sorted(range(56), key=lambda n: -drawn[n].memory_bytes)[:8]
     assert sum(held[n] for n in largest) > 0.25 * held.total()
 
 

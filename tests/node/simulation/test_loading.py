@@ -85,6 +85,14 @@ def test_all_keys_that_nobody_knows_are_told_at_once_with_the_nearest() -> None:
             "weights.count = 1\nrequests.load = 0.5\n[[requests.crowds]]\nat_s = 1\nfor_s = 1\ntimes = 2\nweights = 2",
             "more weights than weights.count",
         ),
+        (
+            "weights.count = 1\nrequests.load = 0.5\nrequests.askers_apart = true",
+            "write requests.askers",
+        ),
+        (
+            "nodes = 4\n[requests]\naskers = 4\naskers_apart = true",
+            "write more nodes",
+        ),
         ("nodes = 1", "nodes: expected `int` >= 2"),
         ("nodes", "is not TOML"),
     ],

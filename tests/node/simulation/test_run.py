@@ -186,7 +186,7 @@ def test_the_workload_of_the_choice_asks_for_its_share_of_the_speed() -> None:
     whole = load("choice", seed=1)
     weights = msgspec.structs.replace(whole.weights, count=40)
     asked = msgspec.structs.replace(whole.requests, warm_up_s=5.0, load=0.2)
-    changed = msgspec.structs.replace(whole, nodes=8, run_s=15.0, weights=weights, requests=asked)
+    changed = msgspec.structs.replace(whole, nodes=16, run_s=15.0, weights=weights, requests=asked)
     outcome = run(terms(changed))
 
     assert outcome.broken is None
