@@ -379,8 +379,7 @@ class Node:
         return self.mesh.describe(record, now)
 
     def _compare(self, peer: NodeId) -> list[Effect]:
-        digest = self.mesh.gossip.other_catalogues().get(peer, "")
-        return self.catalogue.compare(peer, digest)
+        return self.catalogue.compare(peer, self.mesh.gossip.catalogue_of(peer))
 
     def _tell_part(self, request: int, name: str, first: int) -> Reply | Refuse:
         try:

@@ -126,10 +126,10 @@ class Gossip:
         """Of others."""
         return self.directory.records
 
-    def other_catalogues(self) -> dict[NodeId, str]:
-        """Digest of the weights each linked peer knew when it last spoke."""
-        linked = [(peer, self._links[peer]) for peer in self._turns.linked]
-        return {peer: link.catalogue for peer, link in linked if link.catalogue}
+    def catalogue_of(self, peer: NodeId) -> str:
+        """Digest of the weights that a linked peer knew when it last spoke; empty before it has."""
+        link = self._links.get(peer)
+        return "" if link is None else link.catalogue
 
     def load(self, peer: NodeId) -> LoadDigest:
         """The freshest that is known: from the last answer, or from the record if that came later."""

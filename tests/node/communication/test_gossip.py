@@ -324,11 +324,11 @@ def test_the_list_of_weights_is_compared_whenever_anything_is_said() -> None:
 
     (call,) = pushes(one.gossip.tick(1.5))
     converse(one, call, other, 1.6)
-    assert other.gossip.other_catalogues() == {one.id: "digest"}
+    assert other.gossip.catalogue_of(one.id) == "digest"
     other.gossip.catalogue_is("another", 2.0)
     (call,) = calls(other.gossip.sync_now(one.id, 2.1))
     converse(other, call, one, 2.2)
-    assert one.gossip.other_catalogues() == {other.id: "another"}
+    assert one.gossip.catalogue_of(other.id) == "another"
 
 
 # -- loads -------------------------------------------------------------------------------------------
