@@ -123,6 +123,9 @@ class Pinging:
     def introduce(self, *_: object) -> list[Effect]:
         return []
 
+    def restore_members(self, *_: object) -> list[Effect]:
+        return []
+
     def tick(self, now: float) -> list[Effect]:
         self.deadline = now + PERIOD_S
         self._sequence += 1

@@ -101,6 +101,8 @@ class Machine:
         self.jobs = VirtualJobs(self._world, self)
         self._backlog: deque[tuple[Act, tuple[object, ...]]] = deque()
         self._timer_at = inf
+        self._deadline = inf
+        """The node's, after its last input."""
         self._ticked_at = -inf
         self._ticks = 0
 
@@ -313,8 +315,7 @@ class Machine:
             # Overtaken by an earlier one; or the process is gone, or will look when it thaws.
             return
         self._timer_at = inf
-        deadline = self.node.deadline
-        if deadline is None or deadline > self.now:
+        if self._deadline > self.now:
             self._rearm()
             return
         self._ticks = self._ticks + 1 if at == self._ticked_at else 0
@@ -326,7 +327,9 @@ class Machine:
         """One entry in the world's queue that counts: a new one only if the deadline has moved earlier."""
         deadline = self.node.deadline
         if deadline is None:
+            self._deadline = inf
             return
+        self._deadline = deadline
         at = deadline if self._right else self.spec.world_time(deadline)
         if at < self._timer_at:
             self._timer_at = at = max(at, self._world.now)

@@ -129,8 +129,9 @@ class Network:
     @conditions.setter
     def conditions(self, conditions: Conditions) -> None:
         self._conditions = conditions
-        self._fixed_s = None if callable(conditions.delay_s) else conditions.delay_s
-        self._between = conditions.delay_s if callable(conditions.delay_s) else None
+        given = conditions.delay_s
+        self._fixed_s = None if callable(given) else given
+        self._between: Delays = given if callable(given) else lambda one, other: given
         self._least = 1.0 - conditions.jitter
         self._width = 2.0 * conditions.jitter
 
@@ -163,19 +164,21 @@ class Network:
         """One way, this time."""
         between = self._fixed_s
         if between is None:
-            assert self._between is not None
             between = self._between(sender.index, receiver.index)
         return between * (self._least + self._width * self._random())
 
     def packet_delays(self, sender: Port, receiver: Port) -> tuple[float, ...]:
         """After how long one packet arrives: never, once, or twice."""
-        conditions = self._conditions
-        if conditions.loss and self._random() < conditions.loss:
+        random, conditions = self._random, self._conditions
+        if conditions.loss and random() < conditions.loss:
             return ()
-        delay_s = self.delay_s(sender, receiver)
-        if conditions.held and self._random() < conditions.held:
-            delay_s += conditions.held_s * self._random()
-        if conditions.doubled and self._random() < conditions.doubled:
+        between = self._fixed_s
+        if between is None:
+            between = self._between(sender.index, receiver.index)
+        delay_s = between * (self._least + self._width * random())
+        if conditions.held and random() < conditions.held:
+            delay_s += conditions.held_s * random()
+        if conditions.doubled and random() < conditions.doubled:
             return (delay_s, self.delay_s(sender, receiver))
         return (delay_s,)
 

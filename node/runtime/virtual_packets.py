@@ -95,7 +95,8 @@ class Packets:
             return
         if wire is not None:
             packet = codec.decode_packet(wire)
-        if self._world.watchers.packets:
+        world = self._world
+        if world.watchers.packets:
             self._tell("packet.heard", target, sender, packet, 0)
         target.feed(target.node.packet(sender.id, packet, target.now))
 

@@ -53,6 +53,8 @@ def test_a_dial_takes_three_round_trips_and_the_target_knows_half_of_one_earlier
 
     assert script(b).when("link_up") == [pytest.approx(5 * DELAY_S)]
     assert script(a).when("link_up") == [pytest.approx(6 * DELAY_S)]
+    assert script(b).named("link_up") == [(a.id, False)]
+    assert script(a).named("link_up") == [(b.id, True)]
 
 
 def test_a_process_that_is_not_there_is_told_at_once_and_a_machine_without_power_is_waited_for() -> (
