@@ -54,8 +54,8 @@ FAREWELLS = 8
 """Members that hear our goodbye from ourselves, at once."""
 STALL_S = 0.2
 """So much later than we asked for is later than a busy event loop is: we were not running."""
-KEEP_S = 5.0
-"""At most so often the disk is told of changes."""
+KEEP_S = 1.0
+"""At most so often the disk is told of changes, but once more when we go."""
 NEVER = float("inf")
 
 
@@ -79,7 +79,7 @@ class Membership:
         self._helping = Helping(roster, paths, post)
         self._gossip_at = self._graves_at = self._keep_at = NEVER
         self._gossiped_at = -GOSSIP_S
-        self._kept_at = -KEEP_S
+        self._kept_at = -NEVER
         self._stalled_at = NEVER
         """Later than this at our next input, and we were not running."""
 
@@ -180,6 +180,7 @@ class Membership:
             self._post.gossip(peer, out, (self._own.news,))
         self._prober.stop()
         self._graves_at = NEVER
+        self._kept_at = -NEVER
         return self._end(out, now)
 
     # -- what happens --------------------------------------------------------------------------------
