@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 
@@ -249,12 +250,15 @@ class Stream:
             asked = {host for host, _ in wanted}
             self._changed.wait_for(lambda: self._asking.keys() <= asked, timeout=30.0)
 
-    def end(self) -> list[Product]:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *failed: object) -> None:
         self._ends = True
         self._pool.shutdown()
-        for asker in self._askers:
-            asker.result()
-        return self.products
+        if failed[0] is None:
+            for asker in self._askers:
+                asker.result()
 
     def _ask(self) -> None:
         while not self._ends:
