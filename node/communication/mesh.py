@@ -64,6 +64,8 @@ class Mesh:
         self._dice = dice
         self._all_linked = True
         """The mesh is so small that every node keeps a link to every other."""
+        self._doubted: dict[NodeId, None] = {}
+        """Members that were suspected, and have not denied it."""
 
     # -- what others ask of it -----------------------------------------------------------------------
 
@@ -266,16 +268,29 @@ class Mesh:
         self.changed_at[peer] = now
         if change is Change.ANSWERED:
             return self.gossip.sync_now(peer, now)
-        if change in (Change.SUSPECTED, Change.CONFIRMED, Change.TRUSTED):
-            # One that denied its death or a suspicion did so by a new record.
-            self.gossip.member_changed(peer, now)
-            return []
+        # One that denied its death or a suspicion did so by a new record.
         self.gossip.member_changed(peer, now)
+        if change in (Change.SUSPECTED, Change.CONFIRMED):
+            self._doubted[peer] = None
+            return []
+        was_doubted = self._doubted.pop(peer, peer) is None
+        if change is Change.TRUSTED:
+            return []
         self._consider(peer, now)
         if change is Change.FORGOTTEN:
             del self.changed_at[peer]
+        return self._part(peer, was_doubted)
+
+    def _part(self, peer: NodeId, was_doubted: bool) -> list[Effect]:
+        """Hang up on who is gone.
+
+        Not on one whose silence we know from hearsay alone: halves of a mesh that meet again tell each other of dead
+        who are well, and will deny it in a moment. If such a one is dead, its link shows it.
+        """
         cause = self.cause(peer)
         if cause is None or not self.linking.is_linked(peer):
+            return []
+        if cause is Cause.SILENT and not was_doubted:
             return []
         return [Hang(peer, GONE[cause])]
 

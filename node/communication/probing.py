@@ -160,7 +160,8 @@ class Prober:
 
     def _choose(self) -> NodeId | None:
         while self._prodded:
-            peer = next(iter(self._prodded))
+            # When many links break at once, those who saw it shall not all begin with the same peer.
+            peer = self._dice.choice(list(self._prodded))
             del self._prodded[peer]
             if peer in self._roster.members:
                 return peer
@@ -235,6 +236,9 @@ class Prober:
             self._paths.measured(peer, now - sent[place][1])
 
     def _doubt_ourselves(self) -> None:
-        """Helpers that have not even said that they had no answer may have been cut off by our own fault."""
-        missing = len(self._asked) - self._nacks
-        self._awareness.worse(min(missing, HELPERS) if self._asked else 1)
+        """Helpers that have not even said that they had no answer may have been cut off by our own fault.
+
+        But if one of them has, we are heard, and the others are more likely dead: when half a mesh dies, most are.
+        """
+        if not self._nacks:
+            self._awareness.worse(min(len(self._asked), HELPERS) if self._asked else 1)
