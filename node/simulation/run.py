@@ -114,10 +114,15 @@ class Run:
             for matrix in self.weights
             if matrix.holders
         )
-        first = self.machines[0].address
         for machine in self.machines:
             self.truth.started(machine.name, 0.0)
-            machine.start(() if machine is self.machines[0] else (first,))
+        if self.terms.scenario.start == "converged":
+            self.world.start_converged()
+            return
+        first, *others = self.machines
+        first.start()
+        for machine in others:
+            machine.start((first.address,))
 
     def _run_until(self, at: float, progress: Progress | None) -> None:
         ends_at = self.terms.run_s
