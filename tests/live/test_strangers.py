@@ -17,6 +17,7 @@ from node.runtime.strangers import TOLD_MAX
 from protocol import codec
 from protocol.frames import Frame, FrameType, TrafficClass, encode_frame
 from protocol.ids import MeshId, NodeId
+from protocol.limits import PROTOCOL_MAX, PROTOCOL_MIN
 from protocol.messages import Hello, Join, RequestHeader
 from protocol.ticket import decode, make_token, read_token
 from tests.live.daemons import QUICK, Daemon, Daemons, connected, eventually, ticket
@@ -108,8 +109,8 @@ class Stranger:
 
     def greet(self, mesh: str | None, node: str = "a" * 52) -> None:
         hello = Hello(
-            protocol_min=1,
-            protocol_max=1,
+            protocol_min=PROTOCOL_MIN,
+            protocol_max=PROTOCOL_MAX,
             software="stranger",
             mesh=None if mesh is None else MeshId(mesh),
             node=NodeId(node),
