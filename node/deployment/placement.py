@@ -22,6 +22,8 @@ from protocol.errors import ErrorCode, TaskError
 from protocol.limits import REPLICAS_MAX
 from protocol.quantities import size_text
 
+GROWTH_BYTES = 2 * 1024 * 1024
+"""By so much a node's own memory may grow between a refusal and the next try."""
 SEARCH_UNITS_MAX = 24
 SEARCH_STEPS_MAX = 4_000
 """Bounds of the exhaustive search, some 50 ms; beyond them a packing that only it would find is
@@ -80,10 +82,10 @@ def place(units: Sequence[BlockUnit], capacities: Sequence[Capacity], replicas: 
 def nearest_fit(
     capacities: Sequence[Capacity], unit_payload: int, unit_resident: int, replicas: int
 ) -> int:
-    """The largest payload in bytes that would fit now: whole blocks of this size, or one smaller
-    block."""
+    """The largest payload in bytes that would fit now and in a moment: whole blocks of this size,
+    or one smaller block."""
     assert unit_payload >= 1 and unit_resident >= 1 and replicas >= 1
-    free = sorted((max(capacity.free_bytes, 0) for capacity in capacities), reverse=True)
+    free = sorted((_lasting(capacity.free_bytes) for capacity in capacities), reverse=True)
     if len(free) < replicas:
         return 0
     room = [nbytes // unit_resident for nbytes in free]
@@ -97,6 +99,12 @@ def nearest_fit(
         else:
             fits_not = blocks
     return fits * unit_payload or free[replicas - 1] * unit_payload // unit_resident
+
+
+def _lasting(free_bytes: int) -> int:
+    """Of what is free, what will still be when somebody has read how much that is."""
+    grows = GROWTH_BYTES if free_bytes > 16 * GROWTH_BYTES else 0
+    return max(free_bytes - grows, 0)
 
 
 Holders = dict[Block, tuple[str, ...]]

@@ -6,9 +6,6 @@ from node.deployment.placement import BlockUnit, Capacity, nearest_fit
 from protocol.digests import WeightsVersion
 from protocol.messages import StoreBlock
 
-GROWTH_BYTES = 2 * 1024 * 1024
-"""A node's own memory may grow by so much between a refusal and the next try: what is said to fit shall fit then."""
-
 
 def units(grid: BlockGrid, backend: str, device: str, seed: int) -> list[BlockUnit]:
     """Every block with what it costs in memory on this backend; TaskError if there is no such backend or device."""
@@ -32,9 +29,8 @@ def units(grid: BlockGrid, backend: str, device: str, seed: int) -> list[BlockUn
 
 
 def fit(grid: BlockGrid, blocks: list[BlockUnit], capacities: list[Capacity], replicas: int) -> int:
-    """The largest payload in bytes that would fit now, and in a moment."""
+    """The largest payload in bytes that would fit now."""
     largest = max(blocks, key=lambda unit: unit.resident_bytes)
-    sure = [Capacity(one.node, one.free_bytes - GROWTH_BYTES) for one in capacities]
     return nearest_fit(
-        sure, grid.payload_bytes(largest.block), largest.resident_bytes, replicas
+        capacities, grid.payload_bytes(largest.block), largest.resident_bytes, replicas
     )
