@@ -25,6 +25,8 @@ from protocol.members import Alive, Cause, Dead, MemberRecord, News, Suspect, si
 
 INCARNATION_MAX = (1 << 36) - 1
 """An incarnation begins at the second of the start, so one beyond this is a mistake; seals have room for no more."""
+WITNESSES = 3
+"""About so many others see after a suspect as soon as they hear of it: to confirm it, or to have it denied."""
 
 
 class Change(StrEnum):
@@ -242,6 +244,8 @@ class Roster:
         self.suspicions[news.node] = Suspicion(
             news.incarnation, news.accuser, nodes, self._period_s, now, self._dice.random()
         )
+        if news.accuser != self._own.id and self._dice.random() * nodes < WITNESSES:
+            self.suspicions[news.node].check_at = now
         return Change.JOINED if joined else Change.SUSPECTED
 
     def _bury(
