@@ -185,6 +185,25 @@ def test_who_tells_what_was_denied_is_put_right() -> None:
     assert not made.is_suspect(node(2))
 
 
+def test_whoever_hears_of_a_suspect_may_see_after_it_at_once() -> None:
+    made = membership(2)
+
+    made.heard(node(2), Gossip((suspect(1, accuser=2),)), 0.0)
+
+    (_, ping), *_ = pings(run(made, 0.0), to=node(1))
+    assert ping.news[0] == suspect(1, accuser=2)
+
+
+def test_of_many_that_hear_of_a_suspect_a_few_see_after_it() -> None:
+    asked = 0
+    for seed in range(200):
+        made = membership(199, seed=seed)
+        made.heard(node(2), Gossip((suspect(1, accuser=2),)), 0.0)
+        asked += bool(pings(run(made, 0.0), to=node(1)))
+
+    assert 0 < asked < 12
+
+
 def test_a_suspect_that_says_nothing_dies_with_a_cause_and_hears_of_it() -> None:
     made = membership(1)
     made.heard(node(1), Gossip((suspect(1),)), 0.0)
