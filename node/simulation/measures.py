@@ -10,7 +10,7 @@ from node.runtime.virtual import World
 from node.runtime.virtual_events import Event
 from node.runtime.virtual_machine import Machine
 from node.simulation.inspection import names_of, observers, seen
-from node.simulation.outcome import Membership, Memory, Sample, Traffic, percentile
+from node.simulation.outcome import Membership, Memory, Sample, Traffic
 from node.simulation.truth import Truth
 from protocol.ids import short
 
@@ -42,7 +42,6 @@ class _Interval:
 
     false_suspicions: int = 0
     false_deaths: int = 0
-    latencies: list[float] = field(default_factory=list)
 
 
 class Measures:
@@ -93,8 +92,6 @@ class Measures:
                 self._former_probes += _probes(self._world.machines[event.node])
             case "machine.started":
                 self._stops.pop(event.node, None)
-            case "task.ended" if event.fields["what"] == "matmul":
-                self._answered(event)
             case _:
                 pass
 
@@ -116,11 +113,6 @@ class Measures:
             self._now.false_deaths += life not in self._wronged
             self._wronged.add(life)
 
-    def _answered(self, event: Event) -> None:
-        took_s = event.fields["took_s"]
-        if event.fields["code"] is None and isinstance(took_s, float):
-            self._now.latencies.append(took_s)
-
     def _peer(self, event: Event) -> str:
         """The name of whom the event is about."""
         peer = event.fields["peer"]
@@ -132,7 +124,6 @@ class Measures:
     def _sample(self) -> None:
         now, living = self._world.now, [machine for machine in self._machines if machine.alive]
         found, self._now = self._now, _Interval()
-        found.latencies.sort()
         fills = [_fill(machine.node) for machine in living] or [nan]
         self.samples.append(
             Sample(
@@ -142,9 +133,6 @@ class Measures:
                 false_suspicions=found.false_suspicions,
                 false_deaths=found.false_deaths,
                 bytes_s=self._sent_since(len(living)),
-                p50_s=percentile(found.latencies, 0.5),
-                p95_s=percentile(found.latencies, 0.95),
-                p99_s=percentile(found.latencies, 0.99),
                 fill_mean=sum(fills) / len(fills),
                 fill_max=max(fills),
             )
@@ -162,7 +150,7 @@ class Measures:
         others = len(self._machines) - 1
         right, pairs = 0, 0
         for observer in self._observers:
-            if truth.up[observer.name]:
+            if truth.up[observer.name] and observer.alive:
                 real, view = there[truth.side_of(observer.name)], seen(observer.node)
                 both = len(view & real)
                 # The observer is among those that are there, but not in its own view.

@@ -89,14 +89,15 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True):
     false_deaths: int
     bytes_s: dict[str, float]
     """A node's, by kind."""
+    fill_mean: float
+    fill_max: float
     asked: int = 0
     in_time: int = 0
     """Of those asked since the moment before, whenever the answer came."""
-    p50_s: float
-    p95_s: float
-    p99_s: float
-    fill_mean: float
-    fill_max: float
+    p50_s: float = math.nan
+    p95_s: float = math.nan
+    p99_s: float = math.nan
+    """Of the answers that came in the stretch before, which is longer than from one moment to the next."""
 
 
 class Happening(msgspec.Struct, frozen=True, kw_only=True):

@@ -3,10 +3,12 @@
 import math
 from collections.abc import Callable, Sequence
 from html import escape
+from itertools import accumulate
 
 from node.pages.charts import Axis, Curve, Mark, axis, curves, logarithmic, span
 from node.pages.page import note, page, row, section, table
 from node.simulation.outcome import Outcome, Sample
+from node.simulation.requests import STRETCHES
 from protocol.quantities import duration_text, size_text
 
 CURVES_MAX = 4
@@ -113,12 +115,12 @@ def _wronged(outcome: Outcome) -> str:
 def _traffic(outcome: Outcome) -> str:
     totals = outcome.traffic.bytes_s
     kinds = sorted(totals, key=lambda kind: -totals[kind])[:CURVES_MAX]
+    moments = [one.at_s for one in outcome.samples]
+    sent = {"all": [sum(one.bytes_s.values()) for one in outcome.samples]}
+    sent |= {kind: [one.bytes_s.get(kind, 0.0) for one in outcome.samples] for kind in kinds}
     drawn = [
-        Curve("all", [(one.at_s, sum(one.bytes_s.values())) for one in outcome.samples]),
-        *(
-            Curve(kind, [(one.at_s, one.bytes_s.get(kind, 0.0)) for one in outcome.samples])
-            for kind in kinds
-        ),
+        Curve(kind, list(zip(moments, _stretched(values), strict=True)))
+        for kind, values in sent.items()
     ]
     values = [y for curve in drawn for _, y in curve.points if y > 0.0]
     scale = logarithmic(values, _powers)
@@ -140,8 +142,11 @@ def _latency(outcome: Outcome) -> str:
     values = [y for one in drawn for _, y in one.points]
     meaning = "Seconds from a request to its answer, by the moment of the answer"
     latency = _over_time(outcome, drawn, logarithmic(values, duration_text), meaning)
+    asked = _stretched([float(one.asked) for one in outcome.samples])
+    answered = _stretched([float(one.in_time) for one in outcome.samples])
     shares = [
-        (one.at_s, one.in_time / one.asked if one.asked else math.nan) for one in outcome.samples
+        (one.at_s, part / whole if whole else math.nan)
+        for one, part, whole in zip(outcome.samples, answered, asked, strict=True)
     ]
     in_time = _over_time(
         outcome,
@@ -149,7 +154,7 @@ def _latency(outcome: Outcome) -> str:
         axis([1.0], lambda share: f"{share:.0%}"),
         "Share of requests answered in time, by the moment of the request",
     )
-    told = "Percentiles of the requests answered in each stretch of the run; below, the share answered in time."
+    told = "Over stretches of a fortieth of the run: percentiles of what was answered, and the share answered in time."
     return section("Latency", latency + in_time + note(told))
 
 
@@ -161,6 +166,14 @@ def _memory(outcome: Outcome) -> str:
     meaning = "Share of the memory budgets that is promised"
     scale = axis([1.0], lambda share: f"{share:.0%}")
     return section("Memory", _over_time(outcome, drawn, scale, meaning) + note(f"{meaning}."))
+
+
+def _stretched(values: Sequence[float]) -> list[float]:
+    """Means over the last samples, so many that a run has `STRETCHES` of them."""
+    width = max(math.ceil(len(values) / STRETCHES), 1)
+    sums = [0.0, *accumulate(values)]
+    firsts = [max(end - width, 0) for end in range(1, len(values) + 1)]
+    return [(sums[end] - sums[first]) / (end - first) for end, first in enumerate(firsts, start=1)]
 
 
 def _over_time(outcome: Outcome, drawn: Sequence[Curve], y: Axis, meaning: str) -> str:

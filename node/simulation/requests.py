@@ -1,6 +1,6 @@
 """What became of the clients' requests: in time, late, turned away, failed, or asked of a node that then stopped."""
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Sequence, Set
 from typing import Literal
@@ -13,6 +13,8 @@ from protocol.errors import ErrorCode
 
 Fate = Literal["in time", "late", "shed", "failed", "lost"]
 
+STRETCHES = 40
+"""So many in a run: percentiles of a few requests would only jump about."""
 SHARES = {"p50": 0.5, "p95": 0.95, "p99": 0.99, "max": 1.0}
 
 
@@ -44,15 +46,23 @@ class Fates:
     def by_moment(
         self, tasks: Sequence[ClientTask], samples: Sequence[Sample]
     ) -> tuple[Sample, ...]:
-        """The samples, each with the requests that began since the one before."""
+        """The samples, each with the requests that began since the one before, and the last answers."""
         moments = [sample.at_s for sample in samples]
         asked, in_time = Counter[int](), Counter[int]()
         for task in tasks:
             place = bisect_left(moments, task.began_at)
             asked[place] += 1
             in_time[place] += self.fate(task) == "in time"
+        latencies = _latencies(tasks, moments)
         return tuple(
-            msgspec.structs.replace(sample, asked=asked[place], in_time=in_time[place])
+            msgspec.structs.replace(
+                sample,
+                asked=asked[place],
+                in_time=in_time[place],
+                p50_s=percentile(latencies[place], 0.5),
+                p95_s=percentile(latencies[place], 0.95),
+                p99_s=percentile(latencies[place], 0.99),
+            )
             for place, sample in enumerate(samples)
         )
 
@@ -65,3 +75,20 @@ class Fates:
         if task.code is ErrorCode.OVERLOADED:
             return "shed"
         return "lost" if (task.node, task.ended_at) in self._stops else "failed"
+
+
+def _latencies(tasks: Sequence[ClientTask], moments: Sequence[float]) -> list[list[float]]:
+    """Ascending, of what was answered in the stretch up to each moment."""
+    answered = [
+        (task.ended_at, task.took_s)
+        for task in tasks
+        if task.ended_at is not None and task.took_s is not None and task.code is None
+    ]
+    answered.sort()
+    ends = [ended_at for ended_at, _ in answered]
+    stretch_s = moments[-1] / STRETCHES if moments else 0.0
+    found = []
+    for moment in moments:
+        first, last = bisect_right(ends, moment - stretch_s), bisect_right(ends, moment)
+        found.append(sorted(took_s for _, took_s in answered[first:last]))
+    return found

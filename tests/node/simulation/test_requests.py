@@ -1,3 +1,7 @@
+from math import isnan
+
+import pytest
+
 from node.runtime.virtual_clients import ClientTask
 from node.simulation.outcome import Sample, percentile
 from node.simulation.requests import Fates
@@ -23,9 +27,6 @@ def sample(at_s: float) -> Sample:
         false_suspicions=0,
         false_deaths=0,
         bytes_s={},
-        p50_s=0.0,
-        p95_s=0.0,
-        p99_s=0.0,
         fill_mean=0.0,
         fill_max=0.0,
     )
@@ -60,6 +61,17 @@ def test_requests_stand_in_the_stretch_in_which_they_began() -> None:
 
     assert (first.asked, first.in_time) == (2, 1)
     assert (second.asked, second.in_time) == (1, 1)
+
+
+def test_latencies_stand_where_the_answers_came() -> None:
+    tasks = [task(0.2, 0.4), task(0.3, 0.4), task(9.0, 9.9)]
+    moments = [0.5 * n for n in range(1, 21)]
+
+    told = FATES.by_moment(tasks, [sample(at_s) for at_s in moments])
+
+    assert told[0].p50_s == pytest.approx(0.1) and told[0].p99_s == pytest.approx(0.2)
+    assert isnan(told[1].p50_s)
+    assert told[19].p50_s == pytest.approx(0.9)
 
 
 def test_a_percentile_is_a_value_that_was_seen() -> None:
