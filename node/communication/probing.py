@@ -102,29 +102,26 @@ class Prober:
             return target
         return None
 
-    def acked(self, peer: NodeId, sequence: int, now: float) -> bool:
-        """Whether this answers the probe under way."""
+    def acked(self, peer: NodeId, sequence: int, now: float) -> None:
         place = (sequence - self._first) % SEQUENCES
         if place >= len(self._sent):
             self._acked_late(peer, sequence, now)
-            return False
+            return
         to, at = self._sent[place]
         if to == peer:
             self._paths.measured(peer, now - at)
-        elif to is not None:
-            return False
-        return self._succeed()
+        if to in (peer, None):
+            self._succeed()
 
-    def linked(self, peer: NodeId, sequence: int, now: float) -> bool:
-        """The ping over the link is answered: whether this answers the probe under way."""
+    def linked(self, peer: NodeId, sequence: int, now: float) -> None:
+        """The ping over the link is answered."""
         place = (sequence - self._first) % SEQUENCES
         if place < len(self._sent) and self._target is not None:
             self._paths.saved_by_link(peer, now)
-            return self._succeed()
-        if peer == self._silent:
+            self._succeed()
+        elif peer == self._silent:
             # Too late, but the next probe takes the link at once.
             self._paths.saved_by_link(peer, now)
-        return False
 
     def nacked(self, sequence: int) -> None:
         """A helper is there; the fault is less likely ours."""
@@ -208,25 +205,21 @@ class Prober:
             for node in self._rota.sample(2 * HELPERS, avoid=target)
             if node in members and node not in suspicions and node not in self._asked
         ]
+        if len(drawn) <= HELPERS:
+            return drawn
         drawn.sort(key=self._paths.timeout_s)
-        return (
-            [drawn[place * len(drawn) // HELPERS] for place in range(HELPERS)]
-            if len(drawn) > HELPERS
-            else drawn
-        )
+        return [drawn[place * len(drawn) // HELPERS] for place in range(HELPERS)]
 
     def _sequence(self, to: NodeId | None, now: float) -> int:
         sequence = (self._first + len(self._sent)) % SEQUENCES
         self._sent.append((to, now))
         return sequence
 
-    def _succeed(self) -> bool:
-        if self._target is None:
-            return False
-        self._target = None
-        self._awareness.better()
-        self.at = self._next_at
-        return True
+    def _succeed(self) -> None:
+        if self._target is not None:
+            self._target = None
+            self._awareness.better()
+            self.at = self._next_at
 
     def _acked_late(self, peer: NodeId, sequence: int, now: float) -> None:
         """The probe is over, but so we learn how long the way really takes."""

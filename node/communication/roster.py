@@ -133,9 +133,8 @@ class Roster:
 
     def learn(self, news: News, now: float) -> Change | None:
         """Merge a piece of news about another node; None if it tells nothing new."""
-        if type(news) is Alive:
+        if isinstance(news, Alive):
             return self._alive(news.record, now)
-        assert not isinstance(news, Alive)
         node = news.node
         held = self.standing(node)
         if held is None:
@@ -215,7 +214,7 @@ class Roster:
             if standing is None or told > standing:
                 return self._bury(node, record, record.incarnation, record.gone, now)
         elif standing is None or (record.incarnation, Standing.ALIVE) > standing:
-            return self._trust(node, record, held)
+            return self._trust(node, record)
         # What is believed of a later incarnation stands, but this is the newest record of it.
         if node in self.members:
             self.members[node] = record
@@ -228,7 +227,7 @@ class Roster:
         data = signed_bytes(record, self._own.mesh)
         return self._signatures.verifies(record.key, data, record.signature)
 
-    def _trust(self, node: NodeId, record: MemberRecord, held: MemberRecord | None) -> Change:
+    def _trust(self, node: NodeId, record: MemberRecord) -> Change:
         known = node in self.members
         self.members[node] = record
         if self.suspicions.pop(node, None) is not None:
