@@ -209,7 +209,7 @@ class Linking:
         effects: list[Effect] = []
         for key in sorted(self._pursuits):
             effects += self._see_to(self._pursuits[key], now)
-        for peer in [p for p in self._on_demand if now - self._links[p] >= IDLE_S]:
+        for peer in [p for p in self._on_demand if now >= self._links[p] + IDLE_S]:
             effects.append(Hang(peer, "it was not used for a while"))
             # Until the driver tells that it is down it shall not be hung up again.
             del self._on_demand[peer]

@@ -1,5 +1,8 @@
 import random
 
+from hypothesis import given
+from hypothesis import strategies as st
+
 from node.communication.linking import HELD_MAX, HELD_S, IDLE_S, POLITE_S, Linking
 from node.effects import Call, Dial, Effect, Hang
 from protocol.errors import ErrorCode
@@ -174,6 +177,21 @@ def test_a_link_that_was_dialled_for_a_call_is_closed_when_it_is_not_used() -> N
 
     assert isinstance(hang, Hang) and hang.peer == B
     assert a.tick(31.0 + IDLE_S) == []
+
+
+@given(st.floats(0.0, 1e6))
+def test_an_unused_link_is_closed_at_the_very_moment_that_the_deadline_tells(at: float) -> None:
+    a = linking()
+    a.call(call(1), AT_B, at)
+    a.link_up(B, at)
+    effects: list[Effect] = []
+
+    # Sums and differences of such numbers are rounded each in their own way.
+    while a.deadline is not None and a.deadline < at + IDLE_S:
+        effects += a.tick(a.deadline)
+    assert effects == [] and a.deadline == at + IDLE_S
+    assert a.tick(a.deadline) == [Hang(B, "it was not used for a while")]
+    assert a.deadline is None
 
 
 def test_a_link_that_is_wanted_stays() -> None:
