@@ -101,8 +101,6 @@ class Ack(msgspec.Struct, frozen=True, array_like=True, tag=2):
     """Answers a ping, or a `PingFor` once the target has answered."""
 
     sequence: Sequence
-    version: Count = 0
-    """Of the sender's digest."""
     news: SomeNews = ()
 
 

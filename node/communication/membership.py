@@ -167,7 +167,7 @@ class Membership:
         self._rota.restore(self._roster.members)
 
     def version_is(self, version: int) -> None:
-        """Of our digest: rides on our acks, and in our record when it is signed next."""
+        """Of our digest: it stands in our record when that is signed next."""
         self._own.version = version
 
     def leave(self, cause: Cause, now: float) -> list[Effect]:

@@ -279,7 +279,16 @@ class Mesh:
         self._consider(peer, now)
         if change is Change.FORGOTTEN:
             del self.changed_at[peer]
-        return self._part(peer, was_doubted)
+        return [*self._catch_up(peer, now), *self._part(peer, was_doubted)]
+
+    def _catch_up(self, peer: NodeId, now: float) -> list[Effect]:
+        """Its member record names a later digest than the one that we have: ask it, if we can at once."""
+        member, known = self.membership.members.get(peer), self.gossip.records.get(peer)
+        if member is None or not self.linking.is_linked(peer):
+            return []
+        if known is not None and known.version >= member.version:
+            return []
+        return self.gossip.sync_now(peer, now)
 
     def _part(self, peer: NodeId, was_doubted: bool) -> list[Effect]:
         """Hang up on who is gone.

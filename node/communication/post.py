@@ -54,7 +54,7 @@ class Post:
         self._carry(peer, Ping(sequence, self._news(peer)), deadline_s, sequence, out)
 
     def ack(self, peer: NodeId, sequence: int, out: list[Effect], first: Pieces[News] = ()) -> None:
-        self._send(peer, Ack(sequence, self._own.version, self._news(peer, first)), out)
+        self._send(peer, Ack(sequence, self._news(peer, first)), out)
 
     def nack(self, peer: NodeId, sequence: int, out: list[Effect]) -> None:
         self._send(peer, Nack(sequence, self._news(peer)), out)
