@@ -97,7 +97,8 @@ class Model:
         mixed: bool,
     ) -> None:
         self.now = 0.0
-        self.dice = random.Random(seed)
+        # What is asked for and what other programs take must not depend on what is chosen.
+        self.dice, self.others = random.Random(seed), random.Random(seed + 1000)
         self.fifo, self.mixed = fifo, mixed
         self.events: list[tuple[float, int, Callable[[], None]]] = []
         self.order = count()
@@ -120,7 +121,7 @@ class Model:
             exp(dice.uniform(log(0.0005), log(0.1))),
             exp(dice.uniform(log(2.5e6), log(125e6))),
             exp(dice.uniform(0, log(64))),
-            chooser(policy, dice),
+            chooser(policy, random.Random(index)),
         )
 
     def _place(self) -> None:
@@ -151,8 +152,8 @@ class Model:
             act()
 
     def _antagonist(self, node: Node) -> None:
-        node.share = 1.0 if self.dice.random() < 0.5 else self.dice.uniform(0.2, 0.9)
-        self.after(self.dice.expovariate(1 / 10.0), lambda: self._antagonist(node))
+        node.share = 1.0 if self.others.random() < 0.5 else self.others.uniform(0.2, 0.9)
+        self.after(self.others.expovariate(1 / 10.0), lambda: self._antagonist(node))
 
     def _gossip(self, node: Node) -> None:
         load = node.load(self.now)

@@ -231,6 +231,8 @@ class Multiply(msgspec.Struct, frozen=True, kw_only=True, tag=12, tag_field="op"
     separate: bool = False
     exact: bool = False
     """Do it digitally: this is the second try of a part that failed its check."""
+    back_ms: Annotated[int, Meta(ge=0, le=CALL_MS_MAX)] = 0
+    """What of the task's time goes by on the way: so much earlier the answer has to leave."""
 
 
 class Multiplied(msgspec.Struct, frozen=True, kw_only=True, tag=12, tag_field="op"):

@@ -81,6 +81,8 @@ class Estimate:
     cold_s: float = 0.0
     assumed_s: float = 0.0
     """Of these, what rests on a speed or a bandwidth that nobody has measured."""
+    back_s: float = 0.0
+    """Of the transfer, the answer's part, where the bandwidth was measured."""
 
     @property
     def total_s(self) -> float:
@@ -137,6 +139,7 @@ class Pace:
             risk_s=self._retry * (RETRY_S + once_s) + one.silent_s,
             cold_s=one.cold_s,
             assumed_s=assumed_s + one.cold_s,
+            back_s=0.0 if self._guessed_bytes else response_bytes * self._byte_s,
         )
 
 

@@ -12,6 +12,9 @@ from protocol.client import MatmulRequest
 from protocol.ids import NodeId, TaskId
 from protocol.messages import ManifestHead, Multiplied, Multiply
 
+WAY_SHARE_MAX = 0.5
+"""Of what is left, the most that is set aside for the way: a figure that is wrong must not leave no time at all."""
+
 
 @dataclass(frozen=True, slots=True)
 class PanelRows:
@@ -51,6 +54,8 @@ class Attempt:
     """When it is slower than its holder nearly always is; infinity once that was looked into."""
     rescue_at: float
     """When it is so late that something must be wrong with its holder."""
+    back_s: float
+    """What goes by on the way, as far as it was measured."""
     look_at: float
     """When to see whether its holder is still there; never, where that is this node."""
     packed: BufferRef | None = None
@@ -117,8 +122,8 @@ def shard_here(sides: Sides, rows: PanelRows, attempt: Attempt) -> RunShard:
     )
 
 
-def multiply_request(rows: PanelRows, attempt: Attempt) -> Multiply:
-    """The same, asked of a peer."""
+def multiply_request(rows: PanelRows, attempt: Attempt, now: float) -> Multiply:
+    """The same, asked of a peer, which must be done before our time is up, for its answer takes some of it."""
     return Multiply(
         name=rows.head.name,
         version=rows.head.version,
@@ -129,6 +134,7 @@ def multiply_request(rows: PanelRows, attempt: Attempt) -> Multiply:
         x_key=rows.x_key,
         separate=rows.request.deterministic,
         exact=attempt.exact,
+        back_ms=int(min(attempt.back_s, WAY_SHARE_MAX * max(rows.ends_at - now, 0.0)) * 1e3),
     )
 
 

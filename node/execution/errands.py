@@ -324,7 +324,8 @@ def errand(
 ) -> Errand:
     """The errand for a request, checked; TaskError if it cannot be done."""
     request, body_bytes = header.request, header.body_bytes
-    about = (around, number, peer, header.trace, now + header.deadline_ms / 1000)
+    ends_at = now + header.deadline_ms / 1000
+    about = (around, number, peer, header.trace, ends_at)
     match request:
         case StoreBlock():
             storing = Storing(*about)
@@ -340,7 +341,8 @@ def errand(
             fetching.prepare(request)
             return fetching
         case Multiply():
-            multiplying = Multiplying(*about)
+            back_s = request.back_ms / 1000
+            multiplying = Multiplying(around, number, peer, header.trace, ends_at - back_s)
             multiplying.prepare(request, body_bytes)
             return multiplying
         case _:

@@ -59,6 +59,7 @@ class Sending:
             number=around.desk.number(self._waiter),
             hedge_at=now + hedge_after_s(ratio, estimate),
             rescue_at=rescue_at(estimate, now),
+            back_s=estimate.rtt_s + estimate.back_s,
             look_at=inf if hand.node == around.own else now + LOOK_S,
         )
         self._spare -= attempt.reserved
@@ -104,7 +105,7 @@ class Sending:
     def _send(self, attempt: Attempt, body: BufferRef, now: float) -> Call:
         attempt.calling = True
         rows = self._rows
-        request = multiply_request(rows, attempt)
+        request = multiply_request(rows, attempt, now)
         left_s = max(rows.ends_at - now, 0.0)
         return Call(
             attempt.number, attempt.node, request, left_s, body, attempt.out, trace=rows.task

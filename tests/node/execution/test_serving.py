@@ -1,3 +1,4 @@
+import msgspec
 import pytest
 
 from node.communication.policies import Ours
@@ -263,6 +264,19 @@ def test_what_would_come_too_late_is_refused_before_its_body_comes() -> None:
     assert refused.retry_after_s == pytest.approx(0.5)
     assert "500 ms ahead" in refused.reason and "900 ms are left" in refused.reason
     assert holder.coming == [fitting]
+
+
+def test_what_the_way_back_takes_counts_as_gone() -> None:
+    """An answer that leaves when time is up comes too late."""
+    holder = busy()
+    request = multiply(0, 100)
+
+    kept = holder.ask(request, x_bytes(100), deadline_ms=1_100)
+    far = msgspec.structs.replace(request, back_ms=200)
+    refused = holder.reason(holder.ask(far, x_bytes(100), deadline_ms=1_100))
+
+    assert kept in holder.coming
+    assert refused.code is ErrorCode.OVERLOADED and "900 ms are left" in refused.reason
 
 
 def test_who_has_measured_nothing_refuses_nothing() -> None:
