@@ -34,9 +34,9 @@ def explain(
         told = talk.transport.document("GET", f"/v1/tasks/{quoted(task)}")
         names: Names = {}
         if not as_json:
-            nodes = talk.transport.document("GET", "/v1/peers")
-            nodes = [*nodes, talk.transport.document("GET", "/v1/status")]
-            names = {one["id"]: one["name"] or one["id"][:8] for one in nodes}
+            here = talk.transport.document("GET", "/v1/status")
+            names = {one["id"]: one["name"] for one in talk.transport.document("GET", "/v1/peers")}
+            names |= {here["id"]: f"{here['name']} (here)"}
         talk.show(told, lambda document: _show(document, names))
 
 
@@ -47,7 +47,7 @@ def _show(told: dict[str, Any], names: Names) -> None:
     pairs(_facts(told, why))
     if why["candidates"]:
         print()
-        heads = ("NODE", "BLOCKS>", *(f"{term.upper()}>" for term in TERMS), "TOLD>", "")
+        heads = ("NODE", "ID", "BLOCKS>", *(f"{term.upper()}>" for term in TERMS), "TOLD>", "")
         rows(heads, (_candidate(one, names) for one in why["candidates"]))
     if why["others"]:
         print("\nother ways:")
@@ -83,12 +83,14 @@ def _facts(told: dict[str, Any], why: dict[str, Any]) -> Iterator[tuple[str, str
 def _candidate(one: dict[str, Any], names: Names) -> tuple[str, ...]:
     """Its terms; one that rests on a guess is marked."""
     terms = (duration_text(one[f"{term}_s"]) for term in TERMS)
-    told = f"{duration_text(one['age_s'])} ago" if one["rtt_s"] else "-"
+    told = f"{duration_text(one['age_s'])} ago" if one["age_s"] else "-"
     notes = [] if one["blocks"] == 0 else ["chosen"]
     if one["assumed_s"]:
         notes.append(f"{duration_text(one['assumed_s'])} assumed, not measured")
-    return _name(one["node"], names), str(one["blocks"]), *terms, told, ", ".join(notes)
+    node = one["node"]
+    return names.get(node, "?"), node[:12], str(one["blocks"]), *terms, told, ", ".join(notes)
 
 
 def _name(node: str, names: Names) -> str:
-    return names.get(node, node[:8])
+    """Names need not differ, so the id stands beside it."""
+    return f"{names[node]} {node[:8]}" if node in names else node[:8]

@@ -35,6 +35,8 @@ class Query:
     """That hold any of them."""
     costs: Mapping[Block, Cost]
     transpose: bool = False
+    own: str | None = None
+    """The node that asks."""
 
     def whole(self) -> list[str]:
         """Who holds all of it."""
@@ -86,7 +88,7 @@ def query(
         raise _unavailable(missing, holders, own)
     holding = set().union(*live.values())
     involved = [candidate for candidate in candidates if candidate.node in holding]
-    return Query(live, involved, costs, transpose)
+    return Query(live, involved, costs, transpose, own)
 
 
 def choose(asked: Query, dice: random.Random | None = None) -> Deal:

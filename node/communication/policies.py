@@ -76,7 +76,7 @@ class Ours(Quiet):
 
     def probes(self, asked: Query, deal: Deal) -> list[str]:
         """The best two, where what is known of them is old."""
-        peers = [one for one in asked.candidates if one.rtt_s > 0.0]
+        peers = [one for one in asked.candidates if one.node != asked.own]
         peers.sort(key=lambda one: (deal.estimates[one.node].total_s, one.node))
         return [one.node for one in peers[:PROBES_MAX] if one.age_s > STALE_S]
 
@@ -214,7 +214,7 @@ class Prequal(PerSet):
             del self._pool[next(iter(self._pool))]
 
     def probes(self, asked: Query, deal: Deal) -> list[str]:
-        peers = [one.node for one in asked.candidates if one.rtt_s > 0.0]
+        peers = [one.node for one in asked.candidates if one.node != asked.own]
         return self._dice.sample(peers, min(PROBES_MAX, len(peers)))
 
     def pick(

@@ -7,8 +7,9 @@ In a simulation of 64 unequal nodes at 35 % load, choosing by this sum and shedd
 holders are candidates. `choosing` deals blocks by these estimates, `admission` sheds by them.
 """
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from math import exp, log
 
 from compute.partition import Block
 
@@ -57,6 +58,8 @@ class Candidate:
     """Requests of ours under way there."""
     workers: int = 1
     """Products that can be at work there side by side."""
+    guess_macs_s: float = SPEED_UNKNOWN_MACS_S
+    """Its speed, as long as that is not measured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +98,15 @@ class Estimate:
         return self.total_s - self.risk_s - self.assumed_s
 
 
+def guessed(candidates: Sequence[Candidate]) -> list[Candidate]:
+    """The same; who was never measured is taken to be like the others, or it might never be asked for anything."""
+    known = [log(one.speed_macs_s) for one in candidates if one.speed_macs_s]
+    if not known or len(known) == len(candidates):
+        return list(candidates)
+    mean = exp(sum(known) / len(known))
+    return [one if one.speed_macs_s else replace(one, guess_macs_s=mean) for one in candidates]
+
+
 def completion_s(
     candidate: Candidate, request_bytes: int, response_bytes: int, macs: int
 ) -> Estimate:
@@ -111,7 +123,7 @@ class Pace:
         self._candidate = candidate
         self._guessed_bytes = not candidate.bandwidth_bytes_s
         self._byte_s = 1.0 / (candidate.bandwidth_bytes_s or BANDWIDTH_UNKNOWN_BYTES_S)
-        self._mac_s = 1.0 / (candidate.speed_macs_s or SPEED_UNKNOWN_MACS_S)
+        self._mac_s = 1.0 / (candidate.speed_macs_s or candidate.guess_macs_s)
         self._fixed_s = candidate.rtt_s + candidate.cold_s
         self._retry = 1.0 - candidate.reliability
 

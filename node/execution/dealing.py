@@ -23,6 +23,7 @@ from node.communication.scoring import (
     Estimate,
     HedgeBudget,
     completion_s,
+    guessed,
     shard_cost,
 )
 from node.effects import Effect
@@ -210,7 +211,7 @@ class Dealer:
     # -- within --------------------------------------------------------------------------------------
 
     def _candidates(self, now: float) -> list[Candidate]:
-        return self._around.candidates(self._version, now, analog=self.analog)
+        return guessed(self._around.candidates(self._version, now, analog=self.analog))
 
     def _costs_of(self, m: int) -> dict[Block, Cost]:
         if m not in self._costs:
@@ -240,7 +241,7 @@ def estimate_s(
 ) -> float:
     """Expected seconds until the last part of a product with m rows is here; UNAVAILABLE without holders."""
     costs = {block: cost_of(sides, block, m) for block in holders}
-    return choose(query(holders, candidates, costs, sides.transpose)).option.last_s
+    return choose(query(holders, guessed(candidates), costs, sides.transpose)).option.last_s
 
 
 def _estimate(candidate: Candidate, cost: Cost) -> Estimate:

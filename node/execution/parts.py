@@ -214,7 +214,7 @@ class Parts:
             # All have had their turn: from the start, after a while.
             avoid = frozenset((attempt.node,))
             pause_s = max(RETRY_S * 2**tries, error.retry_after_s or 0.0)
-        if tries == TRIES_MAX or now + pause_s >= rows.ends_at:
+        if tries == TRIES_MAX or now + pause_s + _takes_s(attempt, refused) >= rows.ends_at:
             return effects + self._failed(TaskError.of(error), now)
         share = share_of(attempt.share, len(rest), len(attempt.blocks))
         lost = Lost(rest, share, now + pause_s, attempt.exact, avoid, refused, tries)
@@ -320,3 +320,9 @@ class Parts:
         moments += [lost.at for lost in self._lost]
         soonest = min(moments, default=inf)
         self.deadline = soonest if soonest < inf else None
+
+
+def _takes_s(attempt: Attempt, refused: bool) -> float:
+    """At the least, when its holder has got round to it: who had no time for it knows its queue."""
+    known = refused and not attempt.estimate.assumed_s
+    return attempt.estimate.rtt_s + attempt.estimate.service_s if known else 0.0

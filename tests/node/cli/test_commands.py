@@ -294,10 +294,19 @@ def test_a_product_is_explained_with_all_candidates_and_what_was_not_as_planned(
     assert "way given whole to one other node: it is expected to be done first" in lines
     assert "estimate 250 ms for it, with 30 s left" in lines
     assert "counts decisions 1, probes 1, hedges 1, rescues 0, failures 0, refusals 0" in lines
-    assert "cellar 2 100 ms 50 ms 0 ms 100 ms 0 ms 2.5 ms 252 ms 200 ms ago chosen" in lines
-    assert "attic 0 0 ms 0 ms 1 s 100 ms 0 ms 11 ms 1.1 s - 1.1 s assumed, not measured" in lines
-    assert "local at attic: 1.1 s" in lines
-    assert "at 400 ms hedged: cellar -> attic: 0.4 s where 0.25 s were expected" in lines
+    assert (
+        "cellar 0123456789ab 2 100 ms 50 ms 0 ms 100 ms 0 ms 2.5 ms 252 ms 200 ms ago chosen"
+        in lines
+    )
+    assert (
+        "attic (here) abcdef 0 0 ms 0 ms 1 s 100 ms 0 ms 11 ms 1.1 s - 1.1 s assumed, not measured"
+        in lines
+    )
+    assert "local at attic (here) abcdef: 1.1 s" in lines
+    assert (
+        "at 400 ms hedged: cellar 01234567 -> attic (here) abcdef: 0.4 s where 0.25 s were expected"
+        in lines
+    )
 
 
 def test_a_product_that_was_shed_is_explained_and_an_unknown_one_refused(daemon: "Daemon") -> None:

@@ -1,5 +1,6 @@
 import random
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -114,7 +115,7 @@ def test_ours_asks_the_best_two_peers_whose_loads_are_old() -> None:
         node("old", rtt_s=0.02, age_s=STALE_S + 0.1),
         node("far", rtt_s=0.5, age_s=9.0),
     ]
-    one = asked(*nodes)
+    one = replace(asked(*nodes), own="here")
     deal: Deal = by.choose(one, 0.0)
 
     assert by.probes(one, deal) == ["old"]

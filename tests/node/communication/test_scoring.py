@@ -11,6 +11,7 @@ from node.communication.scoring import (
     HedgeBudget,
     Pace,
     completion_s,
+    guessed,
     hedge_after_s,
     shard_cost,
 )
@@ -46,6 +47,17 @@ def test_what_was_not_measured_is_assumed() -> None:
 
     assert (estimate.transfer_s, estimate.service_s) == (2.0, 1.0)
     assert estimate.assumed_s == 3.0 and estimate.known_s == pytest.approx(0.010)
+
+
+def test_who_was_never_measured_is_taken_to_be_like_the_others() -> None:
+    known = [peer("a", speed_macs_s=1e9), peer("b", speed_macs_s=4e9)]
+
+    *same, unknown = guessed([*known, peer("c", speed_macs_s=0.0)])
+
+    assert same == known
+    assert unknown.guess_macs_s == pytest.approx(2e9) and unknown.speed_macs_s == 0.0
+    assert completion_s(unknown, 0, 0, 4 * 10**9).assumed_s == pytest.approx(2.0)
+    assert guessed([peer("c", speed_macs_s=0.0)]) == [peer("c", speed_macs_s=0.0)]
 
 
 def test_a_node_sends_itself_nothing() -> None:
