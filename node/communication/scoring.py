@@ -9,7 +9,7 @@ holders are candidates. `choosing` deals blocks by these estimates, `admission` 
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from math import exp, log
+from math import exp, inf, log
 
 from compute.partition import Block
 
@@ -60,6 +60,7 @@ class Candidate:
     """Products that can be at work there side by side."""
     guess_macs_s: float = SPEED_UNKNOWN_MACS_S
     """Its speed, as long as that is not measured."""
+    guess_bytes_s: float = BANDWIDTH_UNKNOWN_BYTES_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,11 +101,18 @@ class Estimate:
 
 def guessed(candidates: Sequence[Candidate]) -> list[Candidate]:
     """The same; who was never measured is taken to be like the others, or it might never be asked for anything."""
-    known = [log(one.speed_macs_s) for one in candidates if one.speed_macs_s]
-    if not known or len(known) == len(candidates):
+    speed = _mean(one.speed_macs_s for one in candidates)
+    line = _mean(one.bandwidth_bytes_s for one in candidates)
+    if all(one.speed_macs_s and one.bandwidth_bytes_s for one in candidates):
         return list(candidates)
-    mean = exp(sum(known) / len(known))
-    return [one if one.speed_macs_s else replace(one, guess_macs_s=mean) for one in candidates]
+    macs_s, bytes_s = speed or SPEED_UNKNOWN_MACS_S, line or BANDWIDTH_UNKNOWN_BYTES_S
+    return [replace(one, guess_macs_s=macs_s, guess_bytes_s=bytes_s) for one in candidates]
+
+
+def _mean(rates: Iterable[float]) -> float:
+    """Of those that are known, by their logarithms; 0 without any."""
+    known = [log(rate) for rate in rates if 0.0 < rate < inf]
+    return exp(sum(known) / len(known)) if known else 0.0
 
 
 def completion_s(
@@ -122,7 +130,7 @@ class Pace:
     def __init__(self, candidate: Candidate) -> None:
         self._candidate = candidate
         self._guessed_bytes = not candidate.bandwidth_bytes_s
-        self._byte_s = 1.0 / (candidate.bandwidth_bytes_s or BANDWIDTH_UNKNOWN_BYTES_S)
+        self._byte_s = 1.0 / (candidate.bandwidth_bytes_s or candidate.guess_bytes_s)
         self._mac_s = 1.0 / (candidate.speed_macs_s or candidate.guess_macs_s)
         self._fixed_s = candidate.rtt_s + candidate.cold_s
         self._retry = 1.0 - candidate.reliability

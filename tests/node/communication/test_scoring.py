@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 from compute.partition import Block
 from node.communication.scoring import (
     HEDGES_SAVED_MAX,
+    SPEED_UNKNOWN_MACS_S,
     Candidate,
     Cost,
     Estimate,
@@ -50,14 +51,17 @@ def test_what_was_not_measured_is_assumed() -> None:
 
 
 def test_who_was_never_measured_is_taken_to_be_like_the_others() -> None:
-    known = [peer("a", speed_macs_s=1e9), peer("b", speed_macs_s=4e9)]
+    here = peer("a", speed_macs_s=1e9, bandwidth_bytes_s=float("inf"))
+    known = peer("b", speed_macs_s=4e9, bandwidth_bytes_s=1e6)
 
-    *same, unknown = guessed([*known, peer("c", speed_macs_s=0.0)])
+    *_, unknown = guessed([here, known, peer("c", speed_macs_s=0.0, bandwidth_bytes_s=0.0)])
 
-    assert same == known
-    assert unknown.guess_macs_s == pytest.approx(2e9) and unknown.speed_macs_s == 0.0
-    assert completion_s(unknown, 0, 0, 4 * 10**9).assumed_s == pytest.approx(2.0)
-    assert guessed([peer("c", speed_macs_s=0.0)]) == [peer("c", speed_macs_s=0.0)]
+    assert (unknown.speed_macs_s, unknown.bandwidth_bytes_s) == (0.0, 0.0)
+    assert unknown.guess_macs_s == pytest.approx(2e9)
+    assert unknown.guess_bytes_s == pytest.approx(1e6)
+    assert completion_s(unknown, 10**6, 0, 4 * 10**9).assumed_s == pytest.approx(3.0)
+    assert guessed([here, known]) == [here, known]
+    assert guessed([peer("c", speed_macs_s=0.0)])[0].guess_macs_s == SPEED_UNKNOWN_MACS_S
 
 
 def test_a_node_sends_itself_nothing() -> None:
