@@ -5,7 +5,8 @@ from collections import OrderedDict
 from protocol.client import TaskView
 from protocol.errors import ErrorCode, TaskError
 
-TASKS_KEPT = 1024
+TASKS_KEPT = 512
+"""Of 2 KiB or so each, with all that explains it."""
 
 
 class Recent:
