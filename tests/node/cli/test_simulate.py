@@ -8,7 +8,8 @@ from typer.testing import CliRunner, Result
 from node.cli.main import app
 from node.simulation.invariants import Invariants, Violation
 
-SHORT = ("--nodes", "4", "--for", "5s")
+SHORT = ("--nodes", "4", "--for", "10s")
+"""Requests are counted from the fifth second on."""
 
 
 def simulate(*arguments: str) -> Result:
@@ -19,7 +20,7 @@ def test_a_run_ends_with_its_figures() -> None:
     result = simulate(*SHORT, "--seed", "3")
 
     assert result.exit_code == 0
-    assert "4 machines for 5 s, seed 3" in result.output
+    assert "4 machines for 10 s, seed 3" in result.output
     assert re.search(r"invariants +all held", result.output)
     assert "agreement at the end" in result.output
     assert "latency p99" in result.output
@@ -28,9 +29,9 @@ def test_a_run_ends_with_its_figures() -> None:
 def test_programs_read_one_json_document() -> None:
     outcome = json.loads(simulate(*SHORT, "--json").stdout)
 
-    assert (outcome["scenario"], outcome["nodes"], outcome["run_s"]) == ("quiet", 4, 5.0)
+    assert (outcome["scenario"], outcome["nodes"], outcome["run_s"]) == ("quiet", 4, 10.0)
     assert outcome["broken"] is None
-    assert outcome["requests"]["asked"] == sum(one["asked"] for one in outcome["samples"])
+    assert 0 < outcome["requests"]["asked"] < sum(one["asked"] for one in outcome["samples"])
 
 
 def test_a_trace_and_a_report_are_written(tmp_path: Path) -> None:
