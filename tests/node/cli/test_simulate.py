@@ -85,10 +85,10 @@ def test_a_broken_rule_ends_with_1_and_the_command_that_leads_there(
     assert result.exit_code == 1
     assert "broken: within budget" in result.stderr
     assert "seed 9, at 0.0" in result.stderr and "on n0001: as planted" in result.stderr
-    assert "sedma-node simulate --scenario quiet --nodes 4 --seed 9 --for 5s" in result.stderr
+    assert "sedma-node simulate --scenario quiet --nodes 4 --seed 9 --for 10s" in result.stderr
 
 
 def test_faults_after_the_end_of_the_run_are_told() -> None:
     result = simulate("--scenario", "partition", *SHORT)
 
-    assert "2 of the scenario's faults and crowds come after 5 s" in result.stderr
+    assert "2 of the scenario's faults and crowds come after 10 s" in result.stderr
