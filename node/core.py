@@ -124,6 +124,7 @@ class Node:
         self.tasks = Tasks(self, policy.backend, policy.device, dice)
         self._policy = policy
         self._told_changes = -1
+        self.deadline: float | None = None
         self._others_at = NEVER
         """When any machine but the mesh wishes for its tick: most of a node's inputs are packets, and move none."""
 
@@ -288,7 +289,7 @@ class Node:
         self.ledger.memory_measured(rss_bytes, now)
         self.holding.disk_free_bytes = disk_free_bytes
         # What changed little is not told: gossip sees to that.
-        return self._describe(now)
+        return self._talked(self._describe(now), now)
 
     def tick(self, now: float) -> list[Effect]:
         effects = self.mesh.tick(now)
@@ -300,13 +301,6 @@ class Node:
         effects += self.upkeep.tick(now)
         effects += self.serving.tick(now)
         return self._settle(effects, now)
-
-    @property
-    def deadline(self) -> float | None:
-        soonest = self.mesh.deadline
-        if soonest is None or self._others_at < soonest:
-            return self._others_at if self._others_at < NEVER else None
-        return soonest
 
     # -- what tasks ask ------------------------------------------------------------------------------
 
@@ -366,6 +360,10 @@ class Node:
         failed = self.mesh.linking.failed
         while failed:
             effects = effects + self.call_failed(*failed.pop(0), now)
+        soonest = self.mesh.deadline
+        if soonest is None or self._others_at < soonest:
+            soonest = self._others_at if self._others_at < NEVER else None
+        self.deadline = soonest
         return effects
 
     def _describe(self, now: float) -> list[Effect]:

@@ -201,11 +201,11 @@ class Membership:
 
     def heard(self, peer: NodeId, packet: Packet, now: float) -> list[Effect]:
         """A packet has come by UDP, and `peer` has sealed it."""
-        return self._hear(peer, packet, now, carried=False)
+        return self._hear(peer, packet, now, False)
 
     def carried(self, peer: NodeId, packet: Packet, now: float) -> list[Effect]:
         """A packet has come by the link (`Carry`); that the call is answered acknowledges a ping."""
-        return self._hear(peer, packet, now, carried=True)
+        return self._hear(peer, packet, now, True)
 
     def told(self, news: Iterable[News], teller: NodeId, now: float) -> list[Effect]:
         """A merge of views: the same as news on packets, in bulk."""
@@ -256,7 +256,7 @@ class Membership:
 
     # -- packets -------------------------------------------------------------------------------------
 
-    def _hear(self, peer: NodeId, packet: Packet, now: float, *, carried: bool) -> list[Effect]:
+    def _hear(self, peer: NodeId, packet: Packet, now: float, carried: bool) -> list[Effect]:
         if self.deadline is None or peer == self._own.id:
             return []
         out = self._begin(now)
@@ -368,7 +368,7 @@ class Membership:
     def _end(self, out: list[Effect], now: float) -> list[Effect]:
         if self._learning.worth_keeping:
             self._keep(now, out)
-        if self._post.rumours and self._gossip_at == NEVER:
+        if self._post.rumours.nbytes and self._gossip_at == NEVER:
             # After a quiet time at once: so news crosses the mesh at the speed of the network.
             self._gossip_at = max(now, self._gossiped_at + GOSSIP_S)
         self._rearm()

@@ -29,6 +29,7 @@ GOODBYE_S = 1.0
 """How long a node that leaves waits for its neighbours to hear of it."""
 
 
+CALLS = (Call, CancelCall)
 GONE = {
     Cause.SILENT: "it answers nobody",
     Cause.STOPPED: "it was stopped",
@@ -249,8 +250,14 @@ class Mesh:
         while changes := self.membership.drain():
             for peer, change in changes:
                 effects = effects + self._changed(peer, change, now)
-        if not any(isinstance(effect, Call | CancelCall) for effect in effects):
-            return effects
+        for effect in effects:
+            if isinstance(effect, CALLS):
+                return self._route(effects, now)
+        return effects
+
+    # -- within --------------------------------------------------------------------------------------
+
+    def _route(self, effects: list[Effect], now: float) -> list[Effect]:
         routed: list[Effect] = []
         for effect in effects:
             if isinstance(effect, Call):
@@ -258,8 +265,6 @@ class Mesh:
             elif not (isinstance(effect, CancelCall) and self.linking.cancel(effect.call)):
                 routed.append(effect)
         return routed
-
-    # -- within --------------------------------------------------------------------------------------
 
     def _changed(self, peer: NodeId, change: Change, now: float) -> list[Effect]:
         if change is Change.RAISED:

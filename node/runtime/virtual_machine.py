@@ -311,25 +311,31 @@ class Machine:
     # -- the timer -----------------------------------------------------------------------------------
 
     def _tick(self, at: float) -> None:
-        if at != self._timer_at or not self.up:
+        if at != self._timer_at or self.frozen or not self.alive:
             # Overtaken by an earlier one; or the process is gone, or will look when it thaws.
             return
         self._timer_at = inf
-        if self._deadline > self.now:
-            self._rearm()
+        now = self.now
+        if self._deadline > now:
+            # It has moved later meanwhile.
+            self._arm(self._deadline)
             return
         self._ticks = self._ticks + 1 if at == self._ticked_at else 0
         self._ticked_at = at
         assert self._ticks < SAME_MOMENT_MAX, f"{self.name} wants tick after tick at {at}"
-        self.feed(self.node.tick(self.now))
+        self.feed(self.node.tick(now))
 
     def _rearm(self) -> None:
-        """One entry in the world's queue that counts: a new one only if the deadline has moved earlier."""
+        """After each input: the node may want its tick at another time."""
         deadline = self.node.deadline
         if deadline is None:
             self._deadline = inf
-            return
-        self._deadline = deadline
+        elif deadline != self._deadline or self._timer_at == inf:
+            self._deadline = deadline
+            self._arm(deadline)
+
+    def _arm(self, deadline: float) -> None:
+        """One entry in the world's queue that counts: a new one only if the deadline has moved earlier."""
         at = deadline if self._right else self.spec.world_time(deadline)
         if at < self._timer_at:
             self._timer_at = at = max(at, self._world.now)
