@@ -28,7 +28,6 @@ from protocol.messages import Carry, Taken
 GOODBYE_S = 1.0
 """How long a node that leaves waits for its neighbours to hear of it."""
 
-
 CALLS = (Call, CancelCall)
 GONE = {
     Cause.SILENT: "it answers nobody",
