@@ -80,8 +80,6 @@ class Membership:
         self._gossip_at = self._graves_at = self._keep_at = NEVER
         self._gossiped_at = -GOSSIP_S
         self._kept_at = -NEVER
-        self._stalled_at = NEVER
-        """Later than this at our next input, and we were not running."""
 
     # -- what others ask of it -----------------------------------------------------------------------
 
@@ -351,7 +349,8 @@ class Membership:
     # -- every input ---------------------------------------------------------------------------------
 
     def _begin(self, now: float) -> list[Effect]:
-        if now > self._stalled_at:
+        if self.deadline is not None and now > self.deadline + STALL_S:
+            # Later than a tick can be late: we were not running.
             self._stalled(now)
         return []
 
@@ -391,7 +390,4 @@ class Membership:
             self._graves_at,
             self._keep_at,
         )
-        if at == NEVER:
-            self.deadline, self._stalled_at = None, NEVER
-        else:
-            self.deadline, self._stalled_at = at, at + STALL_S
+        self.deadline = None if at == NEVER else at

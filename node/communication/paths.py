@@ -73,9 +73,9 @@ class Paths:
     def takes_link(self, peer: NodeId) -> bool:
         """Whether packets to this peer go over the link: so too for all while UDP has not passed to anybody."""
         by_link = self._by_link
-        return bool(by_link) and (
-            peer in by_link or (len(by_link) >= BLOCKED_MIN and not self._times)
-        )
+        if not by_link:
+            return False
+        return peer in by_link or (len(by_link) >= BLOCKED_MIN and not self._times)
 
     def tries_udp(self, peer: NodeId, now: float) -> bool:
         """Whether a probe may go by UDP: where it is not known to fail, else once in a while."""

@@ -81,7 +81,7 @@ class Post:
     def _news(self, peer: NodeId, first: Pieces[News] = ()) -> tuple[News, ...]:
         roster = self._roster
         usual = peer in roster.members and peer not in roster.suspicions
-        if usual and not first and not self.rumours:
+        if usual and not first and not self.rumours.nbytes:
             return ()
         news: list[News] = []
         room = ROOM_BYTES
