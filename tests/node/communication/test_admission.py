@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from compute.partition import Block
 from node.communication.admission import HOPELESS, in_vain, shed
 from node.communication.choosing import choose, query
-from node.communication.scoring import Candidate, Cost
+from node.communication.scoring import RETRY_S, Candidate, Cost
 from protocol.errors import ErrorCode, TaskError
 from tests.node.communication.test_scoring import peer
 
@@ -59,7 +59,9 @@ def test_nobody_is_refused_for_a_guess_or_by_an_idle_mesh(
     error = refused(busy, left_s, macs)
     if error is not None:
         assert all(one.speed_macs_s for one in busy)
-        assert min(one.queue_s + macs / one.speed_macs_s for one in busy) + 1 > HOPELESS * left_s
+        once_s = min(one.queue_s + macs / one.speed_macs_s for one in busy) + 1
+        # The way takes a second at most, a failure that second and all once more; near ties are drawn.
+        assert 1.1 * (2 * once_s + RETRY_S) > HOPELESS * left_s
 
 
 def test_a_holder_refuses_only_what_would_wait_in_vain() -> None:
