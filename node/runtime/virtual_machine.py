@@ -7,7 +7,6 @@ and may run fast or slow: all that the node is told of time is its own clock's.
 
 from collections import deque
 from collections.abc import Callable, Iterable
-from math import inf
 from typing import TYPE_CHECKING, assert_never
 
 from compute.partition import Matrix
@@ -40,6 +39,7 @@ from node.runtime.virtual_network import Port
 from node.runtime.virtual_process import begin
 from node.runtime.virtual_spec import WALL_MS, MachineSpec, address_of, dice, id_of
 from node.runtime.virtual_talk import Talk
+from node.runtime.virtual_timer import Timer
 from node.runtime.virtual_traffic import Traffic
 from node.runtime.virtual_work import Shop
 from protocol.client import MatmulRequest, PutRequest
@@ -50,8 +50,6 @@ if TYPE_CHECKING:
 
 NOTES_KEPT = 1000
 """Of what a node said last: enough to see how it came to where it is."""
-SAME_MOMENT_MAX = 1000
-"""Ticks without time passing: more means that a deadline is told which a tick does not move."""
 DEADLINE_S = 30.0
 
 
@@ -90,8 +88,7 @@ class Machine:
         self._world = world
         self._dice = dice(world.seed, spec.name)
         self._pace = 1.0
-        self._right = spec.clock_offset_s == 0.0 and spec.clock_rate == 1.0
-        """Its clock is the world's, as most are: two steps of arithmetic less for each input."""
+        self._right = spec.is_right
         self._begin_process()
 
     def _begin_process(self) -> None:
@@ -100,11 +97,7 @@ class Machine:
         self.talk = Talk(self._world, self)
         self.jobs = VirtualJobs(self._world, self)
         self._backlog: deque[tuple[Act, tuple[object, ...]]] = deque()
-        self._timer_at = inf
-        self._deadline = inf
-        """The node's, after its last input."""
-        self._ticked_at = -inf
-        self._ticks = 0
+        self._timer = Timer(self._world, self.spec, self._tick)
 
     # -- what it shows -------------------------------------------------------------------------------
 
@@ -228,6 +221,7 @@ class Machine:
         """Its process stands still; its kernel goes on taking what comes."""
         assert self.up, f"{self.name} does not run"
         self.frozen = True
+        self._timer.hold()
         self.jobs.workers.set_pace(0.0)
         self._world.tell(self, "machine.frozen")
 
@@ -241,8 +235,8 @@ class Machine:
         waiting, self._backlog = self._backlog, deque()
         for act, args in waiting:
             self.inbox(act, args)
-        self._timer_at = inf
-        self._rearm()
+        self._timer.stop()
+        self._timer.aim(self.node.deadline)
 
     def set_pace(self, pace: float) -> None:
         """What others leave of its workers' speed: 1 all of it, 0.25 a quarter."""
@@ -263,7 +257,7 @@ class Machine:
         self.spare.clear()
         self.jobs.workers.stop()
         self._backlog.clear()
-        self._timer_at = inf
+        self._timer.stop()
         self._world.tell(self, event)
         self.clients.lose_all()
 
@@ -308,38 +302,8 @@ class Machine:
         if life == self.life:
             self.hear(self.node.replied, number)
 
-    # -- the timer -----------------------------------------------------------------------------------
-
-    def _tick(self, at: float) -> None:
-        if at != self._timer_at or self.frozen or not self.alive:
-            # Overtaken by an earlier one; or the process is gone, or will look when it thaws.
-            return
-        self._timer_at = inf
-        now = self.now
-        if self._deadline > now:
-            # It has moved later meanwhile.
-            self._arm(self._deadline)
-            return
-        self._ticks = self._ticks + 1 if at == self._ticked_at else 0
-        self._ticked_at = at
-        assert self._ticks < SAME_MOMENT_MAX, f"{self.name} wants tick after tick at {at}"
+    def _tick(self, now: float) -> None:
         self.feed(self.node.tick(now))
-
-    def _rearm(self) -> None:
-        """After each input: the node may want its tick at another time."""
-        deadline = self.node.deadline
-        if deadline is None:
-            self._deadline = inf
-        elif deadline != self._deadline or self._timer_at == inf:
-            self._deadline = deadline
-            self._arm(deadline)
-
-    def _arm(self, deadline: float) -> None:
-        """One entry in the world's queue that counts: a new one only if the deadline has moved earlier."""
-        at = deadline if self._right else self.spec.world_time(deadline)
-        if at < self._timer_at:
-            self._timer_at = at = max(at, self._world.now)
-            self._world.schedule(at, self._tick, (at,))
 
     # -- effects -------------------------------------------------------------------------------------
 
@@ -374,7 +338,7 @@ class Machine:
                     self._world.tell(self, effect.event, **effect.fields)
                 case _:
                     assert_never(effect)
-        self._rearm()
+        self._timer.aim(self.node.deadline)
         for step in self._world.steppers:
             step(self)
 
