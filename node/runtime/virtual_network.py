@@ -119,7 +119,8 @@ class Network:
         self._dice = dice
         self._random = dice.random
         self._cuts: set[tuple[int, int]] = set()
-        self._parted = False
+        self.parted = False
+        """Some way may be cut."""
         self.conditions = conditions
 
     @property
@@ -138,25 +139,25 @@ class Network:
     # -- ways ----------------------------------------------------------------------------------------
 
     def is_cut(self, sender: Port, receiver: Port) -> bool:
-        if not self._parted:
+        if not self.parted:
             return False
         return sender.side != receiver.side or (sender.index, receiver.index) in self._cuts
 
     def cut(self, ways: Iterable[tuple[int, int]]) -> None:
         """From now on nothing comes from the first of each two to the second."""
         self._cuts.update(ways)
-        self._parted = True
+        self.parted = True
 
     def mend(self, ways: Iterable[tuple[int, int]]) -> None:
         self._cuts.difference_update(ways)
 
     def part(self) -> None:
         """The ports' sides count from now on."""
-        self._parted = True
+        self.parted = True
 
     def mend_all(self) -> None:
         self._cuts.clear()
-        self._parted = False
+        self.parted = False
 
     # -- time ----------------------------------------------------------------------------------------
 

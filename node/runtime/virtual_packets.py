@@ -74,10 +74,11 @@ class Packets:
         nbytes: int,
     ) -> None:
         world = self._world
-        if world.network.is_cut(sender.port, target.port):
+        port = target.port
+        if world.network.parted and world.network.is_cut(sender.port, port):
             return
-        if target.port.down_bytes_s < inf:
-            in_at = target.port.receive(nbytes, world.now)
+        if port.down_bytes_s < inf:
+            in_at = port.receive(nbytes, world.now)
             if in_at > world.now:
                 world.schedule(in_at, self._hear, (sender, target, packet, wire))
                 return
