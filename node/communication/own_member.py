@@ -15,6 +15,8 @@ from protocol.members import Alive, Cause, MemberRecord, signed_bytes
 class OwnMember:
     """The record as others see it. `version`: of our digest, as it rides on our acks."""
 
+    __slots__ = ("_signatures", "id", "mesh", "record", "version")
+
     def __init__(self, record: MemberRecord, signatures: Signatures) -> None:
         self.record = record
         self.id = record.id

@@ -26,6 +26,8 @@ GAIN_DEVIATION = 0.25
 class Paths:
     """What was measured on the way to each peer."""
 
+    __slots__ = ("_by_link", "_saved", "_times")
+
     def __init__(self) -> None:
         self._times: dict[NodeId, tuple[float, float]] = {}
         """Smoothed round trip and its deviation, by UDP, in seconds."""

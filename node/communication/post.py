@@ -26,6 +26,8 @@ CARRIED_MAX = 512
 class Post:
     """What leaves this node about membership."""
 
+    __slots__ = ("_carried", "_desk", "_own", "_paths", "_roster", "_waiter", "rumours")
+
     def __init__(
         self, own: OwnMember, roster: Roster, paths: Paths, desk: Desk, waiter: Waiter
     ) -> None:

@@ -13,6 +13,8 @@ from protocol.ids import NodeId
 class Rota:
     """The members, in the order of this round; those before `_turn` had theirs."""
 
+    __slots__ = ("_dice", "_gone", "_order", "_turn")
+
     def __init__(self, dice: random.Random) -> None:
         self._dice = dice
         self._order: list[NodeId] = []

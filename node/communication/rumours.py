@@ -38,6 +38,8 @@ def news_bytes(news: News) -> int:
 class Rumours:
     """News by the number of times that we have sent it."""
 
+    __slots__ = ("_level_of", "_levels", "nbytes")
+
     def __init__(self) -> None:
         self._levels: list[dict[NodeId, tuple[News, int]]] = [{}]
         """At place n: what was sent n times; each piece with its size in bytes."""
