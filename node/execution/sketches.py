@@ -307,17 +307,22 @@ class SketchCache:
 
     def _make_room(self, nbytes: int) -> list[Effect]:
         effects: list[Effect] = []
+        if self._has_room(nbytes):
+            return effects
         idle = sorted(
             (kept.used_at, version)
             for version, kept in self._kept.items()
             if kept.sums is not None and kept.users == 0
         )
         for _, version in idle:
-            full = len(self._kept) >= CACHED_MAX
-            if not full and self._ledger.free_for(Purpose.SKETCHES) >= nbytes:
-                break
             effects += self._free(version)
+            if self._has_room(nbytes):
+                break
         return effects
+
+    def _has_room(self, nbytes: int) -> bool:
+        full = len(self._kept) >= CACHED_MAX
+        return not full and self._ledger.free_for(Purpose.SKETCHES) >= nbytes
 
     def _free(self, version: WeightsVersion) -> list[Effect]:
         kept = self._kept.pop(version)
