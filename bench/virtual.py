@@ -15,11 +15,11 @@ from typing import cast
 
 from node.core import Node, Policy
 from node.effects import Effect, SendPacket
-from node.runtime.virtual import World
-from node.runtime.virtual_disk import stocked
-from node.runtime.virtual_machine import Machine
-from node.runtime.virtual_network import Conditions, spread
-from node.runtime.virtual_spec import MachineSpec, dice
+from node.runtime.virtual.disk import stocked
+from node.runtime.virtual.machine import Machine
+from node.runtime.virtual.network import Conditions, spread
+from node.runtime.virtual.spec import MachineSpec, dice
+from node.runtime.virtual.world import World
 from protocol.ids import NodeId
 from protocol.members import Ack, Packet, Ping
 from protocol.messages import Manifest

@@ -2,9 +2,9 @@
 
 from collections.abc import Callable, Iterator, Sequence
 
-from node.runtime.virtual import World
-from node.runtime.virtual_clients import ClientTask
-from node.runtime.virtual_machine import Machine
+from node.runtime.virtual.clients import ClientTask
+from node.runtime.virtual.machine import Machine
+from node.runtime.virtual.world import World
 from node.simulation.drawing import Matrix
 from node.simulation.workload import PUTS_APART_S, Asked, Workload
 from protocol.errors import TaskError

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import assert_never
 
-from node.runtime.virtual import World
-from node.runtime.virtual_machine import Machine
+from node.runtime.virtual.machine import Machine
+from node.runtime.virtual.world import World
 from node.simulation.faults import (
     Crowding,
     Deafen,

@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 from itertools import accumulate
 
 from compute.partition import BlockGrid
-from node.runtime import virtual_spec
-from node.runtime.virtual_network import Conditions, by_distance, spread
+from node.runtime.virtual import spec as machine_spec
+from node.runtime.virtual.network import Conditions, by_distance, spread
 from node.simulation.scenario import NetworkSetup, Range, Scenario, WeightsSetup
 from protocol.errors import ConfigError
 from protocol.limits import HELD_MAX
@@ -46,7 +46,7 @@ class Matrix:
 
 def dice_for(seed: int, purpose: str) -> random.Random:
     """The same for the same seed and purpose, in every process."""
-    return virtual_spec.dice(seed, purpose)
+    return machine_spec.dice(seed, purpose)
 
 
 def machines(scenario: Scenario, nodes: int, seed: int) -> list[Machine]:

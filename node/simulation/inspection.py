@@ -9,7 +9,7 @@ from collections.abc import KeysView, Sequence
 
 from node.core import Node
 from node.deployment.ledger import Lease, Purpose
-from node.runtime.virtual_machine import Machine
+from node.runtime.virtual.machine import Machine
 from node.simulation.drawing import dice_for
 from protocol.ids import NodeId, short
 

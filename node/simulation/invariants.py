@@ -15,10 +15,10 @@ from collections.abc import Sequence
 
 from node.communication.rumours import WAITING_MAX as RUMOURS_MAX
 from node.execution.room import WAITING_MAX
-from node.runtime.virtual import World
-from node.runtime.virtual_clients import ClientTask
-from node.runtime.virtual_events import Event
-from node.runtime.virtual_machine import Machine
+from node.runtime.virtual.clients import ClientTask
+from node.runtime.virtual.events import Event
+from node.runtime.virtual.machine import Machine
+from node.runtime.virtual.world import World
 from node.simulation.inspection import claims, leases, observers, owned_by_task, rumours, unanswered
 from protocol.limits import PEERS_MAX, STREAMS_MAX
 

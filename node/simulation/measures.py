@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from math import inf, nan
 
 from node.core import Node
-from node.runtime.virtual import World
-from node.runtime.virtual_events import Event
-from node.runtime.virtual_machine import Machine
+from node.runtime.virtual.events import Event
+from node.runtime.virtual.machine import Machine
+from node.runtime.virtual.world import World
 from node.simulation.inspection import names_of, observers, seen
 from node.simulation.outcome import Membership, Memory, Sample, Traffic
 from node.simulation.truth import Truth

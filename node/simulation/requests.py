@@ -7,7 +7,7 @@ from typing import Literal
 
 import msgspec
 
-from node.runtime.virtual_clients import ClientTask
+from node.runtime.virtual.clients import ClientTask
 from node.simulation.outcome import Requests, Sample, percentile
 from protocol.errors import ErrorCode
 

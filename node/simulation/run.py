@@ -9,10 +9,10 @@ from math import nan
 from pathlib import Path
 from typing import BinaryIO
 
-from node.runtime.virtual import POLICY, World
-from node.runtime.virtual_disk import stocked
-from node.runtime.virtual_machine import Machine
-from node.runtime.virtual_spec import MachineSpec
+from node.runtime.virtual.disk import stocked
+from node.runtime.virtual.machine import Machine
+from node.runtime.virtual.spec import MachineSpec
+from node.runtime.virtual.world import POLICY, World
 from node.simulation import drawing
 from node.simulation.clients import Clients
 from node.simulation.directing import Director

@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 import msgspec
 
-from node.runtime.virtual_events import Event
+from node.runtime.virtual.events import Event
 
 
 class Trace:

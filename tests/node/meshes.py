@@ -5,12 +5,12 @@ from hypothesis import strategies as st
 
 from node.deployment.holding import stores_of
 from node.effects import Note
-from node.runtime.virtual import World
-from node.runtime.virtual_charged import ChargedShop
-from node.runtime.virtual_clients import ClientTask
-from node.runtime.virtual_machine import Machine
-from node.runtime.virtual_spec import MachineSpec, address_of
-from node.runtime.virtual_work import Costs
+from node.runtime.virtual.charged import ChargedShop
+from node.runtime.virtual.clients import ClientTask
+from node.runtime.virtual.machine import Machine
+from node.runtime.virtual.spec import MachineSpec, address_of
+from node.runtime.virtual.work import Costs
+from node.runtime.virtual.world import World
 from protocol.digests import WeightsVersion
 from protocol.errors import ErrorCode
 from protocol.messages import BlockIndex

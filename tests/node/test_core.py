@@ -3,8 +3,8 @@ import pytest
 from node.core import Node
 from node.deployment.ledger import MIB
 from node.effects import Effect, Refuse, Reply
-from node.runtime.virtual import World
-from node.runtime.virtual_machine import Machine
+from node.runtime.virtual.machine import Machine
+from node.runtime.virtual.world import World
 from protocol.client import MatmulRequest, PlanRequest, PutRequest
 from protocol.digests import NodeRecord
 from protocol.errors import ErrorCode, TaskError

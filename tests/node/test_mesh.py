@@ -3,8 +3,8 @@ from hypothesis import strategies as st
 
 from node.communication.gossip import ANSWER_S
 from node.effects import Hang
-from node.runtime.virtual import World
-from node.runtime.virtual_spec import address_of
+from node.runtime.virtual.spec import address_of
+from node.runtime.virtual.world import World
 from tests.node.meshes import (
     NAMES,
     SEEDS,

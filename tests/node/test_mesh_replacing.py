@@ -3,9 +3,9 @@ from hypothesis import strategies as st
 
 from node.deployment.ledger import MIB, Purpose
 from node.execution.upkeep import REPLACED_KEPT_S
-from node.runtime.virtual import World
-from node.runtime.virtual_machine import Machine
-from node.runtime.virtual_work import Costs
+from node.runtime.virtual.machine import Machine
+from node.runtime.virtual.work import Costs
+from node.runtime.virtual.world import World
 from protocol.errors import ErrorCode
 from tests.node.meshes import (
     NAMES,

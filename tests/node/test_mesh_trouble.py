@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 
 from node.deployment.holding import stores_of
 from node.deployment.ledger import LEASE_S
-from node.runtime.virtual import World
-from node.runtime.virtual_machine import Machine
+from node.runtime.virtual.machine import Machine
+from node.runtime.virtual.world import World
 from protocol.errors import ErrorCode
 from tests.node.meshes import (
     NAMES,

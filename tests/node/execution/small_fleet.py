@@ -12,8 +12,8 @@ from node.deployment.holding import Holding, stores_of
 from node.deployment.ledger import MIB, Ledger
 from node.execution.fleet import Fleet
 from node.memory.short_term import ShortTerm
-from node.runtime.virtual_signatures import PaperSignatures
-from node.runtime.virtual_spec import key_of
+from node.runtime.virtual.signatures import PaperSignatures
+from node.runtime.virtual.spec import key_of
 from protocol.digests import LoadDigest, MemoryDigest, NodeRecord, WeightsVersion
 from protocol.gossip import Tell
 from protocol.ids import ContentId, MeshId, NodeId, node_id

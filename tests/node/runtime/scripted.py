@@ -5,10 +5,10 @@ from typing import cast
 
 from node.core import Node, Policy
 from node.effects import Effect, Reply
-from node.runtime.virtual import World
-from node.runtime.virtual_machine import Machine
-from node.runtime.virtual_network import Conditions
-from node.runtime.virtual_spec import MachineSpec
+from node.runtime.virtual.machine import Machine
+from node.runtime.virtual.network import Conditions
+from node.runtime.virtual.spec import MachineSpec
+from node.runtime.virtual.world import World
 from protocol.digests import LoadDigest
 from protocol.ids import NodeId
 from protocol.members import Packet

@@ -1,5 +1,5 @@
-from node.runtime.virtual import World
-from node.runtime.virtual_spec import MachineSpec
+from node.runtime.virtual.spec import MachineSpec
+from node.runtime.virtual.world import World
 from node.simulation.directing import Director
 from node.simulation.faults import (
     Crowding,

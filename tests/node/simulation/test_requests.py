@@ -2,7 +2,7 @@ from math import isnan
 
 import pytest
 
-from node.runtime.virtual_clients import ClientTask
+from node.runtime.virtual.clients import ClientTask
 from node.simulation.outcome import Sample, percentile
 from node.simulation.requests import Fates
 from protocol.errors import ErrorCode, ErrorInfo

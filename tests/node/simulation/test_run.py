@@ -10,8 +10,8 @@ import pytest
 
 from node.deployment.ledger import Purpose
 from node.effects import Effect
-from node.runtime.virtual_clients import ClientTask
-from node.runtime.virtual_machine import Machine
+from node.runtime.virtual.clients import ClientTask
+from node.runtime.virtual.machine import Machine
 from node.simulation.loading import load, names
 from node.simulation.outcome import Outcome
 from node.simulation.run import Run, run

@@ -13,8 +13,8 @@ from protocol.limits import PACKET_BYTES_MAX, PACKET_SEAL_BYTES
 from protocol.members import Packet
 
 if TYPE_CHECKING:
-    from node.runtime.virtual import World
-    from node.runtime.virtual_machine import Machine
+    from node.runtime.virtual.machine import Machine
+    from node.runtime.virtual.world import World
 
 WAITING_MAX = 256
 """Packets that the kernel keeps for a process that does not read; further ones are lost (Linux: 212,992 bytes, of which

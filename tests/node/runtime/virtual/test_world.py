@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from node.effects import SendPacket
-from node.runtime.virtual import World
-from node.runtime.virtual_disk import stocked
-from node.runtime.virtual_events import Event
-from node.runtime.virtual_machine import Machine
-from node.runtime.virtual_network import Conditions, spread
-from node.runtime.virtual_spec import MachineSpec, address_of, id_of
+from node.runtime.virtual.disk import stocked
+from node.runtime.virtual.events import Event
+from node.runtime.virtual.machine import Machine
+from node.runtime.virtual.network import Conditions, spread
+from node.runtime.virtual.spec import MachineSpec, address_of, id_of
+from node.runtime.virtual.world import World
 from protocol.errors import ErrorCode
 from protocol.members import Ping
 from tests.node.meshes import all_know_all, check_accounts, ended, join, mesh, missing
@@ -22,9 +22,9 @@ ROOT = Path(__file__).parents[3]
 
 TROUBLED = """
 import hashlib
-from node.runtime.virtual import World
-from node.runtime.virtual_network import Conditions, spread
-from node.runtime.virtual_spec import MachineSpec
+from node.runtime.virtual.world import World
+from node.runtime.virtual.network import Conditions, spread
+from node.runtime.virtual.spec import MachineSpec
 
 conditions = Conditions(spread(0.005, 0.05, 3), loss=0.05, doubled=0.05, held=0.1)
 world = World(11, conditions)

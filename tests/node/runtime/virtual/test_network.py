@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from node.runtime.virtual_network import (
+from node.runtime.virtual.network import (
     Conditions,
     Network,
     Port,

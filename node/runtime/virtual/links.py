@@ -13,12 +13,12 @@ from dataclasses import dataclass, field
 from math import inf
 from typing import TYPE_CHECKING
 
-from node.runtime.virtual_network import GIVE_UP_S, next_retry_at
+from node.runtime.virtual.network import GIVE_UP_S, next_retry_at
 
 if TYPE_CHECKING:
-    from node.runtime.virtual import World
-    from node.runtime.virtual_calls import Calling
-    from node.runtime.virtual_machine import Machine
+    from node.runtime.virtual.calls import Calling
+    from node.runtime.virtual.machine import Machine
+    from node.runtime.virtual.world import World
 
 CONTROL, BULK = 0, 1
 """The two connections of a pair; each keeps its own order."""

@@ -6,10 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from node.effects import Call, Dial, Hang
-from node.runtime.virtual import World
-from node.runtime.virtual_machine import Machine
-from node.runtime.virtual_network import Conditions, spread
-from node.runtime.virtual_spec import MachineSpec
+from node.runtime.virtual.machine import Machine
+from node.runtime.virtual.network import Conditions, spread
+from node.runtime.virtual.spec import MachineSpec
+from node.runtime.virtual.world import World
 from protocol.messages import Probe
 from tests.node.runtime.scripted import Heard, Scripted, script, scripted
 

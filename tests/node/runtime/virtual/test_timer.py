@@ -1,8 +1,8 @@
 """The timer of a simulated machine: one entry that counts, wherever the deadline moves."""
 
-from node.runtime.virtual import World
-from node.runtime.virtual_spec import MachineSpec
-from node.runtime.virtual_timer import Timer
+from node.runtime.virtual.spec import MachineSpec
+from node.runtime.virtual.timer import Timer
+from node.runtime.virtual.world import World
 
 
 def timer(**spec: float) -> tuple[World, Timer, list[float]]:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from hypothesis import given
 from hypothesis import strategies as st
 
-from node.runtime.virtual_workers import Piece, Workers
+from node.runtime.virtual.workers import Piece, Workers
 
 
 class Ticker:

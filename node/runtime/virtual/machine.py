@@ -31,22 +31,22 @@ from node.effects import (
     SendPacket,
     Work,
 )
-from node.runtime.virtual_clients import Clients, ClientTask, Question
-from node.runtime.virtual_disk import Disk
-from node.runtime.virtual_jobs import VirtualJobs
-from node.runtime.virtual_links import RESET, Act, End
-from node.runtime.virtual_network import Port
-from node.runtime.virtual_process import begin
-from node.runtime.virtual_spec import WALL_MS, MachineSpec, address_of, dice, id_of
-from node.runtime.virtual_talk import Talk
-from node.runtime.virtual_timer import Timer
-from node.runtime.virtual_traffic import Traffic
-from node.runtime.virtual_work import Shop
+from node.runtime.virtual.clients import Clients, ClientTask, Question
+from node.runtime.virtual.disk import Disk
+from node.runtime.virtual.jobs import VirtualJobs
+from node.runtime.virtual.links import RESET, Act, End
+from node.runtime.virtual.network import Port
+from node.runtime.virtual.process import begin
+from node.runtime.virtual.spec import WALL_MS, MachineSpec, address_of, dice, id_of
+from node.runtime.virtual.talk import Talk
+from node.runtime.virtual.timer import Timer
+from node.runtime.virtual.traffic import Traffic
+from node.runtime.virtual.work import Shop
 from protocol.client import MatmulRequest, PutRequest
 from protocol.ids import NodeId
 
 if TYPE_CHECKING:
-    from node.runtime.virtual import World
+    from node.runtime.virtual.world import World
 
 NOTES_KEPT = 1000
 """Of what a node said last: enough to see how it came to where it is."""

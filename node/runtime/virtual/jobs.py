@@ -4,16 +4,16 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
-from node.runtime.virtual_clients import ClientTask
-from node.runtime.virtual_relay import Relaying
-from node.runtime.virtual_work import carried_s, pieces, seconds
-from node.runtime.virtual_workers import Piece, Workers
+from node.runtime.virtual.clients import ClientTask
+from node.runtime.virtual.relay import Relaying
+from node.runtime.virtual.work import carried_s, pieces, seconds
+from node.runtime.virtual.workers import Piece, Workers
 from node.work import GiveRows, Job, KeepManifest, Outcome, Relay, TakeRows
 from protocol.errors import ErrorInfo, TaskError
 
 if TYPE_CHECKING:
-    from node.runtime.virtual import World
-    from node.runtime.virtual_machine import Machine
+    from node.runtime.virtual.machine import Machine
+    from node.runtime.virtual.world import World
 
 
 @dataclass(slots=True, eq=False)

@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from node.runtime.reaching import DIAL_S
-from node.runtime.virtual_links import End, Links, pair
+from node.runtime.virtual.links import End, Links, pair
 from protocol.ids import NodeId, short
 
 if TYPE_CHECKING:
-    from node.runtime.virtual import World
-    from node.runtime.virtual_machine import Machine
+    from node.runtime.virtual.machine import Machine
+    from node.runtime.virtual.world import World
 
 WAYS_OF_HANDSHAKE = 4
 """After the first."""

@@ -7,14 +7,14 @@ import numpy as np
 
 from compute.partition import Matrix
 from node.effects import Effect
-from node.runtime.virtual_work import Body
+from node.runtime.virtual.work import Body
 from protocol.client import CertificateView, MatmulRequest, PutRequest
 from protocol.errors import ErrorCode, ErrorInfo, TaskError
 from protocol.ids import TaskId
 
 if TYPE_CHECKING:
-    from node.runtime.virtual import World
-    from node.runtime.virtual_machine import Machine
+    from node.runtime.virtual.machine import Machine
+    from node.runtime.virtual.world import World
 
 Question = PutRequest | MatmulRequest | str
 """Of a removal: the name of the weights."""

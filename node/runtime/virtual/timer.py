@@ -9,10 +9,10 @@ from collections.abc import Callable
 from math import inf
 from typing import TYPE_CHECKING
 
-from node.runtime.virtual_spec import MachineSpec
+from node.runtime.virtual.spec import MachineSpec
 
 if TYPE_CHECKING:
-    from node.runtime.virtual import World
+    from node.runtime.virtual.world import World
 
 SAME_MOMENT_MAX = 1000
 """Ticks without time passing: more means that a deadline is told which a tick does not move."""

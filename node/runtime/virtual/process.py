@@ -9,13 +9,13 @@ import msgspec
 from node.communication.knowledge import Knowledge
 from node.core import Node, Policy
 from node.deployment.ledger import Ledger
-from node.runtime.virtual_signatures import PaperSignatures
-from node.runtime.virtual_spec import dice, key_of
+from node.runtime.virtual.signatures import PaperSignatures
+from node.runtime.virtual.spec import dice, key_of
 from protocol.digests import DeviceProfile, NodeRecord, Reachability
 from protocol.ids import MeshId
 
 if TYPE_CHECKING:
-    from node.runtime.virtual_machine import Machine
+    from node.runtime.virtual.machine import Machine
 
 MESH = MeshId("0" * 64)
 

@@ -2,8 +2,8 @@
 
 from typing import TYPE_CHECKING
 
-from node.runtime.virtual_calls import Calling, lane_for
-from node.runtime.virtual_work import Body, Client, Cut, carried_s
+from node.runtime.virtual.calls import Calling, lane_for
+from node.runtime.virtual.work import Body, Client, Cut, carried_s
 from node.work import Relay, Relayed
 from protocol.digests import LoadDigest
 from protocol.errors import ErrorCode, ErrorInfo
@@ -11,8 +11,8 @@ from protocol.ids import ContentId, NodeId, short
 from protocol.messages import Response, StoreBlock, Stored, StoreSketch
 
 if TYPE_CHECKING:
-    from node.runtime.virtual import World
-    from node.runtime.virtual_machine import Machine
+    from node.runtime.virtual.machine import Machine
+    from node.runtime.virtual.world import World
 
 
 class Relaying:

@@ -3,16 +3,16 @@
 from typing import TYPE_CHECKING
 
 from node.effects import Call, CancelCall, Grant, Refuse, Reply
-from node.runtime.virtual_calls import Calling, lane_for
-from node.runtime.virtual_links import End
-from node.runtime.virtual_work import Body
+from node.runtime.virtual.calls import Calling, lane_for
+from node.runtime.virtual.links import End
+from node.runtime.virtual.work import Body
 from protocol.digests import LoadDigest
 from protocol.errors import ErrorInfo
 from protocol.messages import ErrorHeader, RequestHeader, Response, ResponseHeader
 
 if TYPE_CHECKING:
-    from node.runtime.virtual import World
-    from node.runtime.virtual_machine import Machine
+    from node.runtime.virtual.machine import Machine
+    from node.runtime.virtual.world import World
 
 
 class Talk:

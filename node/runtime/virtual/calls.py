@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from node.runtime.switchboard import BULK_BYTES_MIN
-from node.runtime.virtual_links import BULK, CONTROL, FRAME_BYTES, Act, End, Links
-from node.runtime.virtual_work import Body
+from node.runtime.virtual.links import BULK, CONTROL, FRAME_BYTES, Act, End, Links
+from node.runtime.virtual.work import Body
 from node.work import BufferRef
 from protocol import codec
 from protocol.digests import LoadDigest
@@ -22,8 +22,8 @@ from protocol.limits import HEADER_BYTES_MAX, SLICE_BYTES
 from protocol.messages import ErrorHeader, Request, RequestHeader, Response, ResponseHeader
 
 if TYPE_CHECKING:
-    from node.runtime.virtual import World
-    from node.runtime.virtual_machine import Machine
+    from node.runtime.virtual.machine import Machine
+    from node.runtime.virtual.world import World
 
 
 class Caller(Protocol):

@@ -18,19 +18,19 @@ from math import inf
 from pathlib import Path
 
 from node.core import Policy
-from node.runtime.virtual_calls import Calls
-from node.runtime.virtual_charged import ChargedShop
-from node.runtime.virtual_dialing import Dialing
-from node.runtime.virtual_disk import stock
-from node.runtime.virtual_events import Watcher, Watchers
-from node.runtime.virtual_links import Links
-from node.runtime.virtual_machine import Machine
-from node.runtime.virtual_network import Conditions, Network
-from node.runtime.virtual_packets import Packets
-from node.runtime.virtual_process import MakeNode, acquaint, make_node
-from node.runtime.virtual_real import RealShop
-from node.runtime.virtual_spec import MachineSpec, dice
-from node.runtime.virtual_work import Costs, Shop
+from node.runtime.virtual.calls import Calls
+from node.runtime.virtual.charged import ChargedShop
+from node.runtime.virtual.dialing import Dialing
+from node.runtime.virtual.disk import stock
+from node.runtime.virtual.events import Watcher, Watchers
+from node.runtime.virtual.links import Links
+from node.runtime.virtual.machine import Machine
+from node.runtime.virtual.network import Conditions, Network
+from node.runtime.virtual.packets import Packets
+from node.runtime.virtual.process import MakeNode, acquaint, make_node
+from node.runtime.virtual.real import RealShop
+from node.runtime.virtual.spec import MachineSpec, dice
+from node.runtime.virtual.work import Costs, Shop
 from protocol.ids import NodeId
 from protocol.messages import Manifest
 
@@ -50,7 +50,7 @@ class World:
     """Machines, the network between them, and what happens next.
 
     `folder`: with it numbers are real, and lie there; without it time is charged and buffers hold names.
-    `codec_each`: every n-th packet goes through the codec (`virtual_packets`); headers of calls always do.
+    `codec_each`: every n-th packet goes through the codec (`packets`); headers of calls always do.
     `make_node`: another way to make a machine's node, to see what becomes of a faulty one.
     """
 

@@ -3,9 +3,9 @@
 import pytest
 
 from node.effects import Call, CancelCall, Dial, Effect, Hang, Refuse, SendPacket
-from node.runtime.virtual import World
-from node.runtime.virtual_machine import Machine
-from node.runtime.virtual_network import Conditions
+from node.runtime.virtual.machine import Machine
+from node.runtime.virtual.network import Conditions
+from node.runtime.virtual.world import World
 from protocol.errors import ErrorCode, ErrorInfo
 from protocol.ids import NodeId
 from protocol.limits import PACKET_SEAL_BYTES

@@ -5,8 +5,8 @@ makes no sense breaks at once: a product of rows that never came, a block that i
 """
 
 from compute.verify import SKETCH_WIDTH
-from node.runtime.virtual_disk import Disk, block_content, sketch_content
-from node.runtime.virtual_work import Body, Client, Cut, macs
+from node.runtime.virtual.disk import Disk, block_content, sketch_content
+from node.runtime.virtual.work import Body, Client, Cut, macs
 from node.work import (
     AddSketch,
     Adopt,
