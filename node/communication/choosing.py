@@ -111,17 +111,6 @@ def choose(asked: Query, dice: random.Random | None = None) -> Deal:
     return Deal(best, why, others, estimates(asked, best.hands))
 
 
-def choose_holders(
-    blocks: Mapping[Block, Sequence[str]],
-    candidates: Sequence[Candidate],
-    costs: Mapping[Block, Cost],
-    transpose: bool = False,
-    own: str | None = None,
-) -> dict[str, list[Block]]:
-    """Give each block to one of its holders so that the last answer comes early."""
-    return choose(query(blocks, candidates, costs, transpose, own)).hands
-
-
 def estimates(asked: Query, hands: Mapping[str, Sequence[Block]]) -> dict[str, Estimate]:
     """Of each candidate: for what it was given, else for all that it holds."""
     found = {}

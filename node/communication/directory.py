@@ -29,8 +29,6 @@ class Directory:
         """Of others."""
         self.knowledge = Knowledge()
         self.loads = Loads()
-        self.changed_at: dict[NodeId, float] = {}
-        """When a record last changed, since the start."""
         self.refused = 0
         """Records told of nodes that are no members."""
         self._own = own
@@ -197,11 +195,9 @@ class Directory:
     def _keep(self, record: NodeRecord, now: float) -> None:
         self.records[record.id] = record
         self.loads.told(record, now)
-        self.changed_at[record.id] = now
 
     def _forget(self, node: NodeId) -> None:
         self.records.pop(node, None)
-        self.changed_at.pop(node, None)
         self.loads.forget(node)
 
     def _hear_of_ourselves(self, stamp: tuple[int, int], teller: NodeId) -> list[Effect]:

@@ -88,8 +88,6 @@ class Gossip:
         interval_s: float,
     ) -> None:
         self.catalogue = ""
-        self.rtt_s: dict[NodeId, float] = {}
-        """What the memory made of the round trips to each peer, when the last one was measured."""
         self.deadline: float | None = None
         self._own = OwnRecord(own, interval_s)
         self.directory = Directory(self._own, members)
@@ -213,7 +211,7 @@ class Gossip:
         asked = self._calls.pop(call, None)
         if asked is None:
             return []
-        self._measure(peer, now - asked.at, now)
+        self._memory.record(RttSeen(peer, now - asked.at), now)
         link = self._links[peer]
         effects: list[Effect] = []
         if isinstance(response, Compared):
@@ -362,12 +360,6 @@ class Gossip:
         for number in [number for number, asked in self._calls.items() if asked.peer == peer]:
             del self._calls[number]
             self._desk.forget(number)
-
-    def _measure(self, peer: NodeId, sample_s: float, now: float) -> None:
-        self._memory.record(RttSeen(peer, sample_s), now)
-        least_s = self._memory.forecast_rtt_s(peer, now)
-        assert least_s is not None, "what was just recorded is known"
-        self.rtt_s[peer] = least_s
 
     def _rearm(self) -> None:
         moments = (self._own.due, self._push_at, self._turns.deadline)

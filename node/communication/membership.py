@@ -126,6 +126,7 @@ class Membership:
         return self._paths.rtt_s(peer)
 
     def timeout_s(self, peer: NodeId) -> float:
+        """How long an answer from there may take, our doubts apart."""
         return self._paths.timeout_s(peer)
 
     def all_news(self) -> tuple[News, ...]:

@@ -50,9 +50,6 @@ class Rumours:
     def __len__(self) -> int:
         return len(self._level_of)
 
-    def __bool__(self) -> bool:
-        return bool(self._level_of)
-
     def add(self, node: NodeId, news: News) -> None:
         """Pass this on; it is the newest about this node."""
         size = news_bytes(news)

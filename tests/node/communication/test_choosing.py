@@ -11,7 +11,6 @@ from node.communication.choosing import (
     RUN_SLACK,
     SECOND_CHANCE,
     choose,
-    choose_holders,
     query,
 )
 from node.communication.scoring import Candidate, Cost, completion_s, shard_cost
@@ -24,6 +23,18 @@ COST = Cost(request_bytes=256 * 1024, response_bytes=256 * 1024, macs=MACS)
 
 def grid(rows: int, columns: int, *holders: str) -> dict[Block, tuple[str, ...]]:
     return {Block(row, column): holders for column in range(columns) for row in range(rows)}
+
+
+def dealt(
+    blocks: dict[Block, tuple[str, ...]],
+    nodes: list[Candidate],
+    cost: Cost = COST,
+    *,
+    transpose: bool = False,
+    own: str | None = None,
+) -> dict[str, list[Block]]:
+    """By node, what each is given when every block costs the same."""
+    return choose(query(blocks, nodes, dict.fromkeys(blocks, cost), transpose, own)).hands
 
 
 def last_s(chosen: dict[str, list[Block]], candidates: list[Candidate]) -> float:
@@ -40,7 +51,7 @@ def test_equal_holders_share_the_work_in_runs_of_neighbours() -> None:
     nodes = [peer("a"), peer("b")]
     blocks = grid(4, 4, "a", "b")
 
-    chosen = choose_holders(blocks, nodes, dict.fromkeys(blocks, COST))
+    chosen = dealt(blocks, nodes)
 
     order = list(blocks)
     assert chosen == {"a": order[:8], "b": order[8:]}
@@ -50,7 +61,7 @@ def test_a_faster_holder_gets_more() -> None:
     nodes = [peer("a", speed_macs_s=3e9), peer("b", speed_macs_s=1e9)]
     blocks = grid(4, 4, "a", "b")
 
-    chosen = choose_holders(blocks, nodes, dict.fromkeys(blocks, COST))
+    chosen = dealt(blocks, nodes)
 
     assert 11 <= len(chosen["a"]) <= 13
 
@@ -59,7 +70,7 @@ def test_a_small_product_is_not_split() -> None:
     nodes = [peer("far", rtt_s=0.1), peer("me", rtt_s=0.0, bandwidth_bytes_s=float("inf"))]
     blocks = grid(2, 2, "far", "me")
 
-    chosen = choose_holders(blocks, nodes, dict.fromkeys(blocks, Cost(4096, 4096, 10**6)))
+    chosen = dealt(blocks, nodes, Cost(4096, 4096, 10**6))
 
     assert list(chosen) == ["me"]
 
@@ -68,14 +79,14 @@ def test_a_busy_holder_is_passed_over() -> None:
     nodes = [peer("a", queue_s=60.0), peer("b")]
     blocks = grid(2, 1, "a", "b")
 
-    assert list(choose_holders(blocks, nodes, dict.fromkeys(blocks, COST))) == ["b"]
+    assert list(dealt(blocks, nodes)) == ["b"]
 
 
 def test_blocks_that_nobody_reachable_holds_are_named_with_their_holders() -> None:
     blocks = {Block(0, 0): ("a",), Block(1, 0): ("lostnode1234", "lostnode5678"), Block(0, 1): ()}
 
     with pytest.raises(TaskError) as refused:
-        choose_holders(blocks, [peer("a")], dict.fromkeys(blocks, COST))
+        dealt(blocks, [peer("a")])
 
     assert refused.value.code is ErrorCode.UNAVAILABLE
     assert "(1, 0) held by lostnode, lostnode; (0, 1) held by nobody" in str(refused.value)
@@ -87,7 +98,7 @@ def test_a_holder_that_has_not_loaded_its_own_blocks_is_told_what_it_lacks() -> 
     blocks = {Block(0, 0): ("a",), Block(1, 0): ("here", "away")}
 
     with pytest.raises(TaskError) as refused:
-        choose_holders(blocks, [peer("a")], dict.fromkeys(blocks, COST), own="here")
+        dealt(blocks, [peer("a")], own="here")
 
     assert "(1, 0) held by here (this node), away" in str(refused.value)
     assert "weights.not_loaded" in str(refused.value) and "--memory" in str(refused.value)
@@ -99,7 +110,7 @@ def test_of_many_missing_blocks_only_some_are_named() -> None:
     blocks = grid(20, 20, "gone")
 
     with pytest.raises(TaskError, match="and 397 more"):
-        choose_holders(blocks, [], dict.fromkeys(blocks, COST))
+        dealt(blocks, [])
 
 
 @given(
@@ -119,7 +130,7 @@ def test_every_block_goes_to_exactly_one_of_its_holders(
         for at, block in enumerate(order)
     }
 
-    chosen = choose_holders(blocks, nodes, dict.fromkeys(blocks, COST), transpose)
+    chosen = dealt(blocks, nodes, transpose=transpose)
 
     given_out = [block for part in chosen.values() for block in part]
     assert sorted(given_out) == sorted(order)
@@ -134,7 +145,7 @@ def test_sharing_is_never_slower_than_one_node_alone(
     nodes = [peer(f"n{index}", speed_macs_s=speed) for index, speed in enumerate(speeds)]
     blocks = grid(rows, columns, *(node.node for node in nodes))
 
-    chosen = choose_holders(blocks, nodes, dict.fromkeys(blocks, COST))
+    chosen = dealt(blocks, nodes)
 
     alone = min(last_s({node.node: list(blocks)}, nodes) for node in nodes)
     assert last_s(chosen, nodes) <= alone * (1 + 1e-9)
