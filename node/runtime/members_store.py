@@ -146,7 +146,7 @@ class MembersStore:
                 yield database
         except (sqlite3.OperationalError, OSError) as wrong:
             raise ConfigError(f"{self._file} cannot be read: {wrong}") from wrong
-        except (sqlite3.Error, msgspec.DecodeError, UnicodeDecodeError, ValueError) as wrong:
+        except (sqlite3.Error, msgspec.DecodeError, ValueError) as wrong:
             raise ConfigError(
                 f"{self._file} is damaged ({wrong}): remove it and start with --join TICKET"
             ) from wrong

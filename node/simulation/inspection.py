@@ -62,6 +62,6 @@ def unanswered(machine: Machine) -> list[int]:
     node = machine.node
     return [
         number
-        for number in machine.talk._requests
+        for number in machine.talk.numbers
         if number not in node.serving._open and number not in node.catalogue._untold
     ]

@@ -21,9 +21,8 @@ KINDS = ("membership", "digests", "calls", "bodies")
 KIND_OF = {
     **dict.fromkeys(("Ping", "Ack", "Nack", "PingFor", "Gossip", "Carry"), "membership"),
     **dict.fromkeys(("Compare", "Compared", "Tell", "Told", "Probe", "Probed"), "digests"),
-    **dict.fromkeys(("Exchange", "Exchanged"), "digests"),
 }
-"""What a message is counted under, by its name; what stands not here serves clients."""
+"""What a message is counted under, by its name; what does not stand here serves clients."""
 
 
 @dataclass(slots=True)
@@ -171,11 +170,9 @@ class Measures:
         """The run is over; what comes now is its aftermath."""
         living = [machine for machine in self._machines if machine.alive]
         self.probes = self._former_probes + sum(map(_probes, living))
-        self.membership, self.traffic, self.memory = (
-            self._membership(),
-            self._traffic(),
-            self._memory(),
-        )
+        self.membership = self._membership()
+        self.traffic = self._traffic()
+        self.memory = self._memory()
 
     def _membership(self) -> Membership:
         """At the end of the run."""

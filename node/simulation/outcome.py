@@ -24,7 +24,7 @@ class Membership(msgspec.Struct, frozen=True, kw_only=True):
     agreement: float
     """Share of (observer, machine) pairs seen rightly at the end."""
     agreed_again_s: tuple[float, ...]
-    """For each partition that was healed: after how long all saw all rightly; none where that never came."""
+    """For each partition that was healed: after how long all saw all rightly; infinite where that never came."""
     suspicions: int
     """Machines suspected, by each observer that did so by itself."""
     false_suspicions: int
@@ -32,11 +32,11 @@ class Membership(msgspec.Struct, frozen=True, kw_only=True):
     false_deaths: int
     """Healthy machines that somebody took for dead."""
     stops: int
-    """Machines that stopped, and did not come back within `DETECTION_S_MAX`."""
+    """Machines that stopped, and had not come back at the end."""
     detected_s: tuple[float, ...]
     """From the stop to the first that took it for dead."""
     spread_s: tuple[float, ...]
-    """From that to the last living one that did."""
+    """From that to the last living one that did; infinite where one never did."""
 
 
 class Requests(msgspec.Struct, frozen=True, kw_only=True):

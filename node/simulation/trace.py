@@ -19,7 +19,6 @@ class Trace:
 
     def __init__(self, file: BinaryIO, names: Mapping[str, str]) -> None:
         """`names`: of machines by their nodes' ids."""
-        self.lines = 0
         self._file = file
         self._names = names
         # Sorted, for the order within a set of strings differs from process to process.
@@ -33,7 +32,6 @@ class Trace:
             "fields": {key: self._readable(value) for key, value in event.fields.items()},
         }
         self._file.write(self._encoder.encode(line) + b"\n")
-        self.lines += 1
 
     def _readable(self, value: object) -> object:
         if isinstance(value, str):

@@ -49,7 +49,6 @@ class ChargedShop:
 
     def __init__(self, disk: Disk) -> None:
         self.resident: set[tuple[WeightsVersion, BlockIndex]] = set()
-        self.spool: set[ContentId] = set()
         self._disk = disk
         self._buffers: dict[int, Body] = {}
 
@@ -121,7 +120,6 @@ class ChargedShop:
             case SpoolContent():
                 if self._buffers[what.buffer.id] != what.content:
                     raise _missing(what.content)
-                self.spool.add(what.content)
             case _:
                 return self._multiply(what, busy_s)
         return None

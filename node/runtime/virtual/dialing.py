@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from node.runtime.reaching import DIAL_S
-from node.runtime.virtual.links import End, Links, pair
+from node.runtime.virtual.links import CONTROL, End, Links, pair
 from protocol.ids import NodeId, short
 
 if TYPE_CHECKING:
@@ -158,7 +158,7 @@ class Dialing:
         old = target.links.get(machine.id)
         if old is not None and old.open and old.other.there:
             # Not before the greeting on that link, if it is on its way.
-            at = max(world.now + back_s, old.floor[0])
+            at = max(world.now + back_s, old.floor[CONTROL])
             world.schedule(at, self._already, (dialing, turn, target))
             return
         if old is not None:

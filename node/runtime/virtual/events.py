@@ -4,6 +4,7 @@ Traces, reports and invariants are built on it. A fact is made only if somebody 
 only if somebody asked for them, for there are a hundred times more of these than of all others.
 
     machine.started .killed .vanished .frozen .thawed .paced     what befell a machine
+    machine.stopping                                             its process was asked to end, by whoever drives
     network.cut .healed .changed                                 what befell the network; the node is ""
     link.up .down                                                as this node was told
     task.began .ended                                            a client of this node

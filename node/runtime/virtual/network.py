@@ -19,9 +19,10 @@ RETRANSMIT_S = 0.2
 RETRIES_MAX = 15
 """After so many a real TCP gives the connection up."""
 RETRANSMIT_S_MAX = 120.0
-MASK = (1 << 64) - 1
 GIVE_UP_S = 924.6
 """How long those retries take altogether (Linux, tcp_retries2)."""
+MASK = (1 << 64) - 1
+"""Hashes are kept to 64 bits, as `spread` mixes them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +62,6 @@ def spread(low_s: float, high_s: float, seed: int) -> Delays:
     offset = seed * 0x94D049BB133111EB
     width = (high_s - low_s) * 2.0**-53
     return between
-
-
-def table(rows: list[list[float]]) -> Delays:
-    """Delay from machine `row` to machine `column`."""
-    return lambda one, other: rows[one][other]
 
 
 def by_distance(places: list[tuple[float, float]], access_s: list[float], speed: float) -> Delays:
@@ -116,7 +112,6 @@ class Network:
     """Says how long a way takes, and whether there is one."""
 
     def __init__(self, conditions: Conditions, dice: random.Random) -> None:
-        self._dice = dice
         self._random = dice.random
         self._cuts: set[tuple[int, int]] = set()
         self.parted = False

@@ -30,7 +30,6 @@ from node.work import (
     TakeRows,
 )
 from protocol.errors import ErrorCode, TaskError
-from protocol.ids import ContentId
 from protocol.messages import Manifest, StoreBlock
 
 X_KEY_DIGITS = 15
@@ -40,7 +39,6 @@ class RealShop:
     """Memory, disk and arithmetic of one machine; what lies in its folder outlives it."""
 
     def __init__(self, folder: Path, quota_bytes: int) -> None:
-        self.spool: set[ContentId] = set()
         self._arena = Arena()
         self._allocated: set[int] = set()
         self._store = Store(folder, quota_bytes)
@@ -107,7 +105,6 @@ class RealShop:
                 if content_id(self._arena.bytes(what.buffer)) != what.content:
                     reason = f"content {what.content[:12]} came damaged"
                     raise TaskError(ErrorCode.NOT_FOUND, reason)
-                self.spool.add(what.content)
                 return None
             case TakeRows() | GiveRows() | Relay():
                 raise AssertionError(f"not for a worker: {what}")

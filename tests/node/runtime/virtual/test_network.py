@@ -12,7 +12,6 @@ from node.runtime.virtual.network import (
     next_retry_at,
     retried_s,
     spread,
-    table,
 )
 
 A, B, C = (Port(index, 1e6, 1e6) for index in range(3))
@@ -44,9 +43,7 @@ def test_delays_of_pairs_fill_their_range() -> None:
     assert sum(delay < 0.1 for delay in drawn) / len(drawn) == pytest.approx(0.1, abs=0.02)
 
 
-def test_delays_may_stand_in_a_table_or_follow_from_places() -> None:
-    assert table([[0.0, 0.2], [0.3, 0.0]])(1, 0) == 0.3
-
+def test_delays_may_follow_from_places() -> None:
     delays = by_distance([(0.0, 0.0), (3.0, 4.0)], [0.01, 0.02], speed=50.0)
 
     assert delays(0, 1) == pytest.approx(0.01 + 0.02 + 5.0 / 50.0)
