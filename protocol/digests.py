@@ -42,6 +42,7 @@ class LoadDigest(msgspec.Struct, frozen=True, array_like=True):
     speed_macs_s: Annotated[float, Meta(ge=0.0, le=1e18)] = 0.0
     """Multiply-accumulates a second that one shard sees, as measured; 0 when nothing has been measured."""
     free: Count = 0
+    """Bytes that new weights may still take."""
     analog_macs_s: Annotated[float, Meta(ge=0.0, le=1e18)] = 0.0
     """The same on simulated arrays; `speed_macs_s` is then that of plain arithmetic."""
 

@@ -8,6 +8,8 @@ from enum import StrEnum
 
 import msgspec
 
+from protocol.digests import Seconds
+
 
 class ErrorCode(StrEnum):
     """The closed list of reasons a request fails; the HTTP status follows from it."""
@@ -54,7 +56,7 @@ class ErrorInfo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Bytes there are."""
     nearest_fit: int | None = None
     """The largest payload in bytes that would fit now."""
-    retry_after_s: float | None = None
+    retry_after_s: Seconds | None = None
     node: str | None = None
     trace: str | None = None
 

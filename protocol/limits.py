@@ -47,8 +47,8 @@ LABELS_MAX = 32
 TEXT_BYTES_MAX = 256
 """A name, a label, an address or a reason in a message."""
 
-WEIGHTS_NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
-"""Names of weights: they stand in URLs and on command lines."""
+WEIGHTS_NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z"
+"""Names of weights: they stand in URLs and on command lines. At its end `$` would let a new line pass."""
 
 MATRIX_SIDE_MAX = 1 << 20
 """Rows or columns of a matrix."""

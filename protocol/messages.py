@@ -31,8 +31,9 @@ Side = Annotated[int, Meta(ge=1, le=MATRIX_SIDE_MAX)]
 Index = Annotated[int, Meta(ge=0, lt=MATRIX_SIDE_MAX)]
 WeightsName = Annotated[str, Meta(pattern=WEIGHTS_NAME_PATTERN)]
 Pem = Annotated[str, Meta(max_length=PEM_CHARS_MAX)]
-Content = Annotated[ContentId, Meta(pattern=r"^[0-9a-f]{64}$")]
+Content = Annotated[ContentId, Meta(pattern=r"^[0-9a-f]{64}\Z")]
 """It names a file, so nothing else may pass for it."""
+Joules = Annotated[float, Meta(ge=0.0, le=1e12)]
 BlockIndex = tuple[Index, Index]
 """(row, column) in the block grid."""
 
@@ -135,7 +136,7 @@ class ManifestPart(msgspec.Struct, frozen=True, kw_only=True, tag=4, tag_field="
 
 
 class Taken(msgspec.Struct, frozen=True, tag=13, tag_field="op"):
-    """Heard and kept: a manifest, a block, a release."""
+    """Heard: a part of a manifest, a packet, a release."""
 
 
 class FetchCatalogue(msgspec.Struct, frozen=True, kw_only=True, tag=5, tag_field="op"):
@@ -242,8 +243,8 @@ class Multiplied(msgspec.Struct, frozen=True, kw_only=True, tag=12, tag_field="o
     busy_s: Seconds = 0.0
     """Seconds a worker spent on it."""
     queued_s: Seconds = 0.0
-    energy_j: Annotated[float, Meta(ge=0.0)] = 0.0
-    latency_s: Annotated[float, Meta(ge=0.0)] = 0.0
+    energy_j: Joules = 0.0
+    latency_s: Seconds = 0.0
     """Of the simulated arrays, not of the simulation."""
     reads: Count = 0
     regime: Text = "digital"

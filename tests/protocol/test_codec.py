@@ -221,6 +221,30 @@ def test_a_bucket_that_does_not_exist_is_refused(bucket: int) -> None:
             codec.decode(ResponseHeader, codec.encode(ResponseHeader(response=compared)))
 
 
+@pytest.mark.parametrize(
+    "request_",
+    [
+        FetchManifest(name="w\n"),
+        FetchBlock(content=ContentId(CONTENT + "\n"), nbytes=1),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_a_name_that_ends_in_a_new_line_is_refused(request_: Request) -> None:
+    with pytest.raises(PeerError, match="regex"):
+        codec.decode(RequestHeader, codec.encode(RequestHeader(request=request_, deadline_ms=1)))
+
+
+@pytest.mark.parametrize("beyond", [float("inf"), float("nan"), -1.0])
+def test_a_figure_beyond_all_measure_is_refused(beyond: float) -> None:
+    late = ErrorInfo(code=ErrorCode.OVERLOADED, reason="later", retry_after_s=beyond)
+    with pytest.raises(PeerError, match="retry_after_s"):
+        codec.decode(ErrorHeader, codec.encode(ErrorHeader(error=late)))
+
+    for done in (Multiplied(nbytes=1, energy_j=beyond), Multiplied(nbytes=1, latency_s=beyond)):
+        with pytest.raises(PeerError, match=r"\$\.response\.(energy_j|latency_s)"):
+            codec.decode(ResponseHeader, codec.encode(ResponseHeader(response=done)))
+
+
 @given(st.binary(max_size=200))
 def test_any_bytes_are_a_header_or_a_peer_s_error(data: bytes) -> None:
     try:
