@@ -258,7 +258,7 @@ class TakeRows:
 @dataclass(frozen=True, slots=True)
 class RowsTaken:
     x_key: int
-    """First eight bytes of the BLAKE3 hash of the values."""
+    """The first 60 bits of the BLAKE3 hash of the values."""
 
 
 @dataclass(frozen=True, slots=True)

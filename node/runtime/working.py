@@ -14,7 +14,7 @@ from node.runtime.relay import relay
 from node.runtime.sessions import Session
 from node.runtime.shard_run import run_shard
 from node.runtime.spool import Spool
-from node.runtime.store import Store, content_id
+from node.runtime.store import Store
 from node.runtime.switchboard import Switchboard
 from node.runtime.workshop import Blocking, Workshop
 from node.work import (
@@ -24,16 +24,12 @@ from node.work import (
     KeepManifest,
     Outcome,
     Relay,
-    RowsTaken,
     RunShard,
     SpoolContent,
     TakeRows,
     WriteContent,
 )
 from protocol.errors import ErrorInfo
-
-X_KEY_DIGITS = 15
-"""Of the hash of X, in hexadecimal: 60 bits, which every field of a message can carry."""
 
 
 class Working:
@@ -124,8 +120,7 @@ class Working:
         rows = self._arena.matrix(work.into, work.m, intake.columns)
         await intake.take(rows)
         loop = asyncio.get_running_loop()
-        content = await loop.run_in_executor(self.pool, content_id, self._arena.bytes(work.into))
-        return RowsTaken(int(content[:X_KEY_DIGITS], 16))
+        return await loop.run_in_executor(self.pool, self._workshop.taken, work.into)
 
     def _give(self, job: int, work: GiveRows) -> None:
         session = self.sessions[work.task]

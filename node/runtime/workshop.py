@@ -17,6 +17,7 @@ from node.work import (
     AddSketch,
     Adopt,
     Adopted,
+    BufferRef,
     Combine,
     Combined,
     Discard,
@@ -27,6 +28,7 @@ from node.work import (
     Project,
     Projected,
     ReadContent,
+    RowsTaken,
     RunShard,
     ShardBlock,
     ShardDone,
@@ -40,6 +42,9 @@ from protocol.messages import BlockIndex, StoreBlock
 
 DIGITAL_ROWS = 128
 """Rows of a block read from disk at once for digital arithmetic: half a MiB."""
+
+X_KEY_DIGITS = 15
+"""Of the hash of X, in hexadecimal: 60 bits, which every field of a message can carry."""
 
 Blocking = (
     PackColumns
@@ -107,6 +112,10 @@ class Workshop:
         content = self._store.write(matrix.data.cast("B"))
         self._program(store, content, matrix)
         return Adopted(content)
+
+    def taken(self, x: BufferRef) -> RowsTaken:
+        """Rows of a client lie there whole: what noise in their product is keyed by."""
+        return RowsTaken(int(content_id(self._arena.bytes(x))[:X_KEY_DIGITS], 16))
 
     def discard(self, work: Discard, before: int) -> None:
         """Contents that have been written again since this stamp of the store stay."""

@@ -36,7 +36,7 @@ class Caller(Protocol):
     def call_failed(self, calling: "Calling", error: ErrorInfo) -> None: ...
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, kw_only=True)
 class Calling:
     """One call, seen from both ends."""
 
@@ -51,7 +51,7 @@ class Calling:
     body: Body
     body_bytes: int
     into: BufferRef | None
-    lane: int
+    """Where the caller wants the answer's body."""
     ready_at: float = 0.0
     """The body cannot leave before: somebody else still brings it."""
     request: int = 0
@@ -59,9 +59,13 @@ class Calling:
     over: bool = False
     """For the caller."""
     life: int = field(init=False)
+    lane: int = field(init=False)
+    """Which connection its bodies take."""
 
     def __post_init__(self) -> None:
         self.life = self.machine.life
+        most = max(self.body_bytes, 0 if self.into is None else self.into.nbytes)
+        self.lane = BULK if most > BULK_BYTES_MIN else CONTROL
 
     @property
     def server(self) -> End:
@@ -211,9 +215,3 @@ class Calls:
 
 def _announced() -> None:
     """The header of an answer whose body follows: the answer counts once that is there."""
-
-
-def lane_for(body_bytes: int, into: BufferRef | None) -> int:
-    """Which connection a call's bodies take."""
-    most = max(body_bytes, 0 if into is None else into.nbytes)
-    return BULK if most > BULK_BYTES_MIN else CONTROL

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from node.runtime.virtual.calls import Calling, lane_for
+from node.runtime.virtual.calls import Calling
 from node.runtime.virtual.work import Body, Client, Cut, carried_s
 from node.work import Relay, Relayed
 from protocol.digests import LoadDigest
@@ -78,18 +78,16 @@ class Relaying:
         body: Body,
         content: ContentId,
     ) -> None:
-        machine = self._machine
         calling = Calling(
-            machine,
-            self,
-            self._job,
-            peer,
-            machine.links.get(peer),
-            body,
-            nbytes,
-            None,
-            lane_for(nbytes, None),
-            self._ready_at,
+            machine=self._machine,
+            caller=self,
+            number=self._job,
+            peer=peer,
+            end=self._machine.links.get(peer),
+            body=body,
+            body_bytes=nbytes,
+            into=None,
+            ready_at=self._ready_at,
         )
         self._left += 1
         self._calls.append(calling)

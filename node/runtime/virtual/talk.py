@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from node.effects import Call, CancelCall, Grant, Refuse, Reply
-from node.runtime.virtual.calls import Calling, lane_for
+from node.runtime.virtual.calls import Calling
 from node.runtime.virtual.links import End
 from node.runtime.virtual.work import Body
 from protocol.digests import LoadDigest
@@ -39,17 +39,15 @@ class Talk:
 
     def call(self, effect: Call) -> None:
         machine, sent = self._machine, effect.body
-        nbytes = 0 if sent is None else sent.nbytes
         calling = self._calls[effect.call] = Calling(
-            machine,
-            self,
-            effect.call,
-            effect.peer,
-            machine.links.get(effect.peer),
-            None if sent is None else machine.shop.body(sent),
-            nbytes,
-            effect.into,
-            lane_for(nbytes, effect.into),
+            machine=machine,
+            caller=self,
+            number=effect.call,
+            peer=effect.peer,
+            end=machine.links.get(effect.peer),
+            body=None if sent is None else machine.shop.body(sent),
+            body_bytes=0 if sent is None else sent.nbytes,
+            into=effect.into,
         )
         self._world.calls.call(calling, effect.request, effect.deadline_s, effect.trace)
 
