@@ -126,6 +126,10 @@ class Manifest(msgspec.Struct, frozen=True):
     head: ManifestHead
     entries: tuple[BlockEntry, ...] = ()
 
+    def holders(self, entry: BlockEntry) -> tuple[NodeId, ...]:
+        """Of one of these blocks."""
+        return tuple([self.head.holders[index] for index in entry.holders])
+
 
 class ManifestPart(msgspec.Struct, frozen=True, kw_only=True, tag=4, tag_field="op"):
     """A run of a manifest's blocks, from `first` on; a node keeps the manifest once it has all of them."""

@@ -89,7 +89,7 @@ class Dealer:
         self._request = request
         self._around = around
         self._holders = {
-            block: tuple(head.holders[h] for h in entry.holders)
+            block: manifest.holders(entry)
             for block, entry in zip(self.blocks, manifest.entries, strict=True)
         }
         # How often an array is read follows from the share of its part, so the same bytes from any

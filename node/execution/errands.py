@@ -8,7 +8,6 @@
 An errand knows what it needs and what it answers; `Serving` leads it from stage to stage.
 """
 
-import re
 from abc import ABC, abstractmethod
 from collections import Counter
 from dataclasses import dataclass, field
@@ -61,7 +60,6 @@ SKETCH_BYTES_MAX = 2 * BLOCK_SIDE * SKETCH_WIDTH * sketches.VALUE_BYTES
 """Of a full block."""
 FETCH_BYTES_MAX = BLOCK_SIDE * BLOCK_SIDE * VALUE_BYTES
 """A full block, the largest content there is."""
-CONTENT_ID = re.compile(r"[0-9a-f]{64}")
 
 
 class Stage(Enum):
@@ -226,10 +224,6 @@ class Fetching(Errand):
     _request: FetchBlock
 
     def prepare(self, request: FetchBlock) -> None:
-        # It names a file: nothing else may become part of a path.
-        if not CONTENT_ID.fullmatch(request.content):
-            reason = f"a content id has 64 hexadecimal digits, unlike {request.content[:80]!r}"
-            raise TaskError(ErrorCode.BAD_REQUEST, reason)
         _within("content", request.nbytes, FETCH_BYTES_MAX)
         self._request = request
         self.outgoing = self.around.desk.buffer(request.nbytes)

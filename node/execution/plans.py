@@ -67,7 +67,7 @@ def plan_of_weights(manifest: Manifest, request: PlanRequest, fleet: Fleet, now:
     blocks = units(grid, head.backend, head.device, head.seed)
     costs = {unit.block: unit.resident_bytes for unit in blocks}
     holders: Holders = {
-        block: tuple(head.holders[index] for index in entry.holders)
+        block: manifest.holders(entry)
         for block, entry in zip(grid.blocks(), manifest.entries, strict=True)
     }
     ready = {node for node in head.holders if fleet.ready(node, head.version, now)}

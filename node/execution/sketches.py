@@ -159,14 +159,15 @@ class Gathering:
 
     def _more(self, now: float) -> list[Effect]:
         effects: list[Effect] = []
-        head = self._manifest.head
         while self._begun < len(self._indices) and (
             len(self._flying) + len(self._here) < FETCHES_IN_FLIGHT
         ):
             index = self._indices[self._begun]
-            holders = [head.holders[h] for h in self._manifest.entries[index].holders]
             # This node's own disk first: it costs no round trip.
-            holders.sort(key=lambda node: (node != self._own, node in self._late))
+            holders = sorted(
+                self._manifest.holders(self._manifest.entries[index]),
+                key=lambda node: (node != self._own, node in self._late),
+            )
             buffer = self._desk.buffer(sketch_bytes(self._grid, self._blocks[index]))
             fetch = _Fetch(self._begun, holders, buffer)
             self._begun += 1

@@ -18,7 +18,7 @@ from node.execution.put import Put
 from node.execution.recent import Recent
 from protocol.client import MatmulRequest, PutRequest, TaskView
 from protocol.errors import ErrorCode, TaskError
-from protocol.ids import NodeId, TaskId
+from protocol.ids import TaskId
 from protocol.messages import Manifest, ManifestHead
 
 Task = Put | Matmul | Removal | Fetch
@@ -105,9 +105,8 @@ class Tasks:
         head, entry = manifest.head, manifest.entries[index]
         grid = BlockGrid(head.rows, head.columns)
         nbytes = grid.payload_bytes(list(grid.blocks())[index])
-        holders: tuple[NodeId, ...] = tuple(head.holders[h] for h in entry.holders)
         task = self._number()
-        begun = Fetch(task, entry.content, nbytes, holders, self._around)
+        begun = Fetch(task, entry.content, nbytes, manifest.holders(entry), self._around)
         return task, self._begin(begun, now)
 
     def cancel(self, task: str, now: float) -> list[Effect]:

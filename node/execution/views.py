@@ -2,6 +2,7 @@
 
 from node.communication.mesh import Mesh
 from node.execution.fleet import Fleet
+from node.execution.shards import VALUE_BYTES
 from protocol.client import PeerView, WeightsView
 from protocol.digests import NodeRecord
 from protocol.ids import NodeId
@@ -15,8 +16,8 @@ def weights_view(manifest: Manifest, fleet: Fleet, now: float) -> WeightsView:
     holders: dict[str, int] = {}
     missing = 0
     for entry in manifest.entries:
-        nodes = [head.holders[index] for index in entry.holders]
-        missing += not ready & set(nodes)
+        nodes = manifest.holders(entry)
+        missing += ready.isdisjoint(nodes)
         for node in nodes:
             holders[node] = holders.get(node, 0) + 1
     return WeightsView(
@@ -29,7 +30,7 @@ def weights_view(manifest: Manifest, fleet: Fleet, now: float) -> WeightsView:
         seed=head.seed,
         replicas=head.replicas,
         blocks=head.blocks,
-        nbytes=4 * head.rows * head.columns,
+        nbytes=head.rows * head.columns * VALUE_BYTES,
         holders=holders,
         missing=missing,
     )
@@ -39,9 +40,8 @@ def held_here_alone(manifests: list[Manifest], fleet: Fleet) -> list[str]:
     """Names of the weights of which some block has no other holder in reach."""
 
     def is_alone(manifest: Manifest) -> bool:
-        holders = manifest.head.holders
         for entry in manifest.entries:
-            nodes = {holders[index] for index in entry.holders}
+            nodes = set(manifest.holders(entry))
             if fleet.own in nodes and not any(map(fleet.reachable, nodes - {fleet.own})):
                 return True
         return False
