@@ -9,10 +9,10 @@ from node.communication.knowledge import NOTHING, Knowledge, same_nodes
 from node.communication.loads import Loads
 from node.communication.own_record import OwnRecord
 from node.communication.parcel import Lack, Members, after_move
-from node.effects import Effect, note
+from node.effects import Effect
 from protocol.digests import LoadDigest, Moved, NodeRecord
 from protocol.gossip import BucketStamps, BucketVersions, Compared, Stamp, Tell, Told
-from protocol.ids import NodeId, short
+from protocol.ids import NodeId
 from protocol.limits import BUCKETS
 from protocol.members import Alive, Dead, MemberRecord, News
 
@@ -33,7 +33,6 @@ class Directory:
         """Records told of nodes that are no members."""
         self._own = own
         self._members = members
-        self._duplicated = False
         self._restored_at = 0.0
         self.refresh(own.told.id)
 
@@ -202,11 +201,9 @@ class Directory:
 
     def _hear_of_ourselves(self, stamp: tuple[int, int], teller: NodeId) -> list[Effect]:
         """Only we raise our stamp, so a higher one means that another process runs under our key."""
-        if stamp <= self._own.told.stamp or self._duplicated:
+        if stamp <= self._own.told.stamp:
             return []
-        self._duplicated = True
-        reason = "another process runs with a copy of this data directory; give each its own"
-        return [note("identity.duplicated", teller=short(teller), reason=reason)]
+        return self._members.twin_seen(teller)
 
     def _stamps(self, nodes: tuple[NodeId, ...]) -> dict[NodeId, Stamp]:
         return {node: self.knowledge.stamps[node] for node in nodes}

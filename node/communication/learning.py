@@ -20,6 +20,8 @@ from protocol.members import Alive, Cause, Dead, MemberRecord, News, Suspect
 PASSED_ON_MAX = 256
 """With so much news waiting, what a merge of views brings is not passed on as gossip: further merges spread it."""
 
+TWIN = "another process runs with a copy of this data directory; give each its own"
+
 
 class Learning:
     """Told of news; changes the roster, our own record and what waits to be passed on."""
@@ -51,7 +53,7 @@ class Learning:
         if isinstance(news, Alive):
             node = news.record.id
             if node == self._own.id:
-                self._learn_of_twin(news.record, out)
+                self._learn_of_twin(news.record, teller, out)
                 return
         else:
             node = news.node
@@ -99,6 +101,14 @@ class Learning:
         self.changes.append((self._own.id, Change.RAISED))
         if raised:
             out.append(KeepIncarnation(incarnation))
+
+    def tell_of_twin(self, teller: NodeId, addresses: tuple[str, ...], out: list[Effect]) -> None:
+        """Once. `addresses`: where the other process is reached, if its record said so."""
+        if self._duplicated:
+            return
+        self._duplicated = True
+        by = short(teller)
+        out.append(note("identity.duplicated", teller=by, addresses=addresses, reason=TWIN))
 
     def forget(self, nodes: Iterable[NodeId]) -> None:
         """They are dead for so long that nothing of them is known any more."""
@@ -182,13 +192,11 @@ class Learning:
         incarnation = self._own.record.incarnation
         out.append(note("self.refuted", what=what, by=short(teller), incarnation=incarnation))
 
-    def _learn_of_twin(self, record: MemberRecord, out: list[Effect]) -> None:
+    def _learn_of_twin(self, record: MemberRecord, teller: NodeId, out: list[Effect]) -> None:
         """A later record of ours than ours: another process has our key, or had it before."""
         own = self._own.record
         if record.incarnation <= own.incarnation or not self._roster.is_acceptable(record, own):
             return
-        if not self._duplicated:
-            self._duplicated = True
-            out.append(note("identity.duplicated", addresses=record.addresses))
+        self.tell_of_twin(teller, record.addresses, out)
         if not self._own.gone:
             self.become(record.incarnation + 1, own.addresses, None, out)

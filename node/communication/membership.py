@@ -216,6 +216,12 @@ class Membership:
             self._post.gossip(teller, out, owed)
         return self._end(out, now)
 
+    def twin_seen(self, teller: NodeId) -> list[Effect]:
+        """There is a later record of ours than ours, by this peer's word: said once."""
+        out: list[Effect] = []
+        self._learning.tell_of_twin(teller, (), out)
+        return out
+
     def answered(
         self, call: int, peer: NodeId, response: Response, load: LoadDigest, now: float
     ) -> list[Effect]:

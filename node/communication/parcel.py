@@ -9,6 +9,7 @@ from typing import Protocol
 
 import msgspec
 
+from node.communication.graveyard import Buried
 from node.effects import Effect
 from protocol.digests import Moved, NodeRecord
 from protocol.gossip import Stamp, Tell, Told
@@ -19,15 +20,6 @@ RECORDS_BYTES = 24 * 1024
 """In one message. A single record may take 45 KiB, its news 5: with what is wanted it still fits a header."""
 
 _ENCODER = msgspec.msgpack.Encoder()
-
-
-class Buried(Protocol):
-    """A member that is not there any more."""
-
-    @property
-    def incarnation(self) -> int:
-        """In which it died."""
-        ...
 
 
 class Members(Protocol):
@@ -49,6 +41,10 @@ class Members(Protocol):
         ...
 
     def told(self, news: Iterable[News], teller: NodeId, now: float) -> list[Effect]: ...
+
+    def twin_seen(self, teller: NodeId) -> list[Effect]:
+        """There is a later record of ours than ours, by this peer's word."""
+        ...
 
 
 Lack = tuple[NodeId, Stamp, Stamp]

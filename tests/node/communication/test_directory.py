@@ -213,6 +213,17 @@ def test_another_process_with_our_key_is_told_of_once() -> None:
     assert more == [] and node(100) not in one.directory.records
 
 
+def test_another_process_with_our_key_is_told_of_once_though_both_its_records_come() -> None:
+    one = Side(100)
+    copy = Told(members=(Alive(member(100, 2)),), records=(record(100, 2),))
+
+    effects, _ = one.directory.learn(copy, TELLER, 1.0)
+
+    told = [effect for effect in effects if isinstance(effect, Note)]
+    assert [note.event for note in told] == ["identity.duplicated"]
+    assert told[0].fields["addresses"] == member(100).addresses
+
+
 def test_a_start_with_what_others_know_shares_it() -> None:
     one = Side(1)
     records = {node(number): record(number) for number in range(1, 4)}
