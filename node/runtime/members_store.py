@@ -51,7 +51,10 @@ class Kept:
 
 
 class MembersStore:
-    """The file of one data directory. Reading raises ConfigError, writing OSError."""
+    """The file of one data directory.
+
+    What a start reads raises ConfigError, with what to do about it; what is written later raises OSError.
+    """
 
     def __init__(self, file: Path) -> None:
         self._file = file
@@ -60,7 +63,7 @@ class MembersStore:
 
     def begin(self, mesh: MeshId) -> None:
         """From now on it is about this mesh; what was of another one is forgotten."""
-        with self._reading() as database:
+        with self._starting() as database:
             if database.execute("SELECT id FROM mesh").fetchall() in ([], [(mesh,)]):
                 database.execute("INSERT OR IGNORE INTO mesh VALUES (?)", (mesh,))
                 return
@@ -69,14 +72,14 @@ class MembersStore:
         self._written = {}
 
     def forget(self) -> None:
-        """This node belongs to no mesh any more."""
-        with self._reading() as database:
+        """This node belongs to no mesh any more; blocks."""
+        with self._writing() as database:
             _clear(database)
         self._written = {}
 
     def load(self, now_wall: float) -> Kept:
         """In the order of their ids."""
-        with self._reading() as database:
+        with self._starting() as database:
             members = database.execute("SELECT record FROM members ORDER BY id").fetchall()
             graves = database.execute(
                 "SELECT record, cause, buried_at FROM graves WHERE buried_at > ? ORDER BY id",
@@ -126,7 +129,7 @@ class MembersStore:
         self._written = told
 
     def places(self) -> Places:
-        with self._reading() as database:
+        with self._starting() as database:
             rows = database.execute("SELECT id, addresses FROM places ORDER BY rowid").fetchall()
             return tuple((NodeId(node), _ADDRESSES.decode(addresses)) for node, addresses in rows)
 
@@ -140,7 +143,7 @@ class MembersStore:
     # -- within --------------------------------------------------------------------------------------
 
     @contextlib.contextmanager
-    def _reading(self) -> Iterator[sqlite3.Connection]:
+    def _starting(self) -> Iterator[sqlite3.Connection]:
         try:
             with _opened(self._file) as database:
                 yield database
