@@ -95,7 +95,8 @@ def faults(scenario: Scenario, nodes: int, seed: int, run_s: float) -> list[Faul
     found: list[Fault] = []
     for stop in setup.stops:
         found += _stopped(stop, nodes, dice)
-    for partition in setup.partitions:
+    # In order: where one begins as another ends, that one heals first.
+    for partition in sorted(setup.partitions, key=lambda split: split.at_s):
         found += _split(partition, nodes, dice)
     for one_way in setup.one_ways:
         found += _deafened(one_way, nodes, dice)
@@ -121,7 +122,8 @@ def happenings(setup: FaultsSetup, run_s: float) -> tuple[Happening, ...]:
         *(_lasting("slow", one.at_s, one.for_s) for one in setup.slowdowns),
     ]
     for one in setup.freezes:
-        found.append(_lasting("frozen", one.at_s, one.times * (one.for_s + one.apart_s)))
+        lasts_s = one.times * one.for_s + (one.times - 1) * one.apart_s
+        found.append(_lasting("frozen", one.at_s, lasts_s))
     return tuple(sorted((one for one in found if one.at_s < run_s), key=lambda one: one.at_s))
 
 

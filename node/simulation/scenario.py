@@ -5,11 +5,13 @@ from them (`drawing.py`). Each pair of a low and a high end is drawn from evenly
 as many lie between 1 and 8 as between 8 and 64. Times are seconds since the start of the run.
 """
 
+from itertools import pairwise
 from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
 
+from node.deployment.ledger import ACTIVATION_RESERVE_MIN, MIB, OVERHEAD_BYTES
 from protocol.errors import ConfigError
 from protocol.limits import DEADLINE_S_MAX, MATRIX_SIDE_MAX, REPLICAS_MAX
 from protocol.quantities import size_bytes
@@ -19,6 +21,8 @@ RUN_S_MAX = 86_400.0
 WEIGHTS_MAX = 4096
 EVENTS_MAX = 256
 """Faults of one kind in one scenario."""
+MEMORY_BYTES_MIN = OVERHEAD_BYTES + ACTIVATION_RESERVE_MIN
+"""In less no node runs."""
 
 Share = Annotated[float, Meta(ge=0.0, le=1.0)]
 Instant = Annotated[float, Meta(ge=0.0, le=RUN_S_MAX)]
@@ -118,6 +122,14 @@ class MachinesSetup(_Part, frozen=True, kw_only=True):
     clock_drift: Annotated[float, Meta(ge=0.0, le=0.1)] = 0.0
     """Clocks run faster or slower by at most this share."""
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if size_bytes(self.memory[0]) < MEMORY_BYTES_MIN:
+            raise ValueError(
+                f"memory begins at {self.memory[0]}, and no node runs in less than"
+                f' "{MEMORY_BYTES_MIN // MIB}MiB": write that or more'
+            )
+
 
 class WeightsSetup(_Part, frozen=True, kw_only=True):
     """The matrices that lie in the mesh."""
@@ -183,7 +195,7 @@ class Stop(_Timed, frozen=True, kw_only=True):
 
 
 class Partition(_Timed, frozen=True, kw_only=True):
-    """Between two parts of the mesh nothing passes."""
+    """Between two parts of the mesh nothing passes; one partition ends before the next begins."""
 
     for_s: Span
     share: Share = 0.5
@@ -232,6 +244,16 @@ class FaultsSetup(_Part, frozen=True, kw_only=True):
     one_ways: Annotated[tuple[OneWay, ...], Meta(max_length=EVENTS_MAX)] = ()
     freezes: Annotated[tuple[Freeze, ...], Meta(max_length=EVENTS_MAX)] = ()
     slowdowns: Annotated[tuple[Slowdown, ...], Meta(max_length=EVENTS_MAX)] = ()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for one, other in pairwise(sorted(self.partitions, key=lambda split: split.at_s)):
+            # What heals one would heal the other, and a machine is on one of two sides.
+            if other.at_s < one.at_s + one.for_s:
+                raise ValueError(
+                    f"a partition begins at {other.at_s:g} s, before the one of {one.at_s:g} s is over:"
+                    " write them one after the other"
+                )
 
 
 class Scenario(_Part, frozen=True, kw_only=True):

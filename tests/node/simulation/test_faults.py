@@ -70,6 +70,14 @@ def test_a_split_leaves_two_sides_and_heals() -> None:
     assert heal == Heal(15.0)
 
 
+def test_a_split_heals_before_the_next_one_begins_at_that_moment() -> None:
+    following, first = Partition(at_s=15.0, for_s=5.0), Partition(at_s=5.0, for_s=10.0)
+
+    found = drawn(FaultsSetup(partitions=(following, first)))
+
+    assert [type(fault) for fault in found] == [Split, Heal, Split, Heal]
+
+
 def test_a_one_way_cut_leads_from_some_machines_to_some_of_the_others() -> None:
     cut, mend = drawn(FaultsSetup(one_ways=(OneWay(at_s=5.0, for_s=1.0, share=0.1, by=0.5),)))
 
@@ -120,6 +128,17 @@ def test_a_drawing_shows_what_the_scenario_names() -> None:
     assert [(one.what, one.at_s, one.until_s) for one in shown] == [
         ("split", 10.0, 40.0),
         ("one way", 80.0, 90.0),
+    ]
+
+
+def test_a_drawing_shows_machines_as_frozen_until_they_thaw_for_the_last_time() -> None:
+    once = Freeze(at_s=10.0, for_s=4.0, share=0.1)
+    thrice = Freeze(at_s=20.0, for_s=4.0, share=0.1, times=3, apart_s=0.5)
+    shown = happenings(FaultsSetup(freezes=(once, thrice)), run_s=60.0)
+
+    assert [(one.what, one.at_s, one.until_s) for one in shown] == [
+        ("frozen", 10.0, 14.0),
+        ("frozen", 20.0, 33.0),
     ]
 
 

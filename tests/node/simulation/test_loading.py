@@ -70,6 +70,7 @@ def test_all_keys_that_nobody_knows_are_told_at_once_with_the_nearest() -> None:
         ("[network]\nrtt_ms = [3.0, 1.0]", "rtt_ms goes from 3.0 to 1.0: low end first"),
         ('[machines]\nmemory = ["3GiB", "1GiB"]', "memory goes from 3GiB to 1GiB: low end first"),
         ('[machines]\nmemory = ["3Gi", "4GiB"]', '"3Gi" is not a size'),
+        ('[machines]\nmemory = ["0B", "4GiB"]', 'no node runs in less than "84MiB"'),
         ('choice = "best"', "write 'random' or"),
         (
             '[[faults.stops]]\nat_s = 1\nshare = 0.1\nhow = "kill"',
@@ -92,6 +93,10 @@ def test_all_keys_that_nobody_knows_are_told_at_once_with_the_nearest() -> None:
         (
             "nodes = 4\n[requests]\naskers = 4\naskers_apart = true",
             "write more nodes",
+        ),
+        (
+            "[faults]\npartitions = [{at_s = 9, for_s = 9}, {at_s = 1, for_s = 9}]",
+            "begins at 9 s, before the one of 1 s is over",
         ),
         ("nodes = 1", "nodes: expected `int` >= 2"),
         ("nodes", "is not TOML"),
