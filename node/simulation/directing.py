@@ -1,6 +1,7 @@
 """Lets befall a simulated mesh what a scenario has drawn, and tells the truth of it."""
 
 from collections.abc import Sequence
+from math import inf
 from typing import assert_never
 
 from node.runtime.virtual.machine import Machine
@@ -37,6 +38,8 @@ class Director:
         """What slowdowns leave of each machine's speed."""
         self._left = [1.0] * len(machines)
         """What other programs leave of it."""
+        self._end_at: dict[int, float] = {}
+        """When machines that say goodbye have ended."""
         self._deaf: list[Deafen] = []
         """One-way cuts that stand."""
 
@@ -82,34 +85,43 @@ class Director:
         if not machine.alive:
             return
         # First, for what the world tells of it is judged by what is so.
-        self._truth.stopped(machine.name, self._world.now)
+        self._stopped(machine)
         match fault.how:
             case "killed":
                 self._world.kill(machine.name)
             case "vanished":
                 self._world.vanish(machine.name)
             case "stopped":
-                self._stop(machine)
+                self._stop(index, machine)
             case _:
                 assert_never(fault.how)
 
-    def _stop(self, machine: Machine) -> None:
+    def _stop(self, index: int, machine: Machine) -> None:
         """It says goodbye, and ends a moment later; one that stands still cannot."""
         if machine.frozen:
             self._world.kill(machine.name)
             return
         self._world.tell(machine, "machine.stopping")
         machine.hear(machine.node.leave, Cause.STOPPED)
+        self._end_at[index] = self._world.now + GOODBYE_S
         self._world.after(GOODBYE_S, self._end, machine, machine.life)
 
     def _end(self, machine: Machine, life: int) -> None:
         if machine.life == life:
-            self._truth.stopped(machine.name, self._world.now)
+            self._stopped(machine)
             self._world.kill(machine.name)
+
+    def _stopped(self, machine: Machine) -> None:
+        self._truth.stopped(machine.name, self._world.now)
+        if machine.frozen:
+            # What starts again does not stand still.
+            self._truth.relieved(machine.name, self._world.now)
 
     def _return(self, index: int) -> None:
         machine = self._machines[index]
-        if not machine.alive and index not in self._gone:
+        if machine.alive and (end_at := self._end_at.get(index, -inf)) >= self._world.now:
+            self._world.schedule(end_at, self._return, (index,))
+        elif not machine.alive and index not in self._gone:
             self._truth.started(machine.name, self._world.now)
             self._world.restart(machine.name)
 

@@ -1,5 +1,6 @@
 """What is really so in a simulated mesh, to judge what its nodes think of each other."""
 
+from collections import Counter
 from collections.abc import Iterable
 from math import inf
 
@@ -18,6 +19,8 @@ class Truth:
         self.started_at: dict[str, float] = {}
         self.stops: set[tuple[str, float]] = set()
         """Each end of a process, and when."""
+        self._troubles: Counter[str] = Counter()
+        """How many of them each machine is in now."""
         self._excused_until: dict[str, float] = dict.fromkeys(self.names, -inf)
         self._side: dict[str, int] = dict.fromkeys(self.names, 0)
         self.heals: list[float] = []
@@ -36,10 +39,12 @@ class Truth:
         self.stops.add((machine, now))
 
     def troubled(self, machine: str) -> None:
-        """It stands still, or is not heard."""
-        self._excused_until[machine] = inf
+        """It stands still, or is not heard; both may be at once."""
+        self._troubles[machine] += 1
 
     def relieved(self, machine: str, now: float) -> None:
+        """Of one of them."""
+        self._troubles[machine] -= 1
         self._excused_until[machine] = now + EXCUSED_S
 
     def split(self, machines: Iterable[str]) -> None:
@@ -69,6 +74,6 @@ class Truth:
 
     def wronged(self, observer: str, machine: str, now: float) -> bool:
         """Whether it is false, and nothing excuses it, that the observer holds the machine for dead."""
-        if not self.up[machine] or now < self._excused_until[machine]:
+        if not self.up[machine] or self._troubles[machine] or now < self._excused_until[machine]:
             return False
         return self.together(observer, machine) and now >= self._healed_at + EXCUSED_S

@@ -1,6 +1,8 @@
+import pytest
+
 from node.runtime.virtual.spec import MachineSpec
 from node.runtime.virtual.world import World
-from node.simulation.directing import Director
+from node.simulation.directing import GOODBYE_S, Director
 from node.simulation.faults import (
     Crowding,
     Deafen,
@@ -67,6 +69,50 @@ def test_who_has_gone_for_good_does_not_return() -> None:
     mesh.world.run(5.0)
 
     assert mesh.alive() == "bcd"
+
+
+@pytest.mark.parametrize("back_after_s", [0.5, GOODBYE_S, 2.0])
+def test_who_is_wanted_back_while_it_says_goodbye_returns_when_it_has_gone(
+    back_after_s: float,
+) -> None:
+    mesh = Mesh(Halt(1.0, (0,), "stopped", for_good=False), Return(1.0 + back_after_s, (0,)))
+
+    mesh.world.run(1.9)
+    assert (mesh.alive(), mesh.machines[0].life) == ("abcd", 0)
+    mesh.world.run(2.0)
+    assert (mesh.alive(), mesh.machines[0].life) == ("abcd", 1)
+    assert mesh.truth.living == list("abcd")
+
+
+def test_who_stands_still_while_it_is_not_heard_is_excused_until_both_are_over() -> None:
+    mesh = Mesh(Deafen(1.0, (0,), (1,)), StandStill(2.0, (0,), 1.0), Mend(30.0, (0,), (1,)))
+
+    mesh.world.run(20.0)
+    assert not mesh.truth.wronged("b", "a", now=20.0)
+    mesh.world.run(30.0)
+    assert mesh.truth.wronged("b", "a", now=50.0)
+
+
+def test_who_freezes_while_it_says_goodbye_is_judged_as_others_once_it_is_back() -> None:
+    mesh = Mesh(
+        Halt(1.0, (0,), "stopped", for_good=False), StandStill(1.5, (0,), 1000.0), Return(3.0, (0,))
+    )
+
+    mesh.world.run(5.0)
+
+    assert mesh.alive() == "abcd"
+    assert mesh.truth.wronged("b", "a", now=20.0)
+
+
+def test_who_is_killed_while_it_stands_still_is_judged_as_others_once_it_is_back() -> None:
+    mesh = Mesh(
+        StandStill(1.0, (0,), 1000.0), Halt(2.0, (0,), "killed", for_good=False), Return(3.0, (0,))
+    )
+
+    mesh.world.run(5.0)
+
+    assert not mesh.truth.wronged("b", "a", now=5.0)
+    assert mesh.truth.wronged("b", "a", now=20.0)
 
 
 def test_a_one_way_cut_outlives_a_split_that_heals_meanwhile() -> None:
