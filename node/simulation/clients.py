@@ -28,7 +28,7 @@ class Clients:
         self.products: list[ClientTask] = []
         """All that were asked for."""
         self.unheard = 0
-        """Requests for which no node was left to be asked."""
+        """Requests after the warm-up for which no node was left to be asked."""
         self._world = world
         self._machines = machines
         self._weights = weights
@@ -58,7 +58,7 @@ class Clients:
     def _ask(self, asked: Asked, requests: Iterator[Asked]) -> None:
         machine, matrix = self._living(asked.asker), self._weights[asked.weights]
         if machine is None:
-            self.unheard += 1
+            self.unheard += asked.at_s >= self._workload.scenario.requests.warm_up_s
         elif matrix.holders or _knows(machine, matrix.name):
             task = machine.matmul(matrix.name, asked.rows, deadline_s=self._deadline_s)
             self.products.append(task)

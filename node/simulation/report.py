@@ -9,6 +9,7 @@ from node.pages.charts import Axis, Curve, Mark, axis, curves, logarithmic, span
 from node.pages.page import note, page, row, section, table
 from node.simulation.outcome import Outcome, Sample
 from node.simulation.requests import STRETCHES
+from node.simulation.terms import replay
 from protocol.quantities import duration_text, size_text
 
 CURVES_MAX = 4
@@ -27,10 +28,7 @@ def html(outcome: Outcome) -> str:
 
 
 def _opening(outcome: Outcome) -> str:
-    replay = (
-        f"sedma-node simulate --scenario {outcome.scenario} --nodes {outcome.nodes}"
-        f" --seed {outcome.seed} --for {outcome.run_s:g}s"
-    )
+    again = replay(outcome.scenario, outcome.nodes, outcome.seed, outcome.run_s)
     verdict = '<p class="held">Every invariant held at every step.</p>'
     if (broken := outcome.broken) is not None:
         verdict = (
@@ -41,7 +39,7 @@ def _opening(outcome: Outcome) -> str:
         f"<h1>{escape(outcome.scenario)}: {outcome.nodes} machines for"
         f" {duration_text(outcome.run_s)}</h1><p>{escape(outcome.about)}</p>{verdict}"
         f"<p>{outcome.steps} events in {duration_text(outcome.wall_s)}. The same again:"
-        f" <code>{escape(replay)}</code></p>"
+        f" <code>{escape(again)}</code></p>"
     )
 
 
@@ -154,7 +152,10 @@ def _latency(outcome: Outcome) -> str:
         axis([1.0], lambda share: f"{share:.0%}"),
         "Share of requests answered in time, by the moment of the request",
     )
-    told = "Over stretches of a fortieth of the run: percentiles of what was answered, and the share answered in time."
+    told = (
+        f"Over stretches of 1/{STRETCHES} of the run: percentiles of what was answered, and the share"
+        " answered in time."
+    )
     return section("Latency", latency + in_time + note(told))
 
 

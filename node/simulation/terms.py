@@ -1,5 +1,6 @@
 """What a run depends on: the same terms are the same run."""
 
+import shlex
 from dataclasses import dataclass
 
 from node.simulation.loading import load
@@ -37,7 +38,14 @@ class Terms:
     @property
     def replay(self) -> str:
         """The command that leads to the same run."""
-        return (
-            f"sedma-node simulate --scenario {self.name} --nodes {self.nodes}"
-            f" --seed {self.seed} --for {self.run_s:g}s"
-        )
+        return replay(self.name, self.nodes, self.seed, self.run_s)
+
+
+def replay(scenario: str, nodes: int, seed: int, run_s: float) -> str:
+    """The command for a scenario's name or file, as a shell takes it."""
+    # To the last digit that a duration may have: a run that is shorter by a moment is another run.
+    length = f"{run_s:.9f}".rstrip("0").rstrip(".")
+    return (
+        f"sedma-node simulate --scenario {shlex.quote(scenario)} --nodes {nodes}"
+        f" --seed {seed} --for {length}s"
+    )

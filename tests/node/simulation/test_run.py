@@ -104,6 +104,18 @@ def test_every_request_has_one_fate() -> None:
     assert asked.asked > asked.in_time
 
 
+def test_who_finds_no_node_to_ask_is_counted_after_the_warm_up() -> None:
+    faults = FaultsSetup(stops=(Stop(at_s=1.0, share=1.0, back_after_s=2.0),))
+    early, late = (
+        run(
+            terms(quiet(faults=faults, requests=RequestsSetup(rate_per_s=4.0, warm_up_s=warm_up_s)))
+        )
+        for warm_up_s in (0.0, 4.0)
+    )
+
+    assert early.requests.lost > late.requests.lost == 0
+
+
 def test_a_split_is_seen_in_the_samples_and_heals() -> None:
     faults = FaultsSetup(partitions=(Partition(at_s=12.0, for_s=20.0, share=0.5),))
     outcome = run(terms(quiet(run_s=60.0, faults=faults)))
@@ -232,3 +244,10 @@ def test_terms_tell_the_command_that_replays_them() -> None:
 
     assert replay.startswith("sedma-node simulate --scenario mixed --nodes")
     assert replay.endswith("--seed 17 --for 20s")
+
+
+def test_the_command_that_replays_a_run_names_its_file_and_its_length_exactly() -> None:
+    replay = Terms("my mesh.toml", quiet(), 1, nodes=6, run_s=1234.5678).replay
+
+    assert "--scenario 'my mesh.toml'" in replay
+    assert replay.endswith("--for 1234.5678s")
