@@ -7,10 +7,9 @@ that is honestly at work can. So its silence is found within about a second, how
 
 from collections.abc import Iterable
 
-from node.communication.desk import Desk
+from node.communication.desk import Desk, OnlyCalls
 from node.communication.policies import Chooser
 from node.effects import Call, Effect
-from node.work import Outcome
 from protocol.digests import LoadDigest
 from protocol.errors import ErrorInfo
 from protocol.ids import NodeId
@@ -24,7 +23,7 @@ QUIET_S = 0.8
 half a second to find the time."""
 
 
-class Asking:
+class Asking(OnlyCalls):
     """Told who should be asked and who was heard; knows who owes an answer."""
 
     def __init__(self, desk: Desk, chooser: Chooser) -> None:
@@ -93,12 +92,6 @@ class Asking:
         # Out of time, or without a link: it goes on owing us a sign until it is heard or its link is lost.
         self._over(call)
         return []
-
-    def job_done(self, job: int, outcome: Outcome, now: float) -> list[Effect]:
-        raise AssertionError("a probe is no work")
-
-    def job_failed(self, job: int, error: ErrorInfo, now: float) -> list[Effect]:
-        raise AssertionError("a probe is no work")
 
     # -- within --------------------------------------------------------------------------------------
 

@@ -28,6 +28,28 @@ class Waiter(Protocol):
     def job_failed(self, job: int, error: ErrorInfo, now: float) -> list[Effect]: ...
 
 
+class OnlyCalls:
+    """For a waiter that orders no work."""
+
+    def job_done(self, job: int, outcome: Outcome, now: float) -> list[Effect]:
+        raise AssertionError(f"{type(self).__name__} orders no work")
+
+    def job_failed(self, job: int, error: ErrorInfo, now: float) -> list[Effect]:
+        raise AssertionError(f"{type(self).__name__} orders no work")
+
+
+class OnlyWork:
+    """For a waiter that calls nobody."""
+
+    def answered(
+        self, call: int, peer: NodeId, response: Response, load: LoadDigest, now: float
+    ) -> list[Effect]:
+        raise AssertionError(f"{type(self).__name__} calls nobody")
+
+    def call_failed(self, call: int, error: ErrorInfo, now: float) -> list[Effect]:
+        raise AssertionError(f"{type(self).__name__} calls nobody")
+
+
 class Desk:
     """Draws numbers; a number is known until it is answered or forgotten."""
 

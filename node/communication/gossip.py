@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from node.communication.desk import Desk
+from node.communication.desk import Desk, OnlyCalls
 from node.communication.directory import Directory, subject
 from node.communication.knowledge import NOTHING, Knowledge
 from node.communication.own_record import OwnRecord
@@ -26,7 +26,6 @@ from node.communication.parcel import Members, Parcel
 from node.communication.turns import Turns
 from node.effects import Call, Effect, Hang
 from node.memory.short_term import RttSeen, ShortTerm
-from node.work import Outcome
 from protocol.digests import LoadDigest, NodeRecord
 from protocol.errors import ErrorCode, ErrorInfo
 from protocol.gossip import Compare, Compared, Stamp, Tell, Told
@@ -74,7 +73,7 @@ class _Asked:
     """The round leaves something undone."""
 
 
-class Gossip:
+class Gossip(OnlyCalls):
     """Told of links, of our own record and of what peers say; answers with what to ask and to tell."""
 
     def __init__(
@@ -240,12 +239,6 @@ class Gossip:
             self._rearm()
             return [Hang(asked.peer, f"no answer for {ANSWER_S:g} s")]
         return self._go_on(now)
-
-    def job_done(self, job: int, outcome: Outcome, now: float) -> list[Effect]:
-        raise AssertionError("gossip orders no work")
-
-    def job_failed(self, job: int, error: ErrorInfo, now: float) -> list[Effect]:
-        raise AssertionError("gossip orders no work")
 
     def tick(self, now: float) -> list[Effect]:
         if self.deadline is None or now < self.deadline:

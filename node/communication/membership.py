@@ -15,7 +15,7 @@ import random
 from collections.abc import Iterable, Mapping
 
 from node.communication.awareness import Awareness
-from node.communication.desk import Desk
+from node.communication.desk import Desk, OnlyCalls
 from node.communication.graveyard import Buried, Graveyard
 from node.communication.helping import Helping
 from node.communication.learning import Learning
@@ -28,7 +28,6 @@ from node.communication.rota import Rota
 from node.communication.rumours import ROOM_BYTES
 from node.communication.signatures import Signatures
 from node.effects import Effect, Grave, KeepMembers, note
-from node.work import Outcome
 from protocol.digests import LoadDigest
 from protocol.errors import ErrorInfo
 from protocol.ids import MeshId, NodeId, short
@@ -59,7 +58,7 @@ KEEP_S = 1.0
 NEVER = float("inf")
 
 
-class Membership:
+class Membership(OnlyCalls):
     """Told of packets and links; answers with packets. What it believes anew is drained by whoever wants to know."""
 
     def __init__(
@@ -234,12 +233,6 @@ class Membership:
     def call_failed(self, call: int, error: ErrorInfo, now: float) -> list[Effect]:
         self._post.settle(call)
         return []
-
-    def job_done(self, job: int, outcome: Outcome, now: float) -> list[Effect]:
-        raise AssertionError("membership orders no work")
-
-    def job_failed(self, job: int, error: ErrorInfo, now: float) -> list[Effect]:
-        raise AssertionError("membership orders no work")
 
     def tick(self, now: float) -> list[Effect]:
         if self.deadline is None or now < self.deadline:

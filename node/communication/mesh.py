@@ -9,7 +9,7 @@ import random
 
 import msgspec
 
-from node.communication.desk import Desk
+from node.communication.desk import Desk, OnlyCalls
 from node.communication.gossip import Gossip
 from node.communication.knowledge import Knowledge
 from node.communication.linking import LINKS_KEPT_MAX, NEIGHBOURS, Linking
@@ -36,7 +36,7 @@ GONE = {
 }
 
 
-class Mesh:
+class Mesh(OnlyCalls):
     """Told of links, packets and members; answers with what to send, whom to dial, whom to hang up on."""
 
     def __init__(
@@ -222,12 +222,6 @@ class Mesh:
     def call_failed(self, call: int, error: ErrorInfo, now: float) -> list[Effect]:
         # A goodbye that does not arrive: its silence will tell.
         return []
-
-    def job_done(self, job: int, outcome: object, now: float) -> list[Effect]:
-        raise AssertionError("the mesh orders no work")
-
-    def job_failed(self, job: int, error: ErrorInfo, now: float) -> list[Effect]:
-        raise AssertionError("the mesh orders no work")
 
     def tick(self, now: float) -> list[Effect]:
         effects: list[Effect] = []

@@ -9,10 +9,9 @@ from typing import Protocol
 
 import msgspec
 
-from node.communication.desk import Desk
+from node.communication.desk import Desk, OnlyCalls
 from node.deployment.catalogue import Catalogue, parts
 from node.effects import Call, CancelCall, Done, Effect, Failed, note
-from node.work import Outcome
 from protocol.digests import LoadDigest
 from protocol.errors import ErrorCode, ErrorInfo, TaskError
 from protocol.ids import NodeId, TaskId, short
@@ -32,7 +31,7 @@ class Surroundings(Protocol):
     def linked(self) -> list[NodeId]: ...
 
 
-class Announcement:
+class Announcement(OnlyCalls):
     """One manifest on its way to this node's disk and to all linked peers.
 
     `told` is called once nothing is waited for any more, with what is wrong if it is not on this node's disk.
@@ -79,12 +78,6 @@ class Announcement:
         name = self._manifest.head.name
         missed = note("weights.not_announced", name=name, peer=short(peer), reason=error.reason)
         return [missed, *self._go_on(now)]
-
-    def job_done(self, job: int, outcome: Outcome, now: float) -> list[Effect]:
-        raise AssertionError("the catalogue orders the work")
-
-    def job_failed(self, job: int, error: ErrorInfo, now: float) -> list[Effect]:
-        raise AssertionError("the catalogue orders the work")
 
     def _kept(self, wrong: ErrorInfo | None, now: float) -> list[Effect]:
         self._keeping = False

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from compute.verify import round_off, safety_factor
+from node.communication.desk import OnlyWork
 from node.deployment.ledger import Lease
 from node.effects import Allocate, CancelWork, Effect, Free, Work
 from node.execution.attempts import Attempt, PanelRows
@@ -18,10 +19,8 @@ from node.execution.dealing import PROBE_BYTES, Surroundings
 from node.execution.shards import Sides
 from node.execution.sketches import Gathering, Sums, gathering_bytes
 from node.work import BufferRef, Combine, Combined, Outcome, Part, Project, Projected
-from protocol.digests import LoadDigest
 from protocol.errors import ErrorInfo, TaskError
-from protocol.ids import NodeId
-from protocol.messages import Manifest, Response
+from protocol.messages import Manifest
 
 FLOAT32_ERROR = 1e-5
 """Of a part's norm: what float32 sums may be off without anybody being wrong."""
@@ -50,7 +49,7 @@ def is_wrong(attempt: Attempt, checked: Combined, sides: Sides, m: int) -> bool:
     return bound > max(allowed, rounding)
 
 
-class Inquest:
+class Inquest(OnlyWork):
     """Told of sketches and sums; calls `found` with the wrong parts, or `gave_up` with what stood in the way."""
 
     def __init__(
@@ -161,11 +160,3 @@ class Inquest:
 
     def job_failed(self, job: int, error: ErrorInfo, now: float) -> list[Effect]:
         return [*self._give_back(now), *self._gave_up(error.reason, now)]
-
-    def answered(
-        self, call: int, peer: NodeId, response: Response, load: LoadDigest, now: float
-    ) -> list[Effect]:
-        raise AssertionError("it calls nobody: the sketches are gathered by themselves")
-
-    def call_failed(self, call: int, error: ErrorInfo, now: float) -> list[Effect]:
-        raise AssertionError("it calls nobody: the sketches are gathered by themselves")

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import msgspec
 
+from node.communication.desk import OnlyWork
 from node.deployment.ledger import Lease, Purpose
 from node.effects import Allocate, CancelWork, Done, Effect, Failed, Free, Work
 from node.execution.account import Account
@@ -36,10 +37,9 @@ from node.work import (
     TakeRows,
 )
 from protocol.client import CertificateView, MatmulRequest, TaskView
-from protocol.digests import LoadDigest
 from protocol.errors import ErrorCode, ErrorInfo, TaskError
-from protocol.ids import NodeId, TaskId
-from protocol.messages import Manifest, Response
+from protocol.ids import TaskId
+from protocol.messages import Manifest
 
 PANEL_BYTES = 6 * 1024 * 1024
 """What one panel takes at its coordinator: half of the least activation reserve, so that any two nodes can serve
@@ -63,7 +63,7 @@ class _Panel:
     judge: Judge | None = None
 
 
-class Matmul:
+class Matmul(OnlyWork):
     """Told what became of calls and work; `over` once the client has its answer or its error."""
 
     def __init__(
@@ -266,14 +266,6 @@ class Matmul:
         return [*effects, *self._end(now, ok=True), Done(self.task)]
 
     # -- what happens --------------------------------------------------------------------------------
-
-    def answered(
-        self, call: int, peer: NodeId, response: Response, load: LoadDigest, now: float
-    ) -> list[Effect]:
-        raise AssertionError("its parts and its sketches call, not the product itself")
-
-    def call_failed(self, call: int, error: ErrorInfo, now: float) -> list[Effect]:
-        raise AssertionError("its parts and its sketches call, not the product itself")
 
     def job_done(self, job: int, outcome: Outcome, now: float) -> list[Effect]:
         panel = self._panel

@@ -12,6 +12,7 @@ from math import inf
 import msgspec
 
 from node.communication.admission import in_vain
+from node.communication.desk import OnlyWork
 from node.communication.scoring import SPEED_UNKNOWN_MACS_S
 from node.deployment.ledger import Lease, Purpose
 from node.effects import Allocate, Effect, Free, Grant, Refuse, Reply, Work
@@ -30,7 +31,7 @@ OPEN_PER_PEER_MAX = STREAMS_MAX
 RETRY_AFTER_S = 1.0
 
 
-class Serving:
+class Serving(OnlyWork):
     """Told of peers' requests and of what became of the work; `deadline` says when to tick."""
 
     def __init__(self, around: Surroundings, workers: int) -> None:
@@ -130,14 +131,6 @@ class Serving:
     def job_failed(self, job: int, error: ErrorInfo, now: float) -> list[Effect]:
         one = self._ended(job)
         return self._refuse(one, error, now) + self._fill(now)
-
-    def answered(
-        self, call: int, peer: NodeId, response: Response, load: LoadDigest, now: float
-    ) -> list[Effect]:
-        raise AssertionError("serving calls nobody")
-
-    def call_failed(self, call: int, error: ErrorInfo, now: float) -> list[Effect]:
-        raise AssertionError("serving calls nobody")
 
     def tick(self, now: float) -> list[Effect]:
         effects: list[Effect] = []

@@ -7,7 +7,7 @@ its memory is needed: products under way end on the version with which they bega
 """
 
 from compute.partition import Block, BlockGrid
-from node.communication.desk import Desk
+from node.communication.desk import Desk, OnlyWork
 from node.deployment.catalogue import Catalogue
 from node.deployment.holding import Holding, stores_of
 from node.deployment.ledger import Lease
@@ -15,10 +15,10 @@ from node.effects import Effect, Work, note
 from node.execution.fleet import Fleet
 from node.execution.sketches import SketchCache
 from node.work import Discard, LoadBlock, Outcome
-from protocol.digests import LoadDigest, WeightsVersion
+from protocol.digests import WeightsVersion
 from protocol.errors import ErrorInfo, TaskError
 from protocol.ids import ContentId, NodeId
-from protocol.messages import BlockIndex, Manifest, Response, StoreBlock
+from protocol.messages import BlockIndex, Manifest, StoreBlock
 
 REPLACED_KEPT_S = 5.0
 """So long a replaced version can still be multiplied by; most products take less."""
@@ -26,7 +26,7 @@ REPLACED_MAX = 256
 """Replaced versions kept at once; for a further one the oldest goes early."""
 
 
-class Upkeep:
+class Upkeep(OnlyWork):
     """Told of manifests, of promises that lapsed and of what became of blocks on their way from disk."""
 
     def __init__(
@@ -112,14 +112,6 @@ class Upkeep:
         lost = note("block.lost", name=store.name, block=store.block, reason=error.reason)
         # Without one of its blocks this node is never ready for the weights: the others would only take room.
         return [lost, self._discard(store.version, self._holding.drop(store.version))]
-
-    def answered(
-        self, call: int, peer: NodeId, response: Response, load: LoadDigest, now: float
-    ) -> list[Effect]:
-        raise AssertionError("upkeep calls nobody")
-
-    def call_failed(self, call: int, error: ErrorInfo, now: float) -> list[Effect]:
-        raise AssertionError("upkeep calls nobody")
 
     # -- within --------------------------------------------------------------------------------------
 
