@@ -1,15 +1,14 @@
-"""What becomes of links, calls and packets on a network that does not always carry them."""
+"""What becomes of links and calls on a network that does not always carry them."""
 
 import pytest
 
-from node.effects import Call, CancelCall, Dial, Effect, Hang, Refuse, SendPacket
+from node.effects import Call, CancelCall, Dial, Hang, Refuse, SendPacket
 from node.runtime.virtual.machine import Machine
 from node.runtime.virtual.network import Conditions
 from node.runtime.virtual.world import World
 from protocol.errors import ErrorCode, ErrorInfo
 from protocol.ids import NodeId
-from protocol.limits import PACKET_SEAL_BYTES
-from protocol.members import Ack, Ping
+from protocol.members import Ping
 from protocol.messages import Probe, Probed
 from tests.node.runtime.scripted import script, scripted
 
@@ -357,59 +356,3 @@ def test_a_link_to_a_machine_that_has_been_started_again_is_a_new_one() -> None:
         "link_up",
     ]
     assert a.links[b.id].other is b.links[a.id]
-
-
-# -- packets -----------------------------------------------------------------------------------------
-
-
-def test_a_packet_takes_one_way_and_its_bytes_are_counted_with_the_seal() -> None:
-    world, (a, b) = scripted("a", "b")
-
-    a.feed([SendPacket(b.id, (b.address,), Ping(7))])
-    world.run(1.0)
-
-    assert script(b).named("packet") == [(a.id, Ping(7))]
-    assert script(b).when("packet") == [pytest.approx(DELAY_S)]
-    assert a.traffic.packets == 1
-    assert PACKET_SEAL_BYTES < a.traffic.packet_bytes == a.traffic.kinds["Ping"] < 80
-
-
-def test_packets_are_lost_doubled_and_overtaken() -> None:
-    conditions = Conditions(DELAY_S, loss=0.2, doubled=0.2, held=0.2)
-    world, (a, b) = scripted("a", "b", conditions=conditions)
-
-    pings: list[Effect] = [SendPacket(b.id, (), Ping(number)) for number in range(500)]
-    for ping in pings:
-        a.feed([ping])
-        world.run(0.001)
-    world.run(1.0)
-
-    came = [packet.sequence for _, packet in script(b).named("packet") if isinstance(packet, Ping)]
-    assert 300 < len(set(came)) < 450
-    assert len(came) > len(set(came)) + 40
-    assert came != sorted(came)
-
-
-def test_a_frozen_machine_hears_what_its_kernel_could_keep() -> None:
-    world, (a, b) = scripted("a", "b")
-    b.freeze()
-    for number in range(300):
-        a.feed([SendPacket(b.id, (), Ack(number))])
-    world.run(1.0)
-    assert not script(b).named("packet")
-
-    b.thaw()
-
-    assert [packet for _, packet in script(b).named("packet")] == [Ack(n) for n in range(256)]
-    assert set(script(b).when("packet")) == {1.0}
-
-
-def test_a_packet_to_a_process_that_has_been_started_again_is_heard() -> None:
-    world, (a, b) = scripted("a", "b")
-    a.feed([SendPacket(b.id, (), Ping(1))])
-    b.kill()
-    b.start()
-
-    world.run(1.0)
-
-    assert len(script(b).named("packet")) == 1
