@@ -16,6 +16,9 @@ LABEL_APART = 15.0
 TICKS = 5
 """About so many on an axis that chooses them by itself."""
 
+LENGTH_MIN = 1e-9
+"""Of an axis whose values are all the same."""
+
 LEAST = 1e-12
 """What is less stands at the bottom of a logarithmic axis."""
 
@@ -58,8 +61,7 @@ def axis(values: Sequence[float], write: Callable[[float], str], low: float | No
     """Round steps around all values, and from `low` if that is given."""
     found = [value for value in values if math.isfinite(value)] or [0.0]
     least = min(found) if low is None else low
-    span = max(max(found) - least, 1e-9)
-    step = _round_step(span / TICKS)
+    step = _round_step(max(max(found) - least, LENGTH_MIN) / TICKS)
     first, last = math.floor(least / step), math.ceil(max(found) / step)
     last = max(last, first + 1)
     ticks = tuple((n * step, write(n * step)) for n in range(first, last + 1))

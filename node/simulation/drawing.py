@@ -21,7 +21,9 @@ from protocol.quantities import size_bytes
 DIAGONAL = math.sqrt(2.0)
 VALUE_BYTES = 4
 FILL_MAX = 0.8
-"""Weights that lie there from the start leave so much of a machine's memory."""
+"""Of a machine's memory, by weights that lie there from the start."""
+DRAWS_MAX = 64
+"""For one block and for each machine that there is: after so many they count as full."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,9 +108,14 @@ def matrices(scenario: Scenario, drawn: Sequence[Machine], seed: int) -> list[Ma
     return found
 
 
+def chances(setup: WeightsSetup) -> list[float]:
+    """How often each of the weights is asked for, against the first."""
+    return [(n + 1) ** -setup.zipf for n in range(setup.count)]
+
+
 def popularity(setup: WeightsSetup) -> list[float]:
-    """Running sums of how often each of the weights is asked for."""
-    return list(accumulate((n + 1) ** -setup.zipf for n in range(setup.count)))
+    """Running sums of these."""
+    return list(accumulate(chances(setup)))
 
 
 def draw_by(sums: Sequence[float], dice: random.Random) -> int:
@@ -180,7 +187,7 @@ class _Shelf:
 
     def _choose(self, need: int, touched: set[int]) -> tuple[int, ...]:
         chosen: list[int] = []
-        for _ in range(64 * len(self._room)):
+        for _ in range(DRAWS_MAX * len(self._room)):
             number = draw_by(self._sums, self._dice)
             known = number in touched or self._kinds[number] < HELD_MAX
             if number not in chosen and known and self._room[number] >= need:

@@ -107,6 +107,7 @@ class Invariants:
 
     def _queues(self, machine: Machine) -> None:
         node, name = machine.node, "queues are bounded"
+        # One queue for tasks of its own, and one for shards that it serves.
         if node.room.waiting > 2 * WAITING_MAX:
             raise Violation(name, machine.name, f"{node.room.waiting} requests wait for memory")
         if (waiting := rumours(node)) > RUMOURS_MAX:

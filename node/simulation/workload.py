@@ -6,7 +6,16 @@ import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from node.simulation.drawing import Machine, Matrix, between, dice_for, draw_by, holding, popularity
+from node.simulation.drawing import (
+    Machine,
+    Matrix,
+    between,
+    chances,
+    dice_for,
+    draw_by,
+    holding,
+    popularity,
+)
 from node.simulation.scenario import Crowd, Scenario
 
 PUTS_APART_S = 0.1
@@ -67,11 +76,11 @@ class Workload:
 
 def mean_macs(scenario: Scenario, weights: Sequence[Matrix]) -> float:
     """Multiply-accumulates of one request, on average over what is asked for."""
-    chances = [(n + 1) ** -scenario.weights.zipf for n in range(len(weights))]
-    sizes = (chance * one.rows * one.columns for chance, one in zip(chances, weights, strict=True))
+    asked = chances(scenario.weights)
+    sizes = (often * one.rows * one.columns for often, one in zip(asked, weights, strict=True))
     low, high = scenario.requests.rows
     rows = low if low == high else (high - low) / math.log(high / low)
-    return float(rows * sum(sizes) / sum(chances))
+    return float(rows * sum(sizes) / sum(asked))
 
 
 def _askers(scenario: Scenario, nodes: int, seed: int) -> tuple[int, ...]:
