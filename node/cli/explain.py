@@ -22,7 +22,8 @@ Names = Mapping[str, str]
 
 def explain(
     task: Annotated[
-        str, Argument(metavar="TASK", help="As `matmul` tells it, or a refusal, or Sedma-Task.")
+        str,
+        Argument(metavar="TASK", help="As `matmul`, a refusal or the header Sedma-Task tells it."),
     ],
     data_dir: DataDir = None,
     api: Api = None,

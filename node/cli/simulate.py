@@ -34,7 +34,9 @@ def simulate(
     ] = 1,
     run_for: Annotated[
         str | None,
-        Option("--for", metavar="60s", help="Time there; default: as the scenario says."),
+        Option(
+            "--for", metavar="60s", help="How long, in virtual time; default: as the scenario says."
+        ),
     ] = None,
     trace: Annotated[
         Path | None, Option("--trace", metavar="FILE", help="Write what happens, as JSON lines.")
