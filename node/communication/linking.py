@@ -62,6 +62,7 @@ class Linking:
         self._on_demand: dict[NodeId, None] = {}
         """Of these, the ones that we dialled for a call alone."""
         self._pursuits: dict[str, _Pursuit] = {}
+        """By `_key`."""
 
     # -- what others ask of it -----------------------------------------------------------------------
 
@@ -81,13 +82,14 @@ class Linking:
         """What stands between us and the others, for as long as none of them is reached."""
         if self._links:
             return []
-        return list(dict.fromkeys(p.why for _, p in sorted(self._pursuits.items()) if p.why))
+        reasons = [self._pursuits[key].why for key in sorted(self._pursuits)]
+        return list(dict.fromkeys(why for why in reasons if why))
 
     # -- whom to reach -------------------------------------------------------------------------------
 
     def seek(self, addresses: tuple[str, ...], peer: NodeId | None, now: float) -> None:
         """Want a link to whoever answers at these addresses; tried for ever."""
-        key = peer or "|".join(addresses)
+        key = _key(addresses, peer)
         if key not in self._pursuits and addresses and peer != self._own:
             if peer is not None:
                 self.wanted[peer] = None
@@ -136,7 +138,7 @@ class Linking:
 
     def reached(self, addresses: tuple[str, ...]) -> None:
         """An address that was dialled without knowing who is there has answered."""
-        if (pursuit := self._pursuits.get("|".join(addresses))) is not None:
+        if (pursuit := self._pursuits.get(_key(addresses, None))) is not None:
             pursuit.dialling, pursuit.pause_s, pursuit.why = False, REDIAL_FIRST_S, ""
             pursuit.reached = True
 
@@ -153,7 +155,7 @@ class Linking:
     def dial_failed(
         self, addresses: tuple[str, ...], peer: NodeId | None, reason: str, now: float
     ) -> list[Effect]:
-        pursuit = self._pursuits.get(peer or "|".join(addresses))
+        pursuit = self._pursuits.get(_key(addresses, peer))
         if pursuit is None:
             return []
         news = [] if pursuit.why == reason else [note("dial.failed", to=addresses, reason=reason)]
@@ -209,7 +211,7 @@ class Linking:
         effects: list[Effect] = []
         for key in sorted(self._pursuits):
             effects += self._see_to(self._pursuits[key], now)
-        for peer in [p for p in self._on_demand if now >= self._links[p] + IDLE_S]:
+        for peer in [one for one in self._on_demand if now >= self._links[one] + IDLE_S]:
             effects.append(Hang(peer, "it was not used for a while"))
             # Until the driver tells that it is down it shall not be hung up again.
             del self._on_demand[peer]
@@ -257,6 +259,11 @@ class Linking:
             if self._is_apart(pursuit):
                 moments.append(pursuit.dial_at)
         self.deadline = min(moments, default=None)
+
+
+def _key(addresses: tuple[str, ...], peer: NodeId | None) -> str:
+    """Who is wanted, where that is known; else where."""
+    return peer or "|".join(addresses)
 
 
 def _unavailable(peer: NodeId, reason: str) -> ErrorInfo:

@@ -199,11 +199,11 @@ class Membership(OnlyCalls):
 
     def heard(self, peer: NodeId, packet: Packet, now: float) -> list[Effect]:
         """A packet has come by UDP, and `peer` has sealed it."""
-        return self._hear(peer, packet, now, False)
+        return self._hear(peer, packet, now, carried=False)
 
     def carried(self, peer: NodeId, packet: Packet, now: float) -> list[Effect]:
         """A packet has come by the link (`Carry`); that the call is answered acknowledges a ping."""
-        return self._hear(peer, packet, now, True)
+        return self._hear(peer, packet, now, carried=True)
 
     def told(self, news: Iterable[News], teller: NodeId, now: float) -> list[Effect]:
         """A merge of views: the same as news on packets, in bulk."""
@@ -254,7 +254,7 @@ class Membership(OnlyCalls):
 
     # -- packets -------------------------------------------------------------------------------------
 
-    def _hear(self, peer: NodeId, packet: Packet, now: float, carried: bool) -> list[Effect]:
+    def _hear(self, peer: NodeId, packet: Packet, now: float, *, carried: bool) -> list[Effect]:
         if self.deadline is None or peer == self._own.id:
             return []
         out = self._begin(now)

@@ -14,10 +14,11 @@ from protocol.digests import LoadDigest, MemoryDigest, NodeRecord
 MOVED_SHARE = 0.125
 QUEUE_S_MIN = 0.05
 FREE_BYTES_MIN = 1024 * 1024
-EXACT_NODES_MAX = 64
-"""In a mesh of so many every change of free memory is told: where new weights go, and whether they fit, hangs on it."""
 SPEED_MACS_S_MIN = 1e6
 """Smaller changes than these are none."""
+EXACT_NODES_MAX = 64
+"""In a mesh of so many every other change of free memory is told: where new weights go, and whether they fit, hangs on
+it."""
 PRESSURE_BANDS = (0.5, 0.75, 0.9)
 
 MOVES_BYTES_S = 2800.0

@@ -5,10 +5,11 @@ holder for all blocks that the same nodes hold. They do not shed, and a mesh tha
 """
 
 import random
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import exp
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import msgspec
 
@@ -81,10 +82,11 @@ class Ours(Quiet):
         return [one.node for one in peers[:PROBES_MAX] if one.age_s > STALE_S]
 
 
-class PerSet(Quiet):
+class PerSet(Quiet, ABC):
     """Picks one holder for all blocks that the same nodes hold."""
 
-    why = ""
+    why: ClassVar[str]
+    """In a sentence, for whoever asks why a node was chosen."""
 
     def choose(self, asked: Query, now: float) -> Deal:
         by_node = {one.node: one for one in asked.candidates}
@@ -99,10 +101,11 @@ class PerSet(Quiet):
         hands = {node: sorted(blocks, key=order.index) for node, blocks in hands.items()}
         return Deal(option_of(asked, hands), self.why, estimates=estimates(asked, hands))
 
+    @abstractmethod
     def pick(
         self, nodes: Sequence[Candidate], asked: Query, blocks: list[Block], now: float
     ) -> str:
-        raise NotImplementedError
+        """Who of these nodes, which all hold these blocks, shall do them."""
 
 
 class AtRandom(PerSet):

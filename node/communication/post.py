@@ -4,7 +4,7 @@ Whatever is said to a member that is suspected or buried begins with that news: 
 hears of it the better (Lifeguard's buddy system).
 """
 
-from collections.abc import Sequence as Pieces
+from collections.abc import Sequence
 
 from node.communication.desk import Desk, Waiter
 from node.communication.own_member import OwnMember
@@ -55,7 +55,9 @@ class Post:
         """Its answer is that the call is answered."""
         self._carry(peer, Ping(sequence, self._news(peer)), deadline_s, sequence, out)
 
-    def ack(self, peer: NodeId, sequence: int, out: list[Effect], first: Pieces[News] = ()) -> None:
+    def ack(
+        self, peer: NodeId, sequence: int, out: list[Effect], first: Sequence[News] = ()
+    ) -> None:
         self._send(peer, Ack(sequence, self._news(peer, first)), out)
 
     def nack(self, peer: NodeId, sequence: int, out: list[Effect]) -> None:
@@ -64,7 +66,7 @@ class Post:
     def ping_for(self, helper: NodeId, sequence: int, target: NodeId, out: list[Effect]) -> None:
         self._send(helper, PingFor(sequence, target, self._news(helper)), out)
 
-    def gossip(self, peer: NodeId, out: list[Effect], first: Pieces[News] = ()) -> None:
+    def gossip(self, peer: NodeId, out: list[Effect], first: Sequence[News] = ()) -> None:
         if news := self._news(peer, first):
             self._send(peer, Gossip(news), out)
 
@@ -80,7 +82,7 @@ class Post:
 
     # -- within --------------------------------------------------------------------------------------
 
-    def _news(self, peer: NodeId, first: Pieces[News] = ()) -> tuple[News, ...]:
+    def _news(self, peer: NodeId, first: Sequence[News] = ()) -> tuple[News, ...]:
         roster = self._roster
         usual = peer in roster.members and peer not in roster.suspicions
         if usual and not first and not self.rumours.nbytes:
@@ -98,7 +100,7 @@ class Post:
         news += self.rumours.take(room, NEWS_PER_PACKET_MAX - len(news), nodes)
         return tuple(news)
 
-    def _due(self, peer: NodeId, first: Pieces[News]) -> list[News]:
+    def _due(self, peer: NodeId, first: Sequence[News]) -> list[News]:
         bad = self._roster.bad_news(peer)
         due: list[News] = [] if bad is None else [bad]
         ours = self._own.news

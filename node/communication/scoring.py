@@ -2,9 +2,9 @@
 
     total = RTT + bytes / bandwidth + queue + work / speed + cold + risk
 
-In a simulation of 64 unequal nodes at 35 % load, choosing by this sum and shedding what cannot be done in time kept
-94.6 % of requests within 2 s where the nearest holder kept 48 %. Most of it comes from where the weights are: only
-holders are candidates. `choosing` deals blocks by these estimates, `admission` sheds by them.
+What that is worth beside other ways to choose, at which load, is measured by `bench/choice.py`. Most of it comes from
+where the weights are: only holders are candidates. `choosing` deals blocks by these estimates, `admission` sheds by
+them.
 """
 
 from collections.abc import Iterable, Mapping, Sequence

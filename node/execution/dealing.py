@@ -94,7 +94,7 @@ class Dealer:
         }
         # How often an array is read follows from the share of its part, so the same bytes from any
         # holders need a share that is the block's own.
-        tolerant = request.rtol is not None and head.backend != "digital"
+        tolerant = request.rtol is not None and self.analog
         self._apart = request.deterministic and tolerant
         self._costs: dict[int, dict[Block, Cost]] = {}
         """By m."""
@@ -114,7 +114,9 @@ class Dealer:
         holders: dict[Block, Sequence[str]] = {}
         for block in blocks:
             warm = [node for node in self._holders[block] if node in ready]
-            holders[block] = [n for n in warm if n not in avoid] or warm or self._holders[block]
+            holders[block] = (
+                [node for node in warm if node not in avoid] or warm or self._holders[block]
+            )
         costs, own = self._costs_of(m), self._around.own
         asked = query(holders, candidates, costs, self.sides.transpose, own=own)
         deal = self._around.chooser.choose(asked, now)

@@ -1,7 +1,7 @@
 """The mesh as tasks see it: who may hold new weights, who can multiply by those that are there.
 
 What the mesh knows of its members, what was measured (`ShortTerm`) and what we have sent them ourselves come together
-here; the choice is made by `scoring` and `placement`.
+here; the choice is made by `policies` and `placement`.
 """
 
 from collections.abc import Callable
@@ -33,7 +33,7 @@ LOADING_S_MAX = 30.0
 
 
 class Fleet:
-    """This node and its linked peers."""
+    """This node and the peers that it can ask: those it is linked to, and in a large mesh those it would dial."""
 
     def __init__(
         self,
@@ -65,7 +65,7 @@ class Fleet:
 
     def learnt(self, version: WeightsVersion, now: float) -> None:
         """A manifest has come."""
-        self._learnt_at = {v: at for v, at in self._learnt_at.items() if now - at < FRESH_S}
+        self._learnt_at = {known: at for known, at in self._learnt_at.items() if now - at < FRESH_S}
         self._learnt_at[version] = now
 
     # -- what tasks ask ------------------------------------------------------------------------------
@@ -89,9 +89,8 @@ class Fleet:
         record = self._mesh.record(node)
         if record is not None and version in record.ready:
             return True
-        learnt_at = self._learnt_at.get(version)
-        fresh = learnt_at is not None and now - learnt_at < FRESH_S
-        return fresh and learnt_at is not None and self._linked_at.get(node, inf) <= learnt_at
+        learnt_at = self._learnt_at.get(version, -inf)
+        return now - learnt_at < FRESH_S and self._linked_at.get(node, inf) <= learnt_at
 
     def candidates(
         self, version: WeightsVersion, now: float, *, analog: bool = False
@@ -136,23 +135,29 @@ class Fleet:
         return now - at < LOADING_S_MAX and self._mesh.is_linked(node)
 
     def _candidate(self, node: NodeId, now: float, analog: bool) -> Candidate:
-        memory, outstanding = self._memory, self._outstanding
-        reliability = memory.forecast_reliability(node, now)
-        speed = memory.forecast_speed_macs_s(node, now, analog=analog) or 0.0
+        speed_macs_s = self._memory.forecast_speed_macs_s(node, now, analog=analog) or 0.0
         if node == self.own:
-            others_s = self.backlog_s(now)
-            ours_s = outstanding.queue_s(node, now, told_s=0.0, told_at=-inf, rtt_s=0.0)
-            return Candidate(
-                node,
-                0.0,
-                inf,
-                others_s + ours_s,
-                speed,
-                reliability,
-                told_s=others_s,
-                ours=outstanding.count(node),
-                workers=self._mesh.own.device.workers or 1,
-            )
+            return self._ourselves(speed_macs_s, now)
+        return self._peer(node, speed_macs_s, now, analog)
+
+    def _ourselves(self, speed_macs_s: float, now: float) -> Candidate:
+        own, outstanding = self.own, self._outstanding
+        others_s = self.backlog_s(now)
+        ours_s = outstanding.queue_s(own, now, told_s=0.0, told_at=-inf, rtt_s=0.0)
+        return Candidate(
+            own,
+            0.0,
+            inf,
+            others_s + ours_s,
+            speed_macs_s,
+            self._memory.forecast_reliability(own, now),
+            told_s=others_s,
+            ours=outstanding.count(own),
+            workers=self._mesh.own.device.workers or 1,
+        )
+
+    def _peer(self, node: NodeId, speed_macs_s: float, now: float, analog: bool) -> Candidate:
+        memory, outstanding = self._memory, self._outstanding
         gossip = self._mesh.gossip
         load, age_s = gossip.load(node), gossip.load_age_s(node, now)
         measured_s = self._mesh.rtt_s(node, now)
@@ -164,8 +169,8 @@ class Fleet:
             rtt_s,
             memory.forecast_bandwidth_bytes_s(node, now) or 0.0,
             outstanding.queue_s(node, now, told_s=load.queue_s, told_at=told_at, rtt_s=rtt_s),
-            speed or (load.analog_macs_s if analog else load.speed_macs_s),
-            reliability,
+            speed_macs_s or (load.analog_macs_s if analog else load.speed_macs_s),
+            memory.forecast_reliability(node, now),
             silent_s=self.silent_s(node, rtt_s, now),
             told_s=load.queue_s,
             told_in_flight=load.in_flight,

@@ -16,8 +16,11 @@ from protocol.ids import NodeId
 
 LOOK_S = 0.4
 """A holder that works for us and was not heard for so long is asked for a sign of life."""
+PAST_S = 1e-3
+"""Silence counts from after its moment on: looking at the moment itself would find nothing, and again later."""
 OVERDUE_RATIO = 4.0
 OVERDUE_S_MIN = 1.0
+"""A part is overdue after so many times what was expected, but not sooner."""
 
 
 class Step(Enum):
@@ -75,7 +78,7 @@ def _look(
     if now < quiet_until:
         attempt.look_at = quiet_until
         return None
-    attempt.look_at = max(asking.silent_at(peer, rtt_s, now) + 1e-3, now + LOOK_S)
+    attempt.look_at = max(asking.silent_at(peer, rtt_s, now) + PAST_S, now + LOOK_S)
     if silent_s := asking.silent_s(peer, rtt_s, now):
         other = dealer.other(attempt.blocks, {peer}, m, now)
         if other is not None:

@@ -124,7 +124,7 @@ class Parts:
     def awaited(self) -> str:
         """What has not been answered, and by whom, in words; empty if that is nothing."""
         open_parts = [attempt for attempt in self._attempts if attempt.facts is None]
-        words = [f"{named(a.blocks)} at {short(a.node)}" for a in open_parts]
+        words = [f"{named(part.blocks)} at {short(part.node)}" for part in open_parts]
         words += [f"{named(lost.blocks)} at nobody" for lost in self._lost]
         more = len(words) - PARTS_NAMED_MAX
         return "; ".join(words[:PARTS_NAMED_MAX]) + (f"; and {more} more" if more > 0 else "")
@@ -292,7 +292,7 @@ class Parts:
 
     @property
     def _complete(self) -> bool:
-        done = {block for a in self._attempts if a.facts is not None for block in a.blocks}
+        done = {block for part in self.answered_parts for block in part.blocks}
         return len(done) == len(self._dealer.blocks)
 
     def _attempt(self, number: int) -> Attempt:
