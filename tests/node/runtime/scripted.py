@@ -31,10 +31,6 @@ class Scripted:
         """Numbers of the calls that a test has let it make."""
         self.tasks = 0
 
-    def of_links(self) -> list[str]:
-        """What it heard of links, in order."""
-        return [name for name, _, _ in self.heard if name in ("link_up", "link_down")]
-
     def named(self, name: str) -> list[tuple[object, ...]]:
         return [args for heard, args, _ in self.heard if heard == name]
 

@@ -18,7 +18,7 @@ from protocol.members import Ping
 from tests.node.meshes import all_know_all, check_accounts, ended, join, mesh, missing
 from tests.node.runtime.scripted import scripted
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 
 TROUBLED = """
 import hashlib
