@@ -248,7 +248,7 @@ class Stream:
         with self._changed:
             self._choices = wanted
             asked = {host for host, _ in wanted}
-            self._changed.wait_for(lambda: self._asking.keys() <= asked, timeout=30.0)
+            assert self._changed.wait_for(lambda: self._asking.keys() <= asked, timeout=30.0)
 
     def __enter__(self) -> Self:
         return self
