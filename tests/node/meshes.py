@@ -7,9 +7,9 @@ from node.deployment.holding import stores_of
 from node.effects import Note
 from node.runtime.virtual.charged import ChargedShop
 from node.runtime.virtual.clients import ClientTask
+from node.runtime.virtual.costs import Costs
 from node.runtime.virtual.machine import Machine
 from node.runtime.virtual.spec import MachineSpec, address_of
-from node.runtime.virtual.work import Costs
 from node.runtime.virtual.world import World
 from protocol.digests import WeightsVersion
 from protocol.errors import ErrorCode

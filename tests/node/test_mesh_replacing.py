@@ -3,8 +3,8 @@ from hypothesis import strategies as st
 
 from node.deployment.ledger import MIB, Purpose
 from node.execution.upkeep import REPLACED_KEPT_S
+from node.runtime.virtual.costs import Costs
 from node.runtime.virtual.machine import Machine
-from node.runtime.virtual.work import Costs
 from node.runtime.virtual.world import World
 from protocol.errors import ErrorCode
 from tests.node.meshes import (

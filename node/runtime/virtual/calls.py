@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from node.runtime.switchboard import BULK_BYTES_MIN
 from node.runtime.virtual.links import BULK, CONTROL, FRAME_BYTES, Act, End, Links
-from node.runtime.virtual.work import Body
+from node.runtime.virtual.shop import Body
 from node.work import BufferRef
 from protocol import codec
 from protocol.digests import LoadDigest

@@ -5,8 +5,9 @@ makes no sense breaks at once: a product of rows that never came, a block that i
 """
 
 from compute.verify import SKETCH_WIDTH
+from node.runtime.virtual.costs import macs
 from node.runtime.virtual.disk import Disk, block_content, sketch_content
-from node.runtime.virtual.work import Body, Client, Cut, macs
+from node.runtime.virtual.shop import Body, Client, Cut
 from node.work import (
     AddSketch,
     Adopt,

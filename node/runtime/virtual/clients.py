@@ -7,7 +7,7 @@ import numpy as np
 
 from compute.partition import Matrix
 from node.effects import Effect
-from node.runtime.virtual.work import Body
+from node.runtime.virtual.shop import Body
 from protocol.client import CertificateView, MatmulRequest, PutRequest
 from protocol.errors import ErrorCode, ErrorInfo, TaskError
 from protocol.ids import TaskId

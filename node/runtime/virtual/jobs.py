@@ -5,8 +5,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from node.runtime.virtual.clients import ClientTask
+from node.runtime.virtual.costs import carried_s, pieces, seconds
 from node.runtime.virtual.relay import Relaying
-from node.runtime.virtual.work import carried_s, pieces, seconds
 from node.runtime.virtual.workers import Piece, Workers
 from node.work import GiveRows, Job, KeepManifest, Outcome, Relay, TakeRows
 from protocol.errors import ErrorInfo, TaskError
@@ -29,7 +29,7 @@ class _Doing:
     """Of the piece that took longest, by the machine's clock."""
 
 
-class VirtualJobs:
+class Jobs:
     """Numbered by the node, which is told how they end, unless they were cancelled before."""
 
     def __init__(self, world: "World", machine: "Machine") -> None:

@@ -33,15 +33,15 @@ from node.effects import (
 )
 from node.runtime.virtual.clients import Clients, ClientTask, Question
 from node.runtime.virtual.disk import Disk
-from node.runtime.virtual.jobs import VirtualJobs
+from node.runtime.virtual.jobs import Jobs
 from node.runtime.virtual.links import RESET, Act, End
 from node.runtime.virtual.network import Port
 from node.runtime.virtual.process import begin
+from node.runtime.virtual.shop import Shop
 from node.runtime.virtual.spec import WALL_MS, MachineSpec, address_of, dice, id_of
 from node.runtime.virtual.talk import Talk
 from node.runtime.virtual.timer import Timer
 from node.runtime.virtual.traffic import Traffic
-from node.runtime.virtual.work import Shop
 from protocol.client import MatmulRequest, PutRequest
 from protocol.ids import NodeId
 
@@ -95,7 +95,7 @@ class Machine:
         """All that a process knows and its kernel does for it."""
         self.clients = Clients(self._world, self)
         self.talk = Talk(self._world, self)
-        self.jobs = VirtualJobs(self._world, self)
+        self.jobs = Jobs(self._world, self)
         self._backlog: deque[tuple[Act, tuple[object, ...]]] = deque()
         self._timer = Timer(self._world, self.spec, self._tick)
 

@@ -13,7 +13,7 @@ from compute.partition import Block, Matrix
 from compute.verify import SketchAccumulator
 from node.runtime.arena import Arena
 from node.runtime.store import Store, content_id
-from node.runtime.virtual.work import Body, Client, Cut
+from node.runtime.virtual.shop import Body, Client, Cut
 from node.runtime.workshop import Workshop
 from node.work import (
     Adopt,

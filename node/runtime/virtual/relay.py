@@ -3,7 +3,8 @@
 from typing import TYPE_CHECKING
 
 from node.runtime.virtual.calls import Calling
-from node.runtime.virtual.work import Body, Client, Cut, carried_s
+from node.runtime.virtual.costs import carried_s
+from node.runtime.virtual.shop import Body, Client, Cut
 from node.work import Relay, Relayed
 from protocol.digests import LoadDigest
 from protocol.errors import ErrorCode, ErrorInfo

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from node.effects import Call, CancelCall, Grant, Refuse, Reply
 from node.runtime.virtual.calls import Calling
 from node.runtime.virtual.links import End
-from node.runtime.virtual.work import Body
+from node.runtime.virtual.shop import Body
 from protocol.digests import LoadDigest
 from protocol.errors import ErrorInfo
 from protocol.messages import ErrorHeader, RequestHeader, Response, ResponseHeader

@@ -20,6 +20,7 @@ from pathlib import Path
 from node.core import Policy
 from node.runtime.virtual.calls import Calls
 from node.runtime.virtual.charged import ChargedShop
+from node.runtime.virtual.costs import Costs
 from node.runtime.virtual.dialing import Dialing
 from node.runtime.virtual.disk import stock
 from node.runtime.virtual.events import Watcher, Watchers
@@ -29,8 +30,8 @@ from node.runtime.virtual.network import Conditions, Network
 from node.runtime.virtual.packets import Packets
 from node.runtime.virtual.process import MakeNode, acquaint, make_node
 from node.runtime.virtual.real import RealShop
+from node.runtime.virtual.shop import Shop
 from node.runtime.virtual.spec import MachineSpec, dice
-from node.runtime.virtual.work import Costs, Shop
 from protocol.ids import NodeId
 from protocol.messages import Manifest
 

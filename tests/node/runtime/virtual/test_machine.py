@@ -3,9 +3,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from node.effects import Effect, KeepIncarnation, Note, SendPacket, note
+from node.runtime.virtual.costs import Costs
 from node.runtime.virtual.machine import Machine
 from node.runtime.virtual.spec import MachineSpec
-from node.runtime.virtual.work import Costs
 from protocol.errors import ErrorCode
 from protocol.members import Ping
 from tests.node.meshes import at_rest, check_accounts, ended, join, mesh
