@@ -17,6 +17,8 @@ from node.spelling import hint, nearest
 from protocol.errors import ConfigError
 
 ENDING = ".toml"
+MISSING = "Object missing required field "
+"""As msgspec complains."""
 MIXED = "mixed"
 """The one that the seed draws."""
 
@@ -92,6 +94,8 @@ def _placed(error: str) -> str:
     place = place.rstrip("`")
     if said.startswith("Invalid enum value"):
         said += f"; write {' or '.join(map(repr, get_args(_type_at(place))))}"
+    if said.startswith(MISSING):
+        said = f"write {said.removeprefix(MISSING).strip('`')}, which has no default"
     said = said[0].lower() + said[1:]
     return f"{place}: {said}" if place else said
 

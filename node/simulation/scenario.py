@@ -27,7 +27,9 @@ MEMORY_BYTES_MIN = OVERHEAD_BYTES + ACTIVATION_RESERVE_MIN
 Share = Annotated[float, Meta(ge=0.0, le=1.0)]
 Instant = Annotated[float, Meta(ge=0.0, le=RUN_S_MAX)]
 Span = Annotated[float, Meta(gt=0.0, le=RUN_S_MAX)]
-Positive = Annotated[float, Meta(gt=0.0, le=1e12)]
+Pause = Annotated[float, Meta(ge=0.01, le=RUN_S_MAX)]
+"""Between what happens again and again: with shorter ones no run comes to its end."""
+Positive = Annotated[float, Meta(ge=1e-6, le=1e6)]
 Range = tuple[Positive, Positive]
 Side = Annotated[int, Meta(ge=1, le=MATRIX_SIDE_MAX)]
 Sides = tuple[Side, Side]
@@ -113,7 +115,7 @@ class MachinesSetup(_Part, frozen=True, kw_only=True):
     others_take: tuple[Share, Share] = (0.0, 0.0)
     """What other programs on the machine leave no room for: a share of its speed, drawn evenly."""
 
-    others_change_s: Span = 10.0
+    others_change_s: Pause = 10.0
     """After so long, on average, that share is drawn anew."""
 
     clock_offset_s: Annotated[float, Meta(ge=0.0, le=1e6)] = 0.0
@@ -233,10 +235,10 @@ class Slowdown(_Timed, frozen=True, kw_only=True):
 class FaultsSetup(_Part, frozen=True, kw_only=True):
     """What goes wrong."""
 
-    mean_life_s: Span | None = None
+    mean_life_s: Pause | None = None
     """After so long, on average, a machine is killed; nothing: never."""
 
-    mean_absence_s: Span = 60.0
+    mean_absence_s: Pause = 60.0
     """After so long, on average, it comes back."""
 
     stops: Annotated[tuple[Stop, ...], Meta(max_length=EVENTS_MAX)] = ()

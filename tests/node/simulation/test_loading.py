@@ -63,6 +63,10 @@ def test_all_keys_that_nobody_knows_are_told_at_once_with_the_nearest() -> None:
     assert "my.toml: faults.stops.at: no such key (did you mean at_s?)" in told
 
 
+def test_an_empty_file_is_told_what_it_has_to_say() -> None:
+    assert refusal("") == "my.toml: write about, which has no default"
+
+
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
@@ -98,6 +102,13 @@ def test_all_keys_that_nobody_knows_are_told_at_once_with_the_nearest() -> None:
             "[faults]\npartitions = [{at_s = 9, for_s = 9}, {at_s = 1, for_s = 9}]",
             "begins at 9 s, before the one of 1 s is over",
         ),
+        ("faults.mean_life_s = 1e-300", "faults.mean_life_s: expected `float` >= 0.01"),
+        ("faults.mean_absence_s = 1e-300", "faults.mean_absence_s: expected `float` >= 0.01"),
+        ("machines.others_change_s = 1e-300", "others_change_s: expected `float` >= 0.01"),
+        ("machines.speed_gmacs = [1e-320, 1.0]", "speed_gmacs[0]: expected `float` >= 1e-06"),
+        ("network.rtt_ms = [1.0, 1e12]", "network.rtt_ms[1]: expected `float` <= 1000000.0"),
+        ("network.loss = nan", "network.loss: expected `float` >= 0.0"),
+        ("[[faults.stops]]\nshare = 0.1", "faults.stops[0]: write at_s, which has no default"),
         ("nodes = 1", "nodes: expected `int` >= 2"),
         ("nodes", "is not TOML"),
     ],
