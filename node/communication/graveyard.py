@@ -14,6 +14,7 @@ from protocol.limits import PEERS_MAX
 from protocol.members import Cause, MemberRecord
 
 KEPT_S = 72 * 3600.0
+"""So long a dead member is remembered and looked for."""
 GRAVES_MAX = PEERS_MAX
 """Past it the oldest is forgotten."""
 INTERVAL_S = 10.0
@@ -60,12 +61,17 @@ class Graveyard:
     def __init__(self, dice: random.Random) -> None:
         self.graves: dict[NodeId, Buried] = {}
         self._dice = dice
+        self._pushed_out: dict[NodeId, None] = {}
+        """Whose graves others took the place of, and nobody was told so yet."""
 
     def bury(
         self, node: NodeId, record: MemberRecord, incarnation: int, cause: Cause, now: float
     ) -> None:
         if len(self.graves) >= GRAVES_MAX:
-            del self.graves[min(self.graves, key=lambda one: self.graves[one].at)]
+            oldest = min(self.graves, key=lambda one: self.graves[one].at)
+            del self.graves[oldest]
+            self._pushed_out[oldest] = None
+        self._pushed_out.pop(node, None)
         self.graves[node] = Buried(record, incarnation, cause, now, now)
 
     def restore(self, graves: Iterable[Grave], now: float) -> None:
@@ -107,8 +113,9 @@ class Graveyard:
         return node
 
     def forget_old(self, now: float) -> list[NodeId]:
-        """Who is dead for so long that nobody needs to know of it any more."""
+        """Who is dead for so long that nobody needs to know of it any more, or had to make room for other graves."""
         old = [node for node, grave in self.graves.items() if now - grave.at > KEPT_S]
         for node in old:
             del self.graves[node]
-        return old
+        pushed_out, self._pushed_out = self._pushed_out, {}
+        return [*pushed_out, *old]

@@ -338,7 +338,8 @@ class Membership(OnlyCalls):
         self._gossip_at, self._gossiped_at = NEVER, now
 
     def _search(self, now: float, out: list[Effect]) -> None:
-        self._learning.forget(self._graveyard.forget_old(now))
+        old = self._graveyard.forget_old(now)
+        self._learning.forget(node for node in old if node not in self.members)
         peer = self._graveyard.search(len(self.members) + 1, now)
         if peer is not None and self.graves[peer].by_link:
             self._post.introduce(peer, out)

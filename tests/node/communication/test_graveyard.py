@@ -96,4 +96,5 @@ def test_of_too_many_graves_the_oldest_is_forgotten() -> None:
         graves.bury(NodeId(f"n{number}"), record(0), 1, Cause.SILENT, now=float(number))
 
     assert len(graves.graves) == GRAVES_MAX
+    assert graves.forget_old(float(GRAVES_MAX)) == [NodeId("n0")]
     assert NodeId("n0") not in graves.graves
