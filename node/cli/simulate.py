@@ -1,14 +1,15 @@
 """The command `simulate`."""
 
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import nullcontext, redirect_stdout
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, BinaryIO
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from typer import Option
 
+from node.cli.files import output_file
 from node.cli.options import Json
 from node.cli.session import UsageError, telling
 from protocol.errors import ConfigError
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 PROGRESS_S = 0.5
 """Between two tellings of how far it is, where somebody watches."""
+STDOUT = Path("-")
 
 
 def simulate(
@@ -52,11 +54,18 @@ def simulate(
     Ends with 1 if something did not hold that always must, and says how to get there again.
     """
     with telling(as_json):
-        try:
-            outcome = _run(scenario, nodes, seed, run_for, trace, report)
-        except ConfigError as error:
-            raise UsageError(str(error)) from error
-        _show(outcome, as_json)
+        if report is not None and report == trace:
+            raise UsageError("--report: is the file of --trace: write another")
+        # Both are opened before the run, which may take long; until they are whole, what stood there stays.
+        with nullcontext() if report is None else output_file(report) as page:
+            try:
+                outcome = _run(scenario, nodes, seed, run_for, trace)
+            except ConfigError as error:
+                raise UsageError(str(error)) from error
+            with redirect_stdout(sys.stderr) if STDOUT in (trace, report) else nullcontext():
+                _show(outcome, as_json)
+            if page is not None:
+                page.write(_page(outcome))
     if outcome.broken is not None:
         raise typer.Exit(1)
 
@@ -67,10 +76,8 @@ def _run(
     seed: int,
     run_for: str | None,
     trace: Path | None,
-    report: Path | None,
 ) -> "Outcome":
     from node.simulation.faults import unseen
-    from node.simulation.report import html
     from node.simulation.run import run
     from node.simulation.terms import Terms
 
@@ -79,13 +86,15 @@ def _run(
     if late := unseen(terms.scenario, terms.run_s):
         words = f"{late} of the scenario's faults and crowds come after {terms.run_s:g} s"
         print(f"note: {words}: they are not seen", file=sys.stderr)
-    # Before the run, which may take long.
-    with _opened(trace, "--trace") as told, _opened(report, "--report") as page:
-        progress = _progress() if sys.stderr.isatty() else None
-        outcome = run(terms, trace=told, progress=progress)
-        if page is not None:
-            page.write(html(outcome).encode())
-    return outcome
+    progress = _progress() if sys.stderr.isatty() else None
+    with nullcontext() if trace is None else output_file(trace) as told:
+        return run(terms, trace=told, progress=progress)
+
+
+def _page(outcome: "Outcome") -> bytes:
+    from node.simulation.report import html
+
+    return html(outcome).encode()
 
 
 def _run_s(text: str) -> float:
@@ -93,19 +102,6 @@ def _run_s(text: str) -> float:
         return duration_s(text)
     except ConfigError as error:
         raise UsageError(f"--for: {error}") from error
-
-
-@contextmanager
-def _opened(file: Path | None, option: str) -> Iterator[BinaryIO | None]:
-    if file is None:
-        yield None
-        return
-    try:
-        opened = file.open("wb")
-    except OSError as error:
-        raise UsageError(f"{option}: {file} cannot be written: {error.strerror}") from error
-    with opened:
-        yield opened
 
 
 def _progress() -> Callable[[float, float], None]:

@@ -92,3 +92,55 @@ def test_faults_after_the_end_of_the_run_are_told() -> None:
     result = simulate("--scenario", "partition", *SHORT)
 
     assert "2 of the scenario's faults and crowds come after 10 s" in result.stderr
+
+
+@pytest.mark.parametrize("option", ["--trace", "--report"])
+def test_a_full_disk_is_told_and_not_dumped(option: str) -> None:
+    result = simulate(*SHORT, option, "/dev/full")
+
+    assert result.exit_code == 2
+    assert "error: /dev/full: cannot be written: No space left on device" in result.stderr
+
+
+def test_a_report_that_finds_no_room_costs_neither_the_figures_nor_the_trace(
+    tmp_path: Path,
+) -> None:
+    trace = tmp_path / "out.jsonl"
+
+    result = simulate(*SHORT, "--trace", str(trace), "--report", "/dev/full")
+
+    assert "agreement at the end" in result.stdout
+    assert all("event" in json.loads(line) for line in trace.read_text().splitlines())
+
+
+def test_a_run_that_is_cut_off_leaves_older_files_as_they_were(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cut_off(self: Invariants, machine: object) -> None:
+        raise KeyboardInterrupt
+
+    trace, report = tmp_path / "out.jsonl", tmp_path / "out.html"
+    trace.write_text("older trace")
+    report.write_text("older report")
+    monkeypatch.setattr(Invariants, "stepped", cut_off)
+    result = simulate(*SHORT, "--trace", str(trace), "--report", str(report))
+
+    assert result.exit_code == 130
+    assert (trace.read_text(), report.read_text()) == ("older trace", "older report")
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_one_file_is_not_trace_and_report_at_once(tmp_path: Path) -> None:
+    file = str(tmp_path / "out")
+
+    result = simulate(*SHORT, "--trace", file, "--report", file)
+
+    assert result.exit_code == 2
+    assert "--report: is the file of --trace: write another" in result.stderr
+
+
+def test_where_the_trace_goes_to_standard_output_the_figures_do_not() -> None:
+    result = simulate(*SHORT, "--trace", "-")
+
+    assert all("event" in json.loads(line) for line in result.stdout.splitlines())
+    assert "agreement at the end" in result.stderr
