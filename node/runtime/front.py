@@ -151,12 +151,12 @@ class Front:
         if not request.force and (reasons := self._reasons_to_stay(lost)):
             reason = f"{'; '.join(reasons)}; `sedma-node leave --force` leaves all the same"
             raise TaskError(ErrorCode.CONFLICT, reason)
-        self._left = True
         mesh = self._node.mesh.mesh
         try:
             self._entry.leave()
         except OSError as wrong:
             raise TaskError(ErrorCode.INTERNAL, f"this node cannot leave: {wrong}") from wrong
+        self._left = True
         await self._live.farewell(Cause.LEFT)
         self.stop()
         return LeftView(mesh=mesh, lost=tuple(lost))

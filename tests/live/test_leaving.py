@@ -40,6 +40,22 @@ def test_who_has_left_starts_no_more_without_a_ticket_and_joins_again_with_one(
     assert back.status()["mesh"] == a.status()["mesh"]
 
 
+def test_a_disk_that_refuses_once_does_not_keep_a_node_from_leaving_later(daemon: Daemons) -> None:
+    one = daemon("a")
+    one.client()
+    in_the_way = one.data_dir / "left"
+    in_the_way.mkdir()
+
+    refused = leave(one)
+    in_the_way.rmdir()
+    left = leave(one)
+
+    assert refused.returncode == 1
+    assert "this node cannot leave" in refused.stderr
+    assert (left.returncode, left.stderr) == (0, "")
+    one.ended(0)
+
+
 def test_weights_that_would_be_lost_are_named_first(daemon: Daemons) -> None:
     only = daemon("a")
     only.client().put("precious", W, backend="digital")
