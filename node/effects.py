@@ -128,6 +128,9 @@ class Failed:
     error: ErrorInfo
 
 
+# -- what outlives the process -----------------------------------------------------------------------
+
+
 @dataclass(frozen=True, slots=True)
 class Grave:
     """A member that is not there any more."""
@@ -151,6 +154,9 @@ class KeepIncarnation:
     """Our own incarnation was raised: the next start must begin above it."""
 
     incarnation: int
+
+
+# -- the log -----------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)

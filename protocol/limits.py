@@ -33,6 +33,7 @@ PACKET_SEAL_BYTES = 64
 """Of these, what proves who sent it takes at most so many."""
 
 NEWS_PER_PACKET_MAX = 64
+"""More than a packet has room for, since each piece names a node."""
 
 BUCKETS = 64
 """Into so many parts a node's knowledge of the others is hashed, to find quickly what two nodes see differently."""

@@ -11,7 +11,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from compute.partition import Block
-from node.communication.scoring import Candidate, Cost, Estimate, Load, Pace
+from node.communication.scoring import (
+    Candidate,
+    Cost,
+    Estimate,
+    Load,
+    Pace,
+    completion_s,
+    shard_cost,
+)
 from protocol.errors import ErrorCode, TaskError
 from protocol.ids import short
 
@@ -115,11 +123,9 @@ def estimates(asked: Query, hands: Mapping[str, Sequence[Block]]) -> dict[str, E
     """Of each candidate: for what it was given, else for all that it holds."""
     found = {}
     for one in asked.candidates:
-        load = Load(asked.transpose)
         held = [block for block, nodes in asked.holders.items() if one.node in nodes]
-        for block in hands.get(one.node, held):
-            load.add(block, asked.costs[block])
-        found[one.node] = Pace(one).estimate(load.request_bytes, load.response_bytes, load.macs)
+        part = hands.get(one.node, held)
+        found[one.node] = completion_s(one, shard_cost(part, asked.costs, asked.transpose))
     return found
 
 
@@ -128,10 +134,8 @@ def option_of(asked: Query, hands: Mapping[str, Sequence[Block]]) -> Option:
     paces = {one.node: Pace(one) for one in asked.candidates}
     last_s = 0.0
     for node, blocks in hands.items():
-        load = Load(asked.transpose)
-        for block in blocks:
-            load.add(block, asked.costs[block])
-        done_s = paces[node].done_s(load.request_bytes, load.response_bytes, load.macs)
+        cost = shard_cost(blocks, asked.costs, asked.transpose)
+        done_s = paces[node].done_s(cost.request_bytes, cost.response_bytes, cost.macs)
         last_s = max(last_s, done_s)
     return Option({node: list(hands[node]) for node in sorted(hands)}, last_s)
 

@@ -137,7 +137,7 @@ class Mesh(OnlyCalls):
         """Now we belong to a mesh and are reached at these addresses."""
         self.mesh = mesh
         effects = self.membership.introduce(mesh, addresses, now)
-        effects += self.gossip.describe(self._own(self.own), now)
+        effects += self.gossip.describe(self._incarnate(self.own), now)
         return effects
 
     def restore(
@@ -165,7 +165,7 @@ class Mesh(OnlyCalls):
 
     def describe(self, record: NodeRecord, now: float) -> list[Effect]:
         """Our own record has changed."""
-        effects = self.gossip.describe(self._own(record), now)
+        effects = self.gossip.describe(self._incarnate(record), now)
         self.membership.version_is(self.gossip.told.version)
         return effects
 
@@ -301,7 +301,8 @@ class Mesh(OnlyCalls):
             return []
         return [Hang(peer, GONE[cause])]
 
-    def _own(self, record: NodeRecord) -> NodeRecord:
+    def _incarnate(self, record: NodeRecord) -> NodeRecord:
+        """Our record, with the incarnation that membership gave us."""
         return msgspec.structs.replace(record, incarnation=self.membership.own.incarnation)
 
     def _reach(self, dialled: bool) -> Reachability:

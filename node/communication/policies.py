@@ -15,7 +15,7 @@ import msgspec
 
 from compute.partition import Block
 from node.communication.choosing import Deal, Query, choose, estimates, option_of
-from node.communication.scoring import Candidate, Load, Pace
+from node.communication.scoring import Candidate, Cost, Pace, shard_cost
 from protocol.digests import LoadDigest
 from protocol.errors import ConfigError
 
@@ -223,14 +223,12 @@ class Prequal(PerSet):
     def pick(
         self, nodes: Sequence[Candidate], asked: Query, blocks: list[Block], now: float
     ) -> str:
-        load = Load(asked.transpose)
-        for block in blocks:
-            load.add(block, asked.costs[block])
+        cost = shard_cost(blocks, asked.costs, asked.transpose)
         seen = {one.node: self._seen(one, now) for one in nodes}
         limit = self._hot_from(seen)
         cold = [one for one in nodes if seen[one.node].in_flight <= limit]
         if cold:
-            chosen = min(cold, key=lambda one: _latency_s(one, seen[one.node], load)).node
+            chosen = min(cold, key=lambda one: _latency_s(one, seen[one.node], cost)).node
         else:
             chosen = min(nodes, key=lambda one: seen[one.node].in_flight).node
         if (entry := self._pool.get(chosen)) is not None:
@@ -257,7 +255,7 @@ class Prequal(PerSet):
         return counts[int(HOT_QUANTILE * (len(counts) - 1))]
 
 
-def _latency_s(one: Candidate, told: LoadDigest, load: Load) -> float:
+def _latency_s(one: Candidate, told: LoadDigest, cost: Cost) -> float:
     seen = Candidate(
         one.node,
         one.rtt_s,
@@ -266,7 +264,7 @@ def _latency_s(one: Candidate, told: LoadDigest, load: Load) -> float:
         told.speed_macs_s or one.speed_macs_s,
         reliability=1.0,
     )
-    return Pace(seen).done_s(load.request_bytes, load.response_bytes, load.macs)
+    return Pace(seen).done_s(cost.request_bytes, cost.response_bytes, cost.macs)
 
 
 CHOOSERS: dict[str, Callable[[random.Random], Chooser]] = {

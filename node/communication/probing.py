@@ -32,6 +32,7 @@ BY_LINK_S = 2.0
 SEQUENCES = 1 << 31
 """Those of our own probes; whoever helps others counts in the upper half."""
 PRODDED_MAX = 1_024
+"""Members waiting to be probed before their turn; a further one waits for its turn."""
 
 
 class Prober:

@@ -115,11 +115,9 @@ def _mean(rates: Iterable[float]) -> float:
     return exp(sum(known) / len(known)) if known else 0.0
 
 
-def completion_s(
-    candidate: Candidate, request_bytes: int, response_bytes: int, macs: int
-) -> Estimate:
+def completion_s(candidate: Candidate, cost: Cost) -> Estimate:
     """How long a part of this size would take there, seconds by cause."""
-    return Pace(candidate).estimate(request_bytes, response_bytes, macs)
+    return Pace(candidate).estimate(cost.request_bytes, cost.response_bytes, cost.macs)
 
 
 class Pace:

@@ -150,7 +150,7 @@ class Dealer:
         common = set.intersection(*(set(self._holders[block]) for block in blocks))
         cost = shard_cost(blocks, self._costs_of(m), self.sides.transpose)
         found = [
-            (NodeId(one.node), _estimate(one, cost))
+            (NodeId(one.node), completion_s(one, cost))
             for one in self._candidates(now)
             if one.node in common and one.node not in avoid and not one.cold_s
         ]
@@ -162,7 +162,7 @@ class Dealer:
         """When this part would be here, and for how long what is sent after it has to wait there; its node is live."""
         candidate = next(one for one in self._candidates(now) if one.node == hand.node)
         cost = shard_cost(hand.blocks, self._costs_of(m), self.sides.transpose)
-        estimate = _estimate(candidate, cost)
+        estimate = completion_s(candidate, cost)
         outputs = len(self.layout(hand.blocks, 1).outputs)
         threads = threads_worth(outputs, cost.macs, candidate.workers)
         return estimate, estimate.service_s * threads / candidate.workers
@@ -244,7 +244,3 @@ def estimate_s(
     """Expected seconds until the last part of a product with m rows is here; UNAVAILABLE without holders."""
     costs = {block: cost_of(sides, block, m) for block in holders}
     return choose(query(holders, guessed(candidates), costs, sides.transpose)).option.last_s
-
-
-def _estimate(candidate: Candidate, cost: Cost) -> Estimate:
-    return completion_s(candidate, cost.request_bytes, cost.response_bytes, cost.macs)

@@ -41,10 +41,7 @@ def last_s(chosen: dict[str, list[Block]], candidates: list[Candidate]) -> float
     costs = {block: COST for blocks in chosen.values() for block in blocks}
     by_node = {one.node: one for one in candidates}
     whole = {node: shard_cost(blocks, costs, False) for node, blocks in chosen.items()}
-    return max(
-        completion_s(by_node[node], cost.request_bytes, cost.response_bytes, cost.macs).total_s
-        for node, cost in whole.items()
-    )
+    return max(completion_s(by_node[node], cost).total_s for node, cost in whole.items())
 
 
 def test_equal_holders_share_the_work_in_runs_of_neighbours() -> None:

@@ -33,7 +33,7 @@ def peer(
 def test_an_estimate_names_every_cause_of_waiting() -> None:
     candidate = peer("a", queue_s=0.3, reliability=0.9)
 
-    estimate = completion_s(candidate, 1_000_000, 1_000_000, 10**8)
+    estimate = completion_s(candidate, Cost(1_000_000, 1_000_000, 10**8))
 
     assert (estimate.rtt_s, estimate.transfer_s, estimate.service_s) == (0.010, 0.02, 0.1)
     assert estimate.queue_s == pytest.approx(0.3 - 0.010), "the queue moves on while X travels"
@@ -44,7 +44,7 @@ def test_an_estimate_names_every_cause_of_waiting() -> None:
 def test_what_was_not_measured_is_assumed() -> None:
     unknown = peer("a", bandwidth_bytes_s=0.0, speed_macs_s=0.0)
 
-    estimate = completion_s(unknown, 25_000_000, 0, 2 * 10**9)
+    estimate = completion_s(unknown, Cost(25_000_000, 0, 2 * 10**9))
 
     assert (estimate.transfer_s, estimate.service_s) == (2.0, 1.0)
     assert estimate.assumed_s == 3.0 and estimate.known_s == pytest.approx(0.010)
@@ -59,7 +59,7 @@ def test_who_was_never_measured_is_taken_to_be_like_the_others() -> None:
     assert (unknown.speed_macs_s, unknown.bandwidth_bytes_s) == (0.0, 0.0)
     assert unknown.guess_macs_s == pytest.approx(2e9)
     assert unknown.guess_bytes_s == pytest.approx(1e6)
-    assert completion_s(unknown, 10**6, 0, 4 * 10**9).assumed_s == pytest.approx(3.0)
+    assert completion_s(unknown, Cost(10**6, 0, 4 * 10**9)).assumed_s == pytest.approx(3.0)
     assert guessed([here, known]) == [here, known]
     assert guessed([peer("c", speed_macs_s=0.0)])[0].guess_macs_s == SPEED_UNKNOWN_MACS_S
 
@@ -67,7 +67,7 @@ def test_who_was_never_measured_is_taken_to_be_like_the_others() -> None:
 def test_a_node_sends_itself_nothing() -> None:
     here = peer("me", rtt_s=0.0, bandwidth_bytes_s=float("inf"))
 
-    assert completion_s(here, 10**9, 10**9, 10**9).total_s == 1.0
+    assert completion_s(here, Cost(10**9, 10**9, 10**9)).total_s == 1.0
 
 
 def test_shared_inputs_and_summed_outputs_travel_once() -> None:
@@ -121,6 +121,6 @@ def test_the_quick_sum_is_the_sum_of_the_terms(
         "a", queue_s=queue_s, rtt_s=rtt_s, bandwidth_bytes_s=bandwidth, reliability=0.9
     )
 
-    total_s = completion_s(candidate, nbytes, 2 * nbytes, macs).total_s
+    total_s = completion_s(candidate, Cost(nbytes, 2 * nbytes, macs)).total_s
 
     assert Pace(candidate).done_s(nbytes, 2 * nbytes, macs) == pytest.approx(total_s)
