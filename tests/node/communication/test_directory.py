@@ -185,7 +185,7 @@ def test_as_much_is_compared_as_a_message_takes_from_any_bucket_on() -> None:
     assert answer.more
 
 
-def test_of_versions_too() -> None:
+def test_as_many_versions_are_compared_as_a_message_takes() -> None:
     one, other = Side(1), Side(2)
     members = [member(number) for number in range(1, 3001)]
     for side, version in ((one, 0), (other, 1)):

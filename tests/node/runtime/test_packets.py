@@ -167,7 +167,7 @@ async def test_an_address_that_leads_nowhere_is_counted(places: Places, address:
 
 
 @pytest.mark.parametrize("host", ["::", "::1", ""])
-async def test_over_ipv6_too(places: Places, host: str) -> None:
+async def test_packets_pass_over_ipv6_too(places: Places, host: str) -> None:
     anna = await places.open("anna", "bert", host=host)
     bert = await places.open("bert", "anna", host=host)
 
