@@ -42,7 +42,7 @@ REAL_DISK_BYTES = 1 << 40
 POLICY = Policy(
     backend="digital", device="", workers=2, hedge_share=0.05, interval_s=0.5, redial_s=10.0
 )
-"""As the settings have it where nothing else is said."""
+"""As the settings have it where nothing else is said, but for the backend: only digital products are charged for."""
 
 Step = Callable[[Machine], None]
 

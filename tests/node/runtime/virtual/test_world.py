@@ -6,13 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from node.config import Settings
 from node.effects import SendPacket
 from node.runtime.virtual.disk import stocked
 from node.runtime.virtual.events import Event
 from node.runtime.virtual.machine import Machine
 from node.runtime.virtual.network import Conditions, spread
 from node.runtime.virtual.spec import MachineSpec, address_of, id_of
-from node.runtime.virtual.world import World
+from node.runtime.virtual.world import POLICY, World
 from protocol.errors import ErrorCode
 from protocol.members import Ping
 from tests.node.meshes import all_know_all, check_accounts, ended, join, mesh, missing
@@ -74,6 +75,14 @@ def test_one_seed_is_one_run_in_every_process_whatever_its_hashes() -> None:
 
 def test_another_seed_is_another_run() -> None:
     assert len({mesh(seed).now for seed in range(4)}) == 4
+
+
+def test_nodes_decide_by_the_settings_as_they_are_where_nothing_is_said() -> None:
+    settings = Settings()
+
+    assert POLICY.hedge_share == settings.compute.hedge_share
+    assert POLICY.interval_s == settings.gossip.interval_ms / 1e3
+    assert POLICY.redial_s == settings.gossip.redial_s
 
 
 # -- time --------------------------------------------------------------------------------------------
