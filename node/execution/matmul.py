@@ -22,7 +22,7 @@ from node.execution.attempts import PanelRows
 from node.execution.dealing import PROBE_BYTES, Dealer, Decision, Hand, Surroundings
 from node.execution.judging import Judge
 from node.execution.parts import Parts
-from node.execution.reasons import Reasons
+from node.execution.reasons import Reasons, kept
 from node.execution.shards import VALUE_BYTES
 from node.execution.sketches import Sums
 from node.work import (
@@ -320,7 +320,7 @@ class Matmul(OnlyWork):
         if self.over:
             return []
         effects: list[Effect] = []
-        self._error = error.info.reason
+        self._error = kept(error.info.reason)
         if error.code is ErrorCode.OVERLOADED:
             self._reasons.step("shed", self._around.own, self._error, now)
         self._around.room.withdraw(self.task)

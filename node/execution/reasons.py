@@ -13,6 +13,8 @@ CANDIDATES_KEPT = 16
 OPTIONS_KEPT = 8
 STEPS_KEPT = 64
 """Of one product; of what came after only the number is known."""
+REASON_CHARS_KEPT = 1_000
+"""Of each reason: ours are shorter, but a peer may send as much as a header takes."""
 
 
 class Reasons:
@@ -41,7 +43,7 @@ class Reasons:
         self.counted(what)
         if len(self._steps) < STEPS_KEPT:
             at_s = now - self._began_at
-            self._steps.append(StepView(at_s=at_s, what=what, node=node, to=to, why=why))
+            self._steps.append(StepView(at_s=at_s, what=what, node=node, to=to, why=kept(why)))
 
     def view(self) -> ExplainView:
         counts = self._counts
@@ -68,6 +70,11 @@ class Reasons:
             candidates=_candidates(self._first),
             others=tuple(_option(other, self._own) for other in deal.others[:OPTIONS_KEPT]),
         )
+
+
+def kept(reason: str) -> str:
+    """What stays known of a reason."""
+    return reason[:REASON_CHARS_KEPT]
 
 
 def shape(hands: Mapping[str, object], own: NodeId) -> str:
