@@ -86,6 +86,11 @@ def _run(
     if late := unseen(terms.scenario, terms.run_s):
         words = f"{late} of the scenario's faults and crowds come after {terms.run_s:g} s"
         print(f"note: {words}: they are not seen", file=sys.stderr)
+    if terms.uncounted:
+        from_s = terms.scenario.requests.warm_up_s
+        print(
+            f"note: the scenario's requests count from {from_s:g} s on: none does", file=sys.stderr
+        )
     progress = _progress() if sys.stderr.isatty() else None
     with nullcontext() if trace is None else output_file(trace) as told:
         return run(terms, trace=told, progress=progress)

@@ -280,7 +280,7 @@ class Scenario(_Part, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        requests, asked = self.requests, self.requests.rate_per_s > 0 or self.requests.load
+        requests, asked = self.requests, self.asked
         if requests.rate_per_s > 0 and requests.load is not None:
             raise ValueError("requests has a rate_per_s and a load: write one of them")
         if asked and not self.weights.count:
@@ -295,6 +295,11 @@ class Scenario(_Part, frozen=True, kw_only=True):
             )
         if any(crowd.weights > self.weights.count for crowd in requests.crowds):
             raise ValueError("requests.crowds is for more weights than weights.count says")
+
+    @property
+    def asked(self) -> bool:
+        """Clients ask for products."""
+        return self.requests.rate_per_s > 0.0 or self.requests.load is not None
 
     @property
     def apart(self) -> int:

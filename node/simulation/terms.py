@@ -36,6 +36,11 @@ class Terms:
         return cls(name, scenario, seed, nodes, run_s)
 
     @property
+    def uncounted(self) -> bool:
+        """The run ends before the first request of its clients would be counted."""
+        return self.scenario.asked and self.scenario.requests.warm_up_s >= self.run_s
+
+    @property
     def replay(self) -> str:
         """The command that leads to the same run."""
         return replay(self.name, self.nodes, self.seed, self.run_s)

@@ -94,6 +94,13 @@ def test_faults_after_the_end_of_the_run_are_told() -> None:
     assert "2 of the scenario's faults and crowds come after 10 s" in result.stderr
 
 
+def test_a_run_that_ends_before_its_requests_count_says_so() -> None:
+    short = simulate("--nodes", "4", "--for", "5s")
+
+    assert "note: the scenario's requests count from 5 s on: none does" in short.stderr
+    assert "note:" not in simulate(*SHORT).stderr
+
+
 @pytest.mark.parametrize("option", ["--trace", "--report"])
 def test_a_full_disk_is_told_and_not_dumped(option: str) -> None:
     result = simulate(*SHORT, option, "/dev/full")
