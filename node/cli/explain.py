@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
 
-from typer import Argument
+from typer import Argument, BadParameter
 
 from node.cli.options import Api, DataDir, Json, TokenFile
 from node.cli.session import session
@@ -18,12 +18,24 @@ SHAPES = {
 }
 TERMS = ("rtt", "transfer", "queue", "service", "cold", "risk", "total")
 Names = Mapping[str, str]
+ID_LENGTH_MAX = 64
+"""Twice what a task's id has: what is longer is something else."""
+
+
+def _task(word: str) -> str:
+    if not 0 < len(word) <= ID_LENGTH_MAX:
+        raise BadParameter("write a task's id, 32 digits as `matmul` tells it")
+    return word
 
 
 def explain(
     task: Annotated[
         str,
-        Argument(metavar="TASK", help="As `matmul`, a refusal or the header Sedma-Task tells it."),
+        Argument(
+            metavar="TASK",
+            callback=_task,
+            help="As `matmul`, a refusal or the header Sedma-Task tells it.",
+        ),
     ],
     data_dir: DataDir = None,
     api: Api = None,

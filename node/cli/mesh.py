@@ -190,7 +190,7 @@ def _peer(one: dict[str, Any]) -> tuple[str, ...]:
         one["state"],
         size_text(one["free_bytes"]),
         size_text(one["budget_bytes"]),
-        f"{one['speed_macs_s'] / 1e9:.1f}",
+        f"{one['speed_macs_s'] / 1e9:.1f}" if one["speed_macs_s"] else "-",
         "-" if rtt is None else f"{rtt:.1f} ms",
         str(one["in_flight"]),
         one["addresses"][0] if one["addresses"] else "-",

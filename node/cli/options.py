@@ -1,9 +1,27 @@
 """Options that several commands share, so that they read the same everywhere."""
 
+import re
 from pathlib import Path
 from typing import Annotated
 
-from typer import Argument, Option
+from typer import Argument, BadParameter, Option
+
+from protocol.limits import WEIGHTS_NAME_PATTERN
+
+
+def is_name(word: str) -> bool:
+    """Weights may have it."""
+    return re.match(WEIGHTS_NAME_PATTERN, word) is not None
+
+
+def _named(word: str) -> str:
+    if not is_name(word):
+        raise BadParameter(
+            "weights are named by 1 to 64 letters, digits, dots, dashes and underscores,"
+            " the first a letter or a digit"
+        )
+    return word
+
 
 DataDir = Annotated[
     Path | None,
@@ -18,7 +36,7 @@ TokenFile = Annotated[
 ]
 Json = Annotated[bool, Option("--json", help="Answer with one JSON document.")]
 
-Name = Annotated[str, Argument(metavar="NAME", help="Name of the weights.")]
+Name = Annotated[str, Argument(metavar="NAME", callback=_named, help="Name of the weights.")]
 Output = Annotated[
     Path,
     Option("--output", "-o", metavar="FILE", help="The .npy file to write; - is standard output."),

@@ -20,6 +20,7 @@ from node.cli.options import (
     Output,
     Replicas,
     TokenFile,
+    is_name,
 )
 from node.cli.session import UsageError, session
 from protocol.errors import ConfigError
@@ -107,7 +108,7 @@ def plan(
         asked |= {"only": only or [], "avoid": avoid or []}
         if backend:
             asked["backend"] = backend
-        if Path(what).is_file() or what.endswith(".npy"):
+        if what.endswith(".npy") or not is_name(what) or Path(what).is_file():
             asked |= _sides_of(Path(what))
         else:
             asked["name"] = what

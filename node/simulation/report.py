@@ -61,7 +61,7 @@ def figures(outcome: Outcome) -> list[tuple[str, str]]:
         ("then by all after", _seconds(members.spread_s)),
         ("sent by a node", _rate(sum(outcome.traffic.bytes_s.values()))),
         *((f"  {kind}", _rate(bytes_s)) for kind, bytes_s in outcome.traffic.bytes_s.items()),
-        ("packets of a node", f"{outcome.traffic.packets_s:.2f}/s"),
+        ("packets of a node", _often(outcome.traffic.packets_s)),
         ("memory promised", f"{_percent(outcome.memory.fill_mean)} on average"),
         ("on the fullest machine", _percent(outcome.memory.fill_max)),
     ]
@@ -200,6 +200,10 @@ def _moment(seconds: float) -> str:
 
 def _rate(bytes_s: float) -> str:
     return f"{size_text(round(bytes_s))}/s" if math.isfinite(bytes_s) else "-"
+
+
+def _often(times_s: float) -> str:
+    return f"{times_s:.2f}/s" if math.isfinite(times_s) else "-"
 
 
 def _powers(nbytes: float) -> str:

@@ -347,3 +347,46 @@ def test_every_command_explains_itself() -> None:
         assert told.exit_code == 0
         assert "Usage:" in told.stdout
     assert all(command in run("--help").stdout for command in COMMANDS)
+
+
+@pytest.mark.parametrize("name", ["", "a" * 10_000, "a/b", "a b", "-\n"])
+@pytest.mark.parametrize("command", ["put", "get", "rm", "matmul"])
+def test_what_cannot_name_weights_is_told_before_anybody_is_asked(
+    daemon: "Daemon", files: Path, command: str, name: str
+) -> None:
+    file = () if command in ("get", "rm") else (files / "x.npy",)
+    output = ("-o", files / "y.npy") if command in ("get", "matmul") else ()
+
+    told = run(command, *output, "--", name, *file)
+
+    assert told.exit_code == 2
+    assert "weights are named by 1 to 64 letters" in " ".join(told.stderr.split())
+    assert daemon.seen == []
+
+
+@pytest.mark.parametrize("what", ["", "a" * 10_000, "no/such"])
+def test_a_plan_of_neither_weights_nor_a_file_is_refused(daemon: "Daemon", what: str) -> None:
+    told = run("plan", what)
+
+    assert told.exit_code == 2
+    assert told.stderr.startswith("error: ")
+    assert daemon.seen == []
+
+
+@pytest.mark.parametrize("task", ["", "a" * 10_000])
+def test_what_cannot_be_a_task_is_told_before_anybody_is_asked(daemon: "Daemon", task: str) -> None:
+    told = run("explain", task)
+
+    assert told.exit_code == 2
+    assert "as `matmul` tells it" in " ".join(told.stderr.split())
+    assert daemon.seen == []
+
+
+def test_a_speed_that_nobody_has_measured_is_not_told_as_none(
+    daemon: "Daemon", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tests.node.cli import conftest
+
+    monkeypatch.setitem(conftest.PEER, "speed_macs_s", 0.0)
+
+    assert run("peers").stdout.splitlines()[1].split()[7] == "-"

@@ -126,6 +126,14 @@ def test_figures_are_told_as_people_read_them(outcome: Outcome) -> None:
     assert told["  digests"] == "300 B/s"
 
 
+def test_where_no_node_ever_ran_nothing_is_told_of_its_traffic(outcome: Outcome) -> None:
+    silent = msgspec.structs.replace(outcome.traffic, packets_s=nan)
+
+    told = dict(figures(msgspec.structs.replace(outcome, traffic=silent)))
+
+    assert told["packets of a node"] == "-"
+
+
 def test_a_broken_rule_stands_on_the_page_with_its_place(outcome: Outcome) -> None:
     broken = Broken(
         invariant="within budget", at_s=3.25, machine="n0001", what="2 > 1", replay="sedma-node ..."
