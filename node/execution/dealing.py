@@ -41,6 +41,12 @@ PROBE_BYTES = 16 * 8
 ESTIMATE_MARGIN = 0.9
 """The norm is estimated from 16 probes; the shares are cut from a little less than the estimate."""
 
+COSTS_KEPT = 2
+"""Numbers of rows for which prices are kept: those of a panel, and those that are left. A product may have thousands of
+panels."""
+HANDS_KEPT = 64
+"""Beside each block by itself, so many groups of blocks for which it is kept how wide their input and output are."""
+
 
 class Surroundings(Protocol):
     """What a product may ask of its node."""
@@ -97,7 +103,7 @@ class Dealer:
         tolerant = request.rtol is not None and self.analog
         self._apart = request.deterministic and tolerant
         self._costs: dict[int, dict[Block, Cost]] = {}
-        """By m."""
+        """By m, the one used last at the end."""
         self._widths: dict[tuple[Block, ...], tuple[int, int]] = {}
 
     # -- who -----------------------------------------------------------------------------------------
@@ -216,16 +222,23 @@ class Dealer:
         return guessed(self._around.candidates(self._version, now, analog=self.analog))
 
     def _costs_of(self, m: int) -> dict[Block, Cost]:
-        if m not in self._costs:
-            self._costs[m] = {block: cost_of(self.sides, block, m) for block in self.blocks}
-        return self._costs[m]
+        costs = self._costs.pop(m, None)
+        if costs is None:
+            costs = {block: cost_of(self.sides, block, m) for block in self.blocks}
+        self._costs[m] = costs
+        if len(self._costs) > COSTS_KEPT:
+            del self._costs[next(iter(self._costs))]
+        return costs
 
     def _widths_of(self, blocks: tuple[Block, ...]) -> tuple[int, int]:
         """Columns of X that go into a part, and columns that come out of it."""
-        if blocks not in self._widths:
+        widths = self._widths.get(blocks)
+        if widths is None:
             layout = self.layout(blocks, 1)
-            self._widths[blocks] = layout.packed_width, layout.output_values
-        return self._widths[blocks]
+            widths = self._widths[blocks] = layout.packed_width, layout.output_values
+            if len(self._widths) > len(self.blocks) + HANDS_KEPT:
+                del self._widths[next(iter(self._widths))]
+        return widths
 
 
 def cost_of(sides: Sides, block: Block, m: int) -> Cost:
