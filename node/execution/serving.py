@@ -29,6 +29,8 @@ from protocol.quantities import duration_text
 OPEN_PER_PEER_MAX = STREAMS_MAX
 """Requests of one peer under way here; it is told to come back with further ones."""
 RETRY_AFTER_S = 1.0
+ENDS_SPARE = 64
+"""Moments kept of requests that do not wait any more, beside as many as there are requests."""
 
 
 class Serving(OnlyWork):
@@ -48,6 +50,7 @@ class Serving(OnlyWork):
         self._ahead: dict[Errand, None] = {}
         """Products that have been let in and have not begun."""
         self._ends: list[tuple[float, int]] = []
+        """When each request runs out of time, as a heap; those that wait no more are taken out later."""
 
     def load(self, now: float) -> LoadDigest:
         """How busy this node is. A shard's speed is that of all workers together, for its blocks are shared out
@@ -298,6 +301,7 @@ class Serving(OnlyWork):
     def _close(self, one: Errand, now: float) -> list[Effect]:
         """Give back all that it has."""
         del self._open[one.number]
+        self._clear_ends()
         self._open_of[one.peer] -= 1
         if self._open_of[one.peer] == 0:
             del self._open_of[one.peer]
@@ -313,6 +317,13 @@ class Serving(OnlyWork):
         if one.lease is not None:
             effects += self._around.room.give_back(one.lease, now)
         return effects
+
+    def _clear_ends(self) -> None:
+        """Now and then: a request may be done at once and have hours left, and they come by the hundred a second."""
+        if len(self._ends) > 2 * len(self._open) + ENDS_SPARE:
+            waiting = [one for one in self._open.values() if one.stage in WAITING]
+            self._ends = [(one.ends_at, one.number) for one in waiting]
+            heapq.heapify(self._ends)
 
     def _service_s(self, one: Errand, now: float) -> tuple[float, bool]:
         """How long its work takes, and whether that rests on a measured speed."""

@@ -4,7 +4,7 @@ import pytest
 from node.communication.policies import Ours
 from node.communication.scoring import SPEED_UNKNOWN_MACS_S
 from node.deployment.ledger import ACTIVATION_RESERVE_MIN
-from node.execution.serving import OPEN_PER_PEER_MAX
+from node.execution.serving import ENDS_SPARE, OPEN_PER_PEER_MAX
 from node.work import Adopt, Discard, RunShard
 from protocol.errors import ErrorCode
 from protocol.ids import NodeId
@@ -364,3 +364,13 @@ def test_whatever_happens_every_request_ends_once_and_all_memory_is_accounted_fo
     assert holder.serving.load(holder.now).queue_s == 0.0
     unused = holder.desk.buffer(0).id
     assert all(holder.desk.settle(number) is None for number in range(unused))
+
+
+def test_what_is_done_leaves_nothing_behind_though_it_had_hours() -> None:
+    holder = Holder()
+    for _ in range(500):
+        request = holder.ask(FetchBlock(content=CONTENT, nbytes=100), deadline_ms=3_600_000)
+        holder.finish_all()
+        holder.left(request)
+
+    assert len(holder.serving._ends) <= ENDS_SPARE + 1
