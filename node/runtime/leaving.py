@@ -16,11 +16,12 @@ from protocol.ids import short
 def leave(data: DataDir, membership: Membership) -> None:
     """Belong to no mesh; a daemon that dies in the midst of it has not left. OSError when the disk refuses."""
     atomic_write(data.left, f"{membership.mesh}\n".encode())
+    # First what may fail: with its certificates the node is a member still.
+    data.members.forget()
     aside = (data.path / f"mesh-left-{short(membership.mesh)}-{n}" for n in itertools.count(1))
     data.mesh.rename(next(path for path in aside if not path.exists()))
     data.mesh.mkdir(mode=0o700)
     sync_directory(data.path)
-    data.members.forget()
 
 
 def check_not_left(data: DataDir) -> None:

@@ -73,8 +73,14 @@ class MembersStore:
 
     def forget(self) -> None:
         """This node belongs to no mesh any more; blocks."""
-        with self._writing() as database:
-            _clear(database)
+        try:
+            with _opened(self._file) as database:
+                _clear(database)
+        except sqlite3.OperationalError as wrong:
+            raise OSError(f"{self._file}: {wrong}") from wrong
+        except sqlite3.DatabaseError:
+            # Damaged, and it is to hold nothing from now on.
+            self._file.unlink()
         self._written = {}
 
     def load(self, now_wall: float) -> Kept:
@@ -148,7 +154,11 @@ class MembersStore:
             with _opened(self._file) as database:
                 yield database
         except (sqlite3.OperationalError, OSError) as wrong:
-            raise ConfigError(f"{self._file} cannot be read: {wrong}") from wrong
+            why = wrong.strerror if isinstance(wrong, OSError) else wrong
+            raise ConfigError(
+                f"{self._file} cannot be read: {why}: let this user read and write it, or remove it"
+                " and start with --join TICKET"
+            ) from wrong
         except (sqlite3.Error, msgspec.DecodeError, ValueError) as wrong:
             raise ConfigError(
                 f"{self._file} is damaged ({wrong}): remove it and start with --join TICKET"

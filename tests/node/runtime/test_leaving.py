@@ -54,11 +54,23 @@ def test_the_key_of_a_mesh_is_put_aside_and_not_deleted(member: Member) -> None:
     assert not any(member.data_dir.mesh.iterdir())
 
 
-def test_a_disk_that_refuses_is_an_error_of_the_disk(member: Member) -> None:
+def test_a_damaged_list_of_members_keeps_nobody_from_leaving(member: Member) -> None:
     (member.data_dir.path / "members.db").write_bytes(b"no database")
+
+    leaving.leave(member.data_dir, member.membership)
+
+    assert credentials.load(member.data_dir, member.identity) is None
+    assert member.data_dir.members.load(NOW) == Kept()
+
+
+def test_where_the_disk_refuses_the_node_is_a_member_still(member: Member) -> None:
+    (member.data_dir.path / "members.db").unlink()
+    (member.data_dir.path / "members.db").mkdir()
 
     with pytest.raises(OSError, match=r"members\.db"):
         leaving.leave(member.data_dir, member.membership)
+
+    assert credentials.load(member.data_dir, member.identity) == member.membership
 
 
 def test_a_node_that_died_before_it_had_left_is_a_member_still(member: Member) -> None:
