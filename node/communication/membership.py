@@ -161,7 +161,8 @@ class Membership(OnlyCalls):
         Before `introduce` for them to hear of us by gossip; after it where they know our record as it is.
         """
         self._roster.restore(members)
-        self._graveyard.restore(graves, now)
+        # In a folder copied from another node we may lie ourselves.
+        self._graveyard.restore((one for one in graves if one.record.id != self._own.id), now)
         self._rota.restore(self._roster.members)
 
     def version_is(self, version: int) -> None:

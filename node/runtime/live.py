@@ -9,6 +9,8 @@ from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar, assert_never
 
+import msgspec
+
 from node.core import Node
 from node.effects import (
     Allocate,
@@ -47,11 +49,12 @@ from node.runtime.switchboard import Switchboard
 from node.runtime.working import Working
 from node.service import MatrixBody
 from protocol.digests import LoadDigest
-from protocol.errors import ErrorInfo, TaskError
+from protocol.errors import ErrorCode, ErrorInfo, TaskError
 from protocol.ids import NodeId
 from protocol.members import Cause, Packet
 from protocol.messages import Join, Joined, RequestHeader, Response
 
+STOPPING = "this node is stopping: ask another one"
 FAREWELL_S = 0.8
 """The longest that a node stays to say goodbye; the HTTP side closes meanwhile."""
 
@@ -208,6 +211,12 @@ class Live:
             self.feed(self.node.cancel(task, self.now))
             raise
 
+    def _as_told(self, error: ErrorInfo) -> ErrorInfo:
+        """Once we have said goodbye peers hang up: that none is in reach is our doing, and to start one helps nobody."""
+        if self._said_farewell and error.code is ErrorCode.UNAVAILABLE:
+            return msgspec.structs.replace(error, reason=STOPPING)
+        return error
+
     # -- what packets and the switchboard tell -------------------------------------------------------
 
     def packet(self, peer: NodeId, packet: Packet) -> None:
@@ -282,7 +291,7 @@ class Live:
                     self._endings.pop(effect.task).finish()
                 case Failed():
                     self._working.sessions.pop(effect.task, None)
-                    self._endings.pop(effect.task).fail(TaskError.of(effect.error))
+                    self._endings.pop(effect.task).fail(TaskError.of(self._as_told(effect.error)))
                 case SendPacket():
                     if self._packets is not None:
                         self._packets.send(effect.peer, effect.addresses, effect.packet)

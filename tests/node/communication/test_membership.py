@@ -243,6 +243,14 @@ def test_whom_we_buried_is_told_so_when_it_speaks_and_views_are_compared_once() 
     assert (node(1), Change.JOINED) in made.drain()
 
 
+def test_in_the_files_of_another_node_we_are_not_dead_ourselves() -> None:
+    made = membership()
+
+    made.restore({}, (Grave(made.own, Cause.STOPPED, age_s=60.0),), now=0.0)
+
+    assert not made.graves
+
+
 def test_the_dead_are_looked_for_by_packet_and_by_link_with_the_news_of_their_death() -> None:
     made = membership()
     made.restore({}, (Grave(signed(1), Cause.SILENT, age_s=60.0),), now=0.0)

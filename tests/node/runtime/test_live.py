@@ -10,15 +10,17 @@ import pytest
 
 from node.core import Node, Policy
 from node.deployment.ledger import Ledger
-from node.effects import Allocate, Effect, Work
+from node.effects import Allocate, Effect, Failed, Work
+from node.runtime.awaited import Awaited
 from node.runtime.datadir import DataDir
 from node.runtime.live import Live
 from node.runtime.signatures import Ed25519
 from node.runtime.store import Store, content_id
 from node.work import BufferRef, Discard, Job, Outcome, WriteContent
 from protocol.digests import LoadDigest, NodeRecord, WeightsVersion
-from protocol.errors import ErrorInfo
+from protocol.errors import ErrorCode, ErrorInfo, TaskError
 from protocol.ids import ContentId, NodeId, node_id
+from protocol.members import Cause
 from protocol.messages import Join, Joined, Response
 from tests.node.runtime.stations import SOON_S, Waiting
 
@@ -110,6 +112,18 @@ async def test_content_goes_from_the_disk_when_it_is_let_go(live: Live, tmp_path
     await orders.are_done(1)
 
     assert not Store(tmp_path, MIB).has(CONTENT)
+
+
+async def test_a_product_that_peers_do_not_finish_since_we_go_is_to_be_asked_of_others(
+    live: Live,
+) -> None:
+    lost = ErrorInfo(code=ErrorCode.UNAVAILABLE, reason="no reachable node has block (0, 0)")
+    task = Awaited()
+
+    await live.farewell(Cause.LEFT)
+
+    with pytest.raises(TaskError, match="this node is stopping: ask another one"):
+        await live.run("t", task, [Failed("t", lost)], task.ended)
 
 
 async def test_content_put_again_before_it_is_deleted_outlives_the_restart(
