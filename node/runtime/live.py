@@ -212,7 +212,7 @@ class Live:
             raise
 
     def _as_told(self, error: ErrorInfo) -> ErrorInfo:
-        """Once we have said goodbye peers hang up: that none is in reach is our doing, and to start one helps nobody."""
+        """Once we have said goodbye peers hang up: that none is in reach is our doing alone."""
         if self._said_farewell and error.code is ErrorCode.UNAVAILABLE:
             return msgspec.structs.replace(error, reason=STOPPING)
         return error
