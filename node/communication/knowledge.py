@@ -80,9 +80,9 @@ class Knowledge:
         self._hashes = None
         return known is None or stamp is None or known[:3] != stamp[:3]
 
-    def copy(self) -> "Knowledge":
+    def copy(self) -> Self:
         """Cheap even with thousands of nodes: stamps and lists are shared, for they never change."""
-        other = Knowledge()
+        other = type(self)()
         other.stamps = self.stamps.copy()
         other._sums = self._sums.copy()
         other._nodes = self._nodes.copy()

@@ -362,7 +362,11 @@ def _shape(store: StoreBlock) -> str:
 def _placed(grid: BlockGrid, request: Multiply) -> tuple[Block, ...]:
     """The request's blocks; BAD_REQUEST if one is not of the grid, or stands there twice."""
     blocks = tuple(Block(row, column) for row, column in request.blocks)
-    outside = [b for b in blocks if b.row >= grid.row_blocks or b.column >= grid.column_blocks]
+    outside = [
+        block
+        for block in blocks
+        if block.row >= grid.row_blocks or block.column >= grid.column_blocks
+    ]
     if outside:
         reason = (
             f"{request.name} has {grid.row_blocks} x {grid.column_blocks} blocks;"
