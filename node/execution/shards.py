@@ -77,43 +77,36 @@ class Layout:
 
 def lay_out(sides: Sides, blocks: tuple[Block, ...], m: int, *, separate: bool) -> Layout:
     """Where everything lies. With `separate` each block keeps an output of its own, in the order given."""
-    spans = sorted({sides.inputs(block) for block in blocks})
+    taken = [sides.inputs(block) for block in blocks]
+    given = [sides.outputs(block) for block in blocks]
+    spans = sorted(set(taken))
     input_at: dict[tuple[int, int], int] = {}
     packed = 0
-    for span in spans:
-        input_at[span] = packed
-        packed += span[1] - span[0]
+    for start, stop in spans:
+        input_at[start, stop] = packed
+        packed += stop - start
+    outputs = _in_a_row(given if separate else sorted(set(given)), m)
+    by_start = {output.start: output for output in outputs}
+    own = outputs if separate else [by_start[start] for start, _ in given]
+    shard_blocks = [
+        ShardBlock(
+            block=(block.row, block.column),
+            input_start=input_at[span],
+            input_width=span[1] - span[0],
+            output_offset=output.offset,
+            output_width=output.width,
+        )
+        for block, span, output in zip(blocks, taken, own, strict=True)
+    ]
+    values = m * sum(output.width for output in outputs)
+    return Layout(blocks, tuple(spans), packed, tuple(shard_blocks), tuple(outputs), values)
+
+
+def _in_a_row(spans: list[tuple[int, int]], m: int) -> list[PartOutput]:
+    """Partial outputs of m rows for these columns of the answer, one behind the other."""
     outputs: list[PartOutput] = []
     offset = 0
-    output_of: dict[Block, PartOutput] = {}
-    if separate:
-        for block in blocks:
-            start, stop = sides.outputs(block)
-            output_of[block] = PartOutput(offset, start, stop - start)
-            outputs.append(output_of[block])
-            offset += m * (stop - start)
-    else:
-        for start, stop in sorted({sides.outputs(block) for block in blocks}):
-            output = PartOutput(offset, start, stop - start)
-            outputs.append(output)
-            offset += m * output.width
-            for block in blocks:
-                if sides.outputs(block) == (start, stop):
-                    output_of[block] = output
-    return Layout(
-        blocks=blocks,
-        spans=tuple(spans),
-        packed_width=packed,
-        shard_blocks=tuple(
-            ShardBlock(
-                block=(block.row, block.column),
-                input_start=input_at[sides.inputs(block)],
-                input_width=sides.inputs(block)[1] - sides.inputs(block)[0],
-                output_offset=output_of[block].offset,
-                output_width=output_of[block].width,
-            )
-            for block in blocks
-        ),
-        outputs=tuple(outputs),
-        output_values=offset,
-    )
+    for start, stop in spans:
+        outputs.append(PartOutput(offset, start, stop - start))
+        offset += m * (stop - start)
+    return outputs
