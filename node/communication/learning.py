@@ -193,9 +193,13 @@ class Learning:
         out.append(note("self.refuted", what=what, by=short(teller), incarnation=incarnation))
 
     def _learn_of_twin(self, record: MemberRecord, teller: NodeId, out: list[Effect]) -> None:
-        """A later record of ours than ours: another process has our key, or had it before."""
+        """A later record of ours than ours: another process has our key, or had it before.
+
+        A goodbye that is as late as our record counts as later, for all others believe it.
+        """
         own = self._own.record
-        if record.incarnation <= own.incarnation or not self._roster.is_acceptable(record, own):
+        least = own.incarnation + (0 if record.gone and not self._own.gone else 1)
+        if record.incarnation < least or not self._roster.is_acceptable(record, own):
             return
         self.tell_of_twin(teller, record.addresses, out)
         if not self._own.gone:

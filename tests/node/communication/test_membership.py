@@ -243,6 +243,17 @@ def test_whom_we_buried_is_told_so_when_it_speaks_and_views_are_compared_once() 
     assert (node(1), Change.JOINED) in made.drain()
 
 
+def test_the_goodbye_of_a_twin_that_is_as_late_as_our_record_is_denied() -> None:
+    made = membership(others=1)
+
+    effects = made.heard(
+        node(1), Gossip((alive(0, made.own.incarnation, gone=Cause.STOPPED),)), 1.0
+    )
+
+    assert (made.own.incarnation, made.own.gone) == (2, None)
+    assert notes(effects) == ["identity.duplicated"]
+
+
 def test_in_the_files_of_another_node_we_are_not_dead_ourselves() -> None:
     made = membership()
 
