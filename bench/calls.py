@@ -105,6 +105,9 @@ class Member:
     def load(self) -> LoadDigest:
         return LoadDigest()
 
+    def load_told(self, peer: NodeId, load: LoadDigest) -> None:
+        """A benchmark chooses nobody."""
+
     def addresses_of(self, peer: NodeId) -> tuple[str, ...]:
         return ()
 

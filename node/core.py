@@ -252,8 +252,7 @@ class Node:
     def answered(
         self, call: int, peer: NodeId, response: Response, load: LoadDigest, now: float
     ) -> list[Effect]:
-        self.mesh.gossip.load_seen(peer, load, now)
-        self.asking.heard(peer, now)
+        self.load_told(peer, load, now)
         waiter = self.desk.settle(call)
         if waiter is None:
             return []
@@ -261,6 +260,12 @@ class Node:
         if waiter is self.mesh.gossip:
             effects = [*effects, *self._compare(peer)]
         return self._settle(effects, now)
+
+    def load_told(self, peer: NodeId, load: LoadDigest, now: float) -> list[Effect]:
+        """How busy a peer is, by its answer or its refusal: a sign of life, too."""
+        self.mesh.gossip.load_seen(peer, load, now)
+        self.asking.heard(peer, now)
+        return []
 
     def call_failed(self, call: int, error: ErrorInfo, now: float) -> list[Effect]:
         waiter = self.desk.settle(call)

@@ -77,6 +77,9 @@ class Owner(Protocol):
 
     def load(self) -> LoadDigest: ...
 
+    def load_told(self, peer: NodeId, load: LoadDigest) -> None:
+        """By a peer that refuses a call, which then fails."""
+
 
 class Connection:
     """Hears one link. `ready` is done when the greeting is over, one way or the other."""
@@ -189,12 +192,13 @@ class Connection:
     def _refusal_came(self, frame: Frame) -> None:
         if (call := self._calls.get(frame.stream)) is None:
             return
-        error = codec.decode(ErrorHeader, frame.header).error
+        header = codec.decode(ErrorHeader, frame.header)
         if call.response is not None or (call.body_bytes and self.link.is_sending(frame.stream)):
             # Neither the rest of our body nor an answer that was announced is due any more.
             self.link.cancel(frame.stream)
         self._forget(frame.stream)
-        call.fail(_said_by(error, self.peer))
+        self._owner.load_told(call.peer, header.load)
+        call.fail(_said_by(header.error, self.peer))
 
     # -- the peer's requests -------------------------------------------------------------------------
 

@@ -36,7 +36,10 @@ class Heard(Protocol):
         """A note of what somebody caused who has not proven to be of the mesh, and can cause as often as he likes."""
 
     def load(self) -> LoadDigest:
-        """Rides on every answer."""
+        """Rides on every answer and every refusal."""
+
+    def load_told(self, peer: NodeId, load: LoadDigest) -> None:
+        """By a peer that refuses a call, which then fails."""
 
     def addresses_of(self, peer: NodeId) -> tuple[str, ...]: ...
 

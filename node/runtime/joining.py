@@ -89,6 +89,9 @@ class _Joiner:
     def load(self) -> LoadDigest:
         return LoadDigest()
 
+    def load_told(self, peer: NodeId, load: LoadDigest) -> None:
+        """The minter's, which is of no use to who is no member yet."""
+
     def _refuse(self, request: IncomingRequest) -> None:
         reason = "this node is not in the mesh yet"
         error = ErrorInfo(code=ErrorCode.UNAVAILABLE, reason=reason)

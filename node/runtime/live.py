@@ -264,6 +264,9 @@ class Live:
             self._load, self._load_at = self.node.load(now), now
         return self._load
 
+    def load_told(self, peer: NodeId, load: LoadDigest) -> None:
+        self.feed(self.node.load_told(peer, load, self.now))
+
     def addresses_of(self, peer: NodeId) -> tuple[str, ...]:
         return self.node.mesh.addresses_of(peer)
 

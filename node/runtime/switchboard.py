@@ -259,6 +259,9 @@ class Switchboard:
     def load(self) -> LoadDigest:
         return self._heard.load()
 
+    def load_told(self, peer: NodeId, load: LoadDigest) -> None:
+        self._heard.load_told(peer, load)
+
     # -- dialing -------------------------------------------------------------------------------------
 
     async def _dial(self, addresses: tuple[str, ...], peer: NodeId | None) -> None:

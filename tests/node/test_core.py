@@ -6,7 +6,7 @@ from node.effects import Effect, Refuse, Reply
 from node.runtime.virtual.machine import Machine
 from node.runtime.virtual.world import World
 from protocol.client import MatmulRequest, PlanRequest, PutRequest
-from protocol.digests import NodeRecord
+from protocol.digests import LoadDigest, NodeRecord
 from protocol.errors import ErrorCode, TaskError
 from protocol.messages import FetchManifest, Probe, Probed, RequestHeader, Response
 from tests.node.meshes import ended, join, resident
@@ -87,6 +87,17 @@ def test_a_probe_is_answered_with_nothing_but_the_load_that_rides_on_it() -> Non
 
     assert ask(member.node, Probe()) == Probed()
     assert member.node.load(1.0).free == member.node.ledger.digest().free
+
+
+def test_the_load_that_rides_on_a_refusal_is_believed_and_is_a_sign_of_life() -> None:
+    world, member = alone()
+    peer = join(world, "b")
+    load = LoadDigest(queue_s=3.0, in_flight=4)
+
+    member.hear(member.node.load_told, peer.id, load)
+
+    assert member.node.mesh.gossip.load(peer.id).queue_s == 3.0
+    assert member.node.asking.heard_at(peer.id) == world.now
 
 
 def test_a_peer_that_asks_for_weights_nobody_knows_is_told_so() -> None:

@@ -171,7 +171,9 @@ class Calls:
 
     def _refused(self, calling: Calling, wire: bytes) -> None:
         if self._end(calling):
-            calling.caller.call_failed(calling, codec.decode(ErrorHeader, wire).error)
+            header, machine = codec.decode(ErrorHeader, wire), calling.machine
+            machine.hear(machine.node.load_told, calling.peer, header.load)
+            calling.caller.call_failed(calling, header.error)
 
     def _gone(self, calling: Calling) -> None:
         calling.server.machine.talk.gone(calling)

@@ -82,6 +82,8 @@ class Ear(Waiting):
         """Events of those who were turned away unproven."""
         self.addresses: dict[NodeId, tuple[str, ...]] = {}
         self.digest = LoadDigest(in_flight=7)
+        self.loads: dict[NodeId, LoadDigest] = {}
+        """That came with refusals."""
         self.on_asked: Callable[[Asked], None] = lambda asked: None
         self.on_body: Callable[[int], None] = lambda number: None
         self.on_join: Callable[[Join], Awaitable[Joined]]
@@ -128,6 +130,9 @@ class Ear(Waiting):
     def turned_away(self, event: str, **fields: object) -> None:
         self.away.append(event)
         self.note(event, **fields)
+
+    def load_told(self, peer: NodeId, load: LoadDigest) -> None:
+        self.loads[peer] = load
 
     def load(self) -> LoadDigest:
         return self.digest

@@ -212,6 +212,7 @@ async def test_a_refusal_says_who_refused_and_what_is_missing(asker: Pair) -> No
     error = await here.ask(there, RESERVE).error()
 
     assert (error.code, error.need, error.free, error.node) == (ErrorCode.NO_ROOM, 10, 3, there.id)
+    assert here.ear.loads == {there.id: there.ear.digest}
 
 
 async def test_an_early_refusal_ends_the_body(asker: Pair) -> None:

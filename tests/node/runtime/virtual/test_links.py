@@ -6,6 +6,7 @@ from node.effects import Call, CancelCall, Dial, Hang, Refuse, SendPacket
 from node.runtime.virtual.machine import Machine
 from node.runtime.virtual.network import Conditions
 from node.runtime.virtual.world import World
+from protocol.digests import LoadDigest
 from protocol.errors import ErrorCode, ErrorInfo
 from protocol.ids import NodeId
 from protocol.members import Ping
@@ -204,10 +205,12 @@ def test_a_refusal_comes_back_as_it_was_said() -> None:
 
     probe(a, b)
     world.run(0.5)
+    refused_at = world.now
     b.feed([Refuse(1, error)])
     world.run(1.0)
 
     assert script(a).named("call_failed") == [(1, error)]
+    assert script(a).named("load_told") == [(b.id, LoadDigest(queue_s=refused_at))]
 
 
 def test_losses_make_calls_late_and_never_lose_them() -> None:
