@@ -5,8 +5,10 @@ second, and none of it may be carried along.
 """
 
 import importlib
+import signal
 import sys
-from typing import Annotated
+from types import FrameType
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -32,6 +34,8 @@ COMMANDS = {
 
 def main() -> None:
     """Run the command that the arguments name."""
+    # As after Ctrl-C nothing stays half written.
+    signal.signal(signal.SIGTERM, _end)
     first = next((word for word in sys.argv[1:] if not word.startswith("-")), None)
     app(first if first in COMMANDS else None)(prog_name="sedma-node")
 
@@ -54,6 +58,10 @@ def app(only: str | None = None) -> typer.Typer:
         else:
             whole.command(name)(getattr(module, name))
     return whole
+
+
+def _end(number: int, frame: FrameType | None) -> NoReturn:
+    sys.exit(128 + number)
 
 
 def _say_version(asked: bool) -> None:

@@ -1,5 +1,9 @@
 import json
 import re
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -151,3 +155,16 @@ def test_where_the_trace_goes_to_standard_output_the_figures_do_not() -> None:
 
     assert all("event" in json.loads(line) for line in result.stdout.splitlines())
     assert "agreement at the end" in result.stderr
+
+
+def test_a_run_that_is_terminated_leaves_no_half_written_file(tmp_path: Path) -> None:
+    trace = tmp_path / "out.jsonl"
+    words = ["simulate", "--nodes", "64", "--for", "1h", "--trace", str(trace)]
+    with subprocess.Popen([sys.executable, "-m", "node.cli.main", *words]) as running:
+        while not any(tmp_path.iterdir()):
+            assert running.poll() is None
+            time.sleep(0.02)
+        running.terminate()
+
+    assert running.returncode == 128 + signal.SIGTERM
+    assert not any(tmp_path.iterdir())
