@@ -1,6 +1,7 @@
 """The work under way for one Node: each piece is one task, and its end is told once, unless it was cancelled before."""
 
 import asyncio
+import errno
 from collections.abc import Callable, Coroutine
 
 from node.log import Log
@@ -8,6 +9,12 @@ from node.work import Outcome
 from protocol.errors import ErrorCode, ErrorInfo, SedmaError, TaskError
 
 Doing = Callable[[], Coroutine[object, object, Outcome]]
+
+FULL_ERRORS = (errno.ENOSPC, errno.EDQUOT)
+FULL = ErrorInfo(
+    code=ErrorCode.INTERNAL,
+    reason="the disk of this node is full: make room where its data directory lies, or ask another node",
+)
 
 
 class Jobs:
@@ -70,8 +77,12 @@ class Jobs:
             self._end(number, lambda: self._failed(number, info))
         except Exception as error:  # noqa: BLE001
             # The outermost loop of this work: the task fails, the node goes on.
-            self._log.exception("work.broke", job=number)
-            info = _internal(error)
+            if isinstance(error, OSError) and error.errno in FULL_ERRORS:
+                self._log.warning("disk.full", job=number)
+                info = FULL
+            else:
+                self._log.exception("work.broke", job=number)
+                info = _internal(error)
             self._end(number, lambda: self._failed(number, info))
         else:
             self._end(number, lambda: self._done(number, outcome))

@@ -1,6 +1,7 @@
 """Work under way: told once, cancelled without a trace, waited for where the disk needs it."""
 
 import asyncio
+import errno
 from dataclasses import dataclass, field
 
 from node.runtime.jobs import Jobs
@@ -46,6 +47,10 @@ async def refused() -> Outcome:
     raise TaskError(ErrorCode.NO_ROOM, "no room")
 
 
+async def full() -> Outcome:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
 async def broken() -> Outcome:
     raise ZeroDivisionError
 
@@ -59,6 +64,19 @@ async def test_each_end_is_told_once_and_what_broke_is_logged() -> None:
 
     assert node.told == [(0, None), (1, ErrorCode.NO_ROOM), (2, ErrorCode.INTERNAL)]
     assert log.events == ["work.broke"]
+
+
+async def test_a_full_disk_is_told_as_such_and_is_no_fault_of_the_program() -> None:
+    log, reasons = Log(), list[str]()
+    all_jobs = Jobs(log, Node().done, lambda _, error: reasons.append(error.reason))
+
+    all_jobs.begin(1, full, lasting=True)
+    await all_jobs.close()
+
+    assert reasons == [
+        "the disk of this node is full: make room where its data directory lies, or ask another node"
+    ]
+    assert log.events == ["disk.full"]
 
 
 async def test_a_job_cancelled_before_it_began_leaves_no_trace() -> None:
