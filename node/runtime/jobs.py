@@ -78,7 +78,7 @@ class Jobs:
         except Exception as error:  # noqa: BLE001
             # The outermost loop of this work: the task fails, the node goes on.
             if isinstance(error, OSError) and error.errno in FULL_ERRORS:
-                self._log.warning("disk.full", job=number)
+                self._log.warning("disk.full", job=number, reason=str(error))
                 info = FULL
             else:
                 self._log.exception("work.broke", job=number)

@@ -188,7 +188,9 @@ def _opened(file: Path) -> Iterator[sqlite3.Connection]:
         try:
             yield database
         except BaseException:
-            database.execute("ROLLBACK")
+            # A full disk may have ended the transaction: what it said would be lost behind our own failure.
+            if database.in_transaction:
+                database.execute("ROLLBACK")
             raise
         database.execute("COMMIT")
 

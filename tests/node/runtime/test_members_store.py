@@ -1,5 +1,6 @@
 """Who was there and who is dead outlives the process, and belongs to one mesh."""
 
+import contextlib
 import sqlite3
 from pathlib import Path
 
@@ -157,3 +158,17 @@ def test_a_disk_that_refuses_is_an_error_of_the_disk(tmp_path: Path) -> None:
         again(tmp_path).keep((A,), (), NOW)
     with pytest.raises(ConfigError, match=r"cannot be read: Is a directory: .*or remove it"):
         again(tmp_path).load(NOW)
+
+
+def test_what_the_disk_said_is_told_where_sqlite_has_ended_the_transaction_itself(
+    store: MembersStore, tmp_path: Path
+) -> None:
+    # As it does on a full disk: there is nothing left to roll back.
+    with contextlib.closing(sqlite3.connect(tmp_path / "members.db")) as database:
+        database.execute(
+            "CREATE TRIGGER full BEFORE INSERT ON members"
+            " BEGIN SELECT RAISE(ROLLBACK, 'database or disk is full'); END"
+        )
+
+    with pytest.raises(OSError, match="database or disk is full"):
+        store.keep((A,), (), NOW)
