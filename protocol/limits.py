@@ -44,6 +44,9 @@ WANTED_MAX = 400
 ADDRESSES_MAX = 16
 """Addresses one node announces."""
 
+CANDIDATES_MAX = 8
+"""Addresses in one offer to punch: each is one that we may be made to send packets to."""
+
 LABELS_MAX = 32
 TEXT_BYTES_MAX = 256
 """A name, a label, an address or a reason in a message."""
