@@ -251,6 +251,8 @@ class StatusView(msgspec.Struct, frozen=True, kw_only=True):
     uptime_s: float
     joining: str = ""
     """What stands in the way of joining, while that is so."""
+    duplicated: str = ""
+    """Why another process must be running with this node's key, if one is."""
     packets: dict[str, int] = {}
     """Sent and received over UDP, and what became of the others, by kind; empty where there is no UDP."""
 

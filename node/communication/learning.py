@@ -46,7 +46,8 @@ class Learning:
         self._paths = paths
         self._awareness = awareness
         self._post = post
-        self._duplicated = False
+        self.twin = ""
+        """Why we believe that another process runs with our key; empty while nothing says so."""
         self._owed: dict[NodeId, News] = {}
 
     def learn(self, news: News, teller: NodeId, now: float, out: list[Effect]) -> None:
@@ -104,10 +105,11 @@ class Learning:
 
     def tell_of_twin(self, teller: NodeId, addresses: tuple[str, ...], out: list[Effect]) -> None:
         """Once. `addresses`: where the other process is reached, if its record said so."""
-        if self._duplicated:
+        if self.twin:
             return
-        self._duplicated = True
         by = short(teller)
+        at = f", at {' or '.join(addresses)}" if addresses else ""
+        self.twin = f"{TWIN} (node {by} knows of it{at})"
         out.append(note("identity.duplicated", teller=by, addresses=addresses, reason=TWIN))
 
     def forget(self, nodes: Iterable[NodeId]) -> None:

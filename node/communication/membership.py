@@ -106,6 +106,11 @@ class Membership(OnlyCalls):
         return self._roster.counters
 
     @property
+    def twin(self) -> str:
+        """Why we believe that another process runs with our key; empty while nothing says so."""
+        return self._learning.twin
+
+    @property
     def doubt(self) -> int:
         """0: we trust our own judgement; at most 8."""
         return self._awareness.score

@@ -40,12 +40,15 @@ from node.runtime.chores import Chores
 from node.runtime.datadir import DataDir
 from node.runtime.intake import Intake
 from node.runtime.keeping import Keeping
+from node.runtime.lag import Lag
 from node.runtime.packets import Packets
 from node.runtime.sessions import Session
 from node.runtime.spool import Spool
 from node.runtime.store import Store
 from node.runtime.strangers import Strangers
 from node.runtime.switchboard import Switchboard
+from node.runtime.tally import Tally
+from node.runtime.traffic import Totals
 from node.runtime.working import Working
 from node.service import MatrixBody
 from protocol.digests import LoadDigest
@@ -79,6 +82,8 @@ class Live:
         self.node = node
         self.store = store
         self.stopping = False
+        self.tally = Tally()
+        self.lag = Lag()
         self._folder = data.spool
         self._log = log
         self._redeem = redeem
@@ -152,6 +157,7 @@ class Live:
     async def close(self) -> None:
         self.stopping = True
         self._chores.rest()
+        self.lag.stop()
         for task in list(self._endings):
             self.feed(self.node.cancel(task, self.now))
         if self._switchboard is not None:
@@ -191,6 +197,12 @@ class Live:
         if self._packets is None:
             return {}
         return {"sent": 0, "received": 0} | dict(sorted(self._packets.counters.items()))
+
+    @property
+    def traffic(self) -> Totals:
+        """Over links; nothing before this node has come into its mesh."""
+        board = self._switchboard
+        return Totals(0, 0, 0, 0) if board is None else board.traffic.totals()
 
     def session(self, body: MatrixBody) -> Session:
         return Session(
@@ -256,6 +268,7 @@ class Live:
         self._log.info(event, **fields)
 
     def turned_away(self, event: str, **fields: object) -> None:
+        self.tally.refused("stranger", event)
         self._strangers.turned_away(event, **fields)
 
     def load(self) -> LoadDigest:
@@ -330,6 +343,7 @@ class Live:
                 assert body is not None
                 switchboard.reply(effect.request, effect.response, self._arena.bytes(body))
             case Refuse():
+                self.tally.refused("peer", effect.error.code.value)
                 switchboard.refuse(effect.request, effect.error)
 
     def _call(self, switchboard: Switchboard, effect: Call) -> None:

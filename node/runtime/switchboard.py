@@ -7,7 +7,8 @@ closes it once nothing is under way on it. Nothing is decided here about peers o
 
 import asyncio
 import itertools
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
+from functools import partial
 from weakref import WeakSet
 
 from node.runtime.calls import Answered, IncomingRequest, OutgoingCall, Refused
@@ -19,6 +20,7 @@ from node.runtime.links import Link
 from node.runtime.reaching import reach
 from node.runtime.tcp_link import LinkServer, Security, serve
 from node.runtime.tls import explain
+from node.runtime.traffic import Traffic
 from protocol.digests import LoadDigest
 from protocol.errors import ErrorCode, ErrorInfo, TaskError
 from protocol.ids import MeshId, NodeId, short
@@ -69,6 +71,7 @@ class Switchboard:
     ) -> None:
         self._own = own
         self._terms = Terms(own, mesh, software, plain=client is None)
+        self.traffic = Traffic()
         self._heard = heard
         self._client = client
         self._loop = asyncio.get_running_loop()
@@ -181,8 +184,7 @@ class Switchboard:
 
     def on_link(self, link: Link) -> Connection:
         """Hear a link that somebody else opened."""
-        connection = Connection(link, self, self._terms)
-        self._unknown[connection] = None
+        connection = self._begin(link)
         # A member has proven who it is: it comes in however many strangers there are.
         if link.peer is None and len(strangers := self._strangers()) > STRANGERS_MAX:
             # Joining takes milliseconds, so a crowd that says nothing keeps nobody out.
@@ -266,20 +268,19 @@ class Switchboard:
 
     async def _dial(self, addresses: tuple[str, ...], peer: NodeId | None) -> None:
         try:
-            await reach(addresses, self._client, self._connect(), peer)
+            await reach(addresses, self._client, self._begin, peer)
         except TaskError as failure:
             self._heard.dial_failed(addresses, peer, str(failure))
             return
         if peer is None:
             self._heard.reached(addresses)
 
-    def _connect(self, *, bulk: bool = False) -> Callable[[Link, str], Connection]:
-        def connect(link: Link, address: str) -> Connection:
-            connection = Connection(link, self, self._terms, bulk=bulk, address=address)
-            self._unknown[connection] = None
-            return connection
-
-        return connect
+    def _begin(self, link: Link, address: str = "", *, bulk: bool = False) -> Connection:
+        """On a link that is new; `address` is where we dialed it."""
+        connection = Connection(link, self, self._terms, bulk=bulk, address=address)
+        self._unknown[connection] = None
+        self.traffic.watch(link)
+        return connection
 
     # -- which connection ----------------------------------------------------------------------------
 
@@ -322,7 +323,7 @@ class Switchboard:
         reason = f"no answer within {BULK_WAIT_S:g} s"
         try:
             async with asyncio.timeout(BULK_WAIT_S):
-                await reach(addresses, self._client, self._connect(bulk=True), peer)
+                await reach(addresses, self._client, partial(self._begin, bulk=True), peer)
                 return
         except TimeoutError:
             pass
