@@ -1,0 +1,89 @@
+"""What a public node answers to those who ask from where they are seen: never much, and never often.
+
+Whoever asks may have forged where he asks from, and then the answer hits somebody else. So an answer is at most 1.5
+times as long as the question, few go to one address, and there is a limit for all together. What is not
+wholly right is counted and left unanswered; so is whoever asks us to answer from or to elsewhere.
+"""
+
+from collections import Counter, OrderedDict
+
+from nat import stun
+from nat.endpoint import Endpoint, customer
+
+ANSWERS_PER_S = 20.0
+"""To one IPv4 address, or one IPv6 network of 2^64, which a single host may use up."""
+ALL_ANSWERS_PER_S = 1000.0
+GROWTH_MAX = 1.5
+"""An answer to the bytes of its question; who asks in short words gets none."""
+CUSTOMERS_MAX = 4096
+"""Remembered; for a further one the one that was quiet for longest is forgotten, and begins anew."""
+
+
+class Bucket:
+    """So many a second, and as many at once as gather in one."""
+
+    __slots__ = ("_at", "_left", "_per_s")
+
+    def __init__(self, per_s: float, now: float) -> None:
+        self._per_s = self._left = per_s
+        self._at = now
+
+    def take(self, now: float) -> bool:
+        self._left = min(self._left + (now - self._at) * self._per_s, self._per_s)
+        self._at = now
+        if self._left < 1.0:
+            return False
+        self._left -= 1.0
+        return True
+
+
+class Answering:
+    """Of one node. `counters`: answered, and why others were not."""
+
+    def __init__(self, now: float) -> None:
+        self.counters: Counter[str] = Counter()
+        self._all = Bucket(ALL_ANSWERS_PER_S, now)
+        self._customers: OrderedDict[str, Bucket] = OrderedDict()
+
+    @property
+    def remembered(self) -> int:
+        """Addresses for which a limit is counted."""
+        return len(self._customers)
+
+    def asked(
+        self, datagram: bytes, message: stun.Message, remote: Endpoint, other_port: int, now: float
+    ) -> bytes | None:
+        """The answer to this request, to be sent from where it came in; `other_port` answers too (0: none does)."""
+        assert message.kind is stun.Kind.REQUEST
+        room = int(GROWTH_MAX * len(datagram))
+        answer = stun.response(message.transaction, remote, _other(remote, other_port))
+        if len(answer) > room:
+            answer = stun.response(message.transaction, remote)
+        if len(answer) > room:
+            self.counters["too_short"] += 1
+            return None
+        if not self._bucket(customer(remote.host), now).take(now):
+            self.counters["too_many"] += 1
+            return None
+        if not self._all.take(now):
+            self.counters["too_many_in_all"] += 1
+            return None
+        self.counters["answered"] += 1
+        return answer
+
+    # -- within --------------------------------------------------------------------------------------
+
+    def _bucket(self, who: str, now: float) -> Bucket:
+        bucket = self._customers.get(who)
+        if bucket is None:
+            bucket = self._customers[who] = Bucket(ANSWERS_PER_S, now)
+            if len(self._customers) > CUSTOMERS_MAX:
+                self._customers.popitem(last=False)
+        self._customers.move_to_end(who)
+        return bucket
+
+
+def _other(remote: Endpoint, port: int) -> Endpoint | None:
+    if not port:
+        return None
+    return Endpoint("::" if remote.is_v6 else "0.0.0.0", port)  # noqa: S104 (only told)

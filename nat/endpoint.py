@@ -1,0 +1,117 @@
+"""Addresses as IP and port, and how far each of them leads.
+
+`ipaddress.is_global` is of no use here: it is false for the ranges of documentation, in which laboratories and examples
+live, and tells nothing of what a false means. We ask only what a NAT asks: who can have the same address elsewhere?
+"""
+
+import ipaddress
+from enum import StrEnum
+from functools import lru_cache
+from typing import NamedTuple
+
+IpNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+class Endpoint(NamedTuple):
+    """Where packets go: an IP address, in its usual spelling, and a port."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if self.is_v6 else f"{self.host}:{self.port}"
+
+    @property
+    def is_v6(self) -> bool:
+        return ":" in self.host
+
+
+class Scope(StrEnum):
+    """Who is meant by an address."""
+
+    NOBODY = "nobody"
+    """None host in particular: unspecified, multicast, broadcast, reserved, or no address at all."""
+    LOOPBACK = "loopback"
+    LINK = "link"
+    """Link-local: it means nothing without an interface."""
+    PRIVATE = "private"
+    """One host in this network, and another in the next; a carrier's shared addresses too (RFC 6598)."""
+    GLOBAL = "global"
+    """The same host for everybody."""
+
+
+PRIVATE = tuple(
+    map(
+        ipaddress.ip_network,
+        ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7"),
+    )
+)
+"""RFC 1918, RFC 6598, RFC 4193: each is one network for `same_network`."""
+NOBODYS = tuple(map(ipaddress.ip_network, ("0.0.0.0/8", "240.0.0.0/4")))
+SITE_BITS = {4: 24, 6: 64}
+"""Within so many bits two hosts are likely in one network, behind one firewall."""
+CUSTOMER_BITS = {4: 32, 6: 64}
+
+
+@lru_cache(maxsize=4096)
+def scope(host: str) -> Scope:
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return Scope.NOBODY
+    if address.version == 6 and (inner := address.ipv4_mapped or address.sixtofour):
+        # Both lead to an IPv4 host, whatever they look like.
+        address = inner
+    if address.is_unspecified or address.is_multicast or any(address in one for one in NOBODYS):
+        return Scope.NOBODY
+    if address.is_loopback:
+        return Scope.LOOPBACK
+    if address.is_link_local:
+        return Scope.LINK
+    return Scope.GLOBAL if _private(address) is None else Scope.PRIVATE
+
+
+def same_network(one: str, other: str) -> bool:
+    """Whether both are addresses in one private network, or both on this very machine."""
+    scopes = {scope(one), scope(other)}
+    if scopes == {Scope.PRIVATE}:
+        return _private(ipaddress.ip_address(one)) == _private(ipaddress.ip_address(other))
+    return scopes == {Scope.LOOPBACK}
+
+
+def same_site(one: str, other: str) -> bool:
+    """Whether two are so near each other that no firewall need lie between them."""
+    return _network(one, SITE_BITS) == _network(other, SITE_BITS)
+
+
+def customer(host: str) -> str:
+    """For whom limits count: an IPv4 address, but a whole network of IPv6, which is had as easily."""
+    return _network(host, CUSTOMER_BITS)
+
+
+def plain(host: str) -> str:
+    """As others know it: without an interface, and IPv4 as IPv4 also where an IPv6 socket tells of it."""
+    host = host.partition("%")[0]
+    return host.removeprefix("::ffff:") if "." in host else host
+
+
+def endpoint_of(address: str) -> Endpoint | None:
+    """`host:port` with an IP address for a host; None for a name, another kind of way, or nonsense."""
+    host, _, port = address.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    try:
+        spelled = str(ipaddress.ip_address(host))
+    except ValueError:
+        return None
+    if not (port.isascii() and port.isdecimal() and 0 < int(port) < 65_536):
+        return None
+    return Endpoint(spelled, int(port))
+
+
+def _private(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> IpNetwork | None:
+    return next((network for network in PRIVATE if address in network), None)
+
+
+def _network(host: str, bits: dict[int, int]) -> str:
+    address = ipaddress.ip_address(host)
+    return str(ipaddress.ip_network((address, bits[address.version]), strict=False))

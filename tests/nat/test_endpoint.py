@@ -1,0 +1,91 @@
+"""Which addresses mean the same host for everybody, and which another one in each network."""
+
+import pytest
+
+from nat.endpoint import (
+    Endpoint,
+    Scope,
+    customer,
+    endpoint_of,
+    plain,
+    same_network,
+    same_site,
+    scope,
+)
+
+
+@pytest.mark.parametrize(
+    ("host", "found"),
+    [
+        ("203.0.113.9", Scope.GLOBAL),
+        ("198.51.100.1", Scope.GLOBAL),
+        ("2001:db8::1", Scope.GLOBAL),
+        ("8.8.8.8", Scope.GLOBAL),
+        ("10.1.2.3", Scope.PRIVATE),
+        ("172.31.255.1", Scope.PRIVATE),
+        ("172.32.0.1", Scope.GLOBAL),
+        ("192.168.0.1", Scope.PRIVATE),
+        ("100.64.0.1", Scope.PRIVATE),
+        ("fd00::1", Scope.PRIVATE),
+        ("127.0.0.1", Scope.LOOPBACK),
+        ("::1", Scope.LOOPBACK),
+        ("169.254.1.1", Scope.LINK),
+        ("fe80::1", Scope.LINK),
+        ("224.0.0.1", Scope.NOBODY),
+        ("ff02::1", Scope.NOBODY),
+        ("255.255.255.255", Scope.NOBODY),
+        ("0.0.0.0", Scope.NOBODY),
+        ("::", Scope.NOBODY),
+        ("attic.example", Scope.NOBODY),
+        ("", Scope.NOBODY),
+    ],
+)
+def test_an_address_has_a_scope(host: str, found: Scope) -> None:
+    assert scope(host) is found
+
+
+@pytest.mark.parametrize(
+    ("disguised", "found"),
+    [
+        ("::ffff:127.0.0.1", Scope.LOOPBACK),
+        ("::ffff:10.0.0.1", Scope.PRIVATE),
+        ("2002:7f00:1::", Scope.LOOPBACK),
+        ("2002:c0a8:1::1", Scope.PRIVATE),
+    ],
+)
+def test_an_ipv4_address_in_ipv6_clothes_is_known(disguised: str, found: Scope) -> None:
+    assert scope(disguised) is found
+
+
+def test_two_hosts_share_a_network_if_it_is_the_same_private_one() -> None:
+    assert same_network("10.0.0.1", "10.200.0.1")
+    assert same_network("127.0.0.1", "127.0.0.2")
+    assert not same_network("10.0.0.1", "192.168.0.1")
+    assert not same_network("203.0.113.1", "203.0.113.2")
+    assert not same_network("10.0.0.1", "127.0.0.1")
+
+
+def test_two_hosts_share_a_site_if_no_firewall_need_lie_between_them() -> None:
+    assert same_site("203.0.113.1", "203.0.113.200")
+    assert not same_site("203.0.113.1", "203.0.114.1")
+    assert same_site("2001:db8::1", "2001:db8::2")
+    assert not same_site("2001:db8::1", "2001:db8:0:1::1")
+
+
+def test_limits_count_for_an_ipv4_address_and_for_a_network_of_ipv6() -> None:
+    assert customer("203.0.113.1") != customer("203.0.113.2")
+    assert customer("2001:db8::1") == customer("2001:db8::2")
+
+
+def test_an_address_is_told_without_the_interface_and_without_disguise() -> None:
+    assert plain("::ffff:192.0.2.1") == "192.0.2.1"
+    assert plain("fe80::1%eth0") == "fe80::1"
+    assert plain("2001:db8::1") == "2001:db8::1"
+
+
+def test_only_an_ip_address_with_a_port_is_an_endpoint() -> None:
+    assert endpoint_of("203.0.113.9:7879") == Endpoint("203.0.113.9", 7879)
+    assert endpoint_of("[2001:DB8::1]:7879") == Endpoint("2001:db8::1", 7879)
+    for text in ("attic:7879", "via:abc", "203.0.113.9:0", "203.0.113.9", "203.0.113.9:70000", ""):
+        assert endpoint_of(text) is None
+    assert str(Endpoint("2001:db8::1", 7879)) == "[2001:db8::1]:7879"
