@@ -4,9 +4,9 @@
 tensor whole on behalf of the other.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 from protocol.client import (
     CertificateView,
@@ -23,6 +23,7 @@ from protocol.client import (
     TicketView,
     WeightsView,
 )
+from protocol.errors import ErrorCode
 from protocol.npy import NpyHeader
 
 
@@ -49,6 +50,27 @@ class MatrixAnswer:
     converted: tuple[str, ...] = ()
 
 
+Kind = Literal["counter", "gauge", "summary"]
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    labels: dict[str, str]
+    value: float
+    suffix: str = ""
+    """Of the family's name: `_sum` and `_count` in a summary."""
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """One metric, named as Prometheus has it; its samples differ by their labels."""
+
+    name: str
+    kind: Kind
+    about: str
+    samples: tuple[Sample, ...]
+
+
 class Service(Protocol):
     """Every call may raise TaskError."""
 
@@ -60,6 +82,11 @@ class Service(Protocol):
     def peers(self) -> list[PeerView]: ...
 
     def weights(self) -> list[WeightsView]: ...
+
+    def metrics(self) -> Iterable[Family]: ...
+
+    def refused(self, code: ErrorCode) -> None:
+        """A client was told no, with this code; whoever counts such things may."""
 
     def plan(self, request: PlanRequest) -> PlanView: ...
 

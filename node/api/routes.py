@@ -7,6 +7,7 @@ from aiohttp import web
 
 from node.api import query
 from node.api.bodies import read_control, read_matrix, send_matrix
+from node.api.exposition import CONTENT_TYPE, exposition
 from node.service import Service
 from protocol.client import LeaveRequest, PlanRequest, TicketRequest
 from protocol.errors import ErrorCode, TaskError
@@ -34,6 +35,7 @@ class Routes:
         for path, handler in {
             "/livez": self._livez,
             "/readyz": self._readyz,
+            "/metrics": self._metrics,
             "/v1/status": self._status,
             "/v1/peers": self._peers,
             "/v1/weights": self._all_weights,
@@ -60,6 +62,11 @@ class Routes:
             reason = status.joining or f"the node is {status.state}"
             raise TaskError(ErrorCode.UNAVAILABLE, reason, node=status.id)
         return _control(request, {"ready": True})
+
+    async def _metrics(self, request: web.Request) -> web.Response:
+        """Whatever a scraper adds as parameters: there is one answer."""
+        text = exposition(self._service.metrics())
+        return web.Response(body=text.encode(), headers={"Content-Type": CONTENT_TYPE})
 
     async def _status(self, request: web.Request) -> web.Response:
         query.no_parameters(request.query.items())

@@ -68,7 +68,7 @@ async def start_api(
     """Listen; `names` are further host names of this node. ConfigError where the address cannot be had."""
     listening = await _listen(host, port)
     address, port = listening.getsockname()[:2]
-    gate = _Gate(Guard(address, token, names), log)
+    gate = _Gate(Guard(address, token, names), log, service.refused)
     app = web.Application(middlewares=[gate.around])
     Routes(service, defaults or Defaults()).add_to(app.router)
     runner = web.AppRunner(
@@ -90,9 +90,11 @@ async def start_api(
 class _Gate:
     """What every request passes on its way in and out."""
 
-    def __init__(self, guard: Guard, log: Log) -> None:
+    def __init__(self, guard: Guard, log: Log, refused: Callable[[ErrorCode], None]) -> None:
+        """`refused` is told the code of every answer that is an error."""
         self._guard = guard
         self._log = log
+        self._refused = refused
         self._in_flight: set[asyncio.Task[object]] = set()
         self._closing = False
 
@@ -137,6 +139,7 @@ class _Gate:
             if isinstance(error, ConnectionError) and _is_gone(request):
                 raise
             self._log.exception("api.failed", method=request.method, path=request.path)
+            self._refused(INTERNAL.code)
             return refusal(INTERNAL)
 
     def _check(self, request: web.Request) -> None:
@@ -151,6 +154,7 @@ class _Gate:
     def _refuse(
         self, request: web.Request, info: ErrorInfo, status: int | None = None
     ) -> web.Response:
+        self._refused(info.code)
         say = self._log.warning if info.code is ErrorCode.INTERNAL else self._log.debug
         say(
             "api.refused",

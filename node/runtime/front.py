@@ -1,7 +1,7 @@
 """What stands behind the HTTP side: each call becomes a task of the Node, its bodies become sessions."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +12,8 @@ from node.runtime.awaited import Awaited
 from node.runtime.download import download
 from node.runtime.entry import Entry
 from node.runtime.live import Live
-from node.service import MatrixAnswer, MatrixBody
+from node.runtime.metrics import families
+from node.service import Family, MatrixAnswer, MatrixBody
 from protocol.client import (
     LeaveRequest,
     LeftView,
@@ -90,6 +91,7 @@ class Front:
             uptime_s=self._live.now - self._began_at,
             joining=self._joining,
             packets=self._live.packets,
+            duplicated=node.mesh.membership.twin,
         )
 
     def peers(self) -> list[PeerView]:
@@ -97,6 +99,13 @@ class Front:
 
     def weights(self) -> list[WeightsView]:
         return self._node.weights(self._live.now)
+
+    def metrics(self) -> Iterable[Family]:
+        live = self._live
+        return families(self.status(), self.peers(), live.traffic, live.tally, live.lag)
+
+    def refused(self, code: ErrorCode) -> None:
+        self._live.tally.refused("client", code.value)
 
     def plan(self, request: PlanRequest) -> PlanView:
         return self._node.plan(request, self._live.now)

@@ -2,13 +2,14 @@
 
 import asyncio
 import io
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
-from node.service import MatrixAnswer, MatrixBody
+from node.service import Family, MatrixAnswer, MatrixBody, Sample
 from protocol.client import (
     AccountView,
     CertificateView,
@@ -72,6 +73,7 @@ class NumpyService:
         self.begun = asyncio.Event()
         self.cancelled = asyncio.Event()
         self.closed = asyncio.Event()
+        self.refusals: Counter[ErrorCode] = Counter()
 
     def status(self) -> StatusView:
         return StatusView(
@@ -105,6 +107,13 @@ class NumpyService:
 
     def weights(self) -> list[WeightsView]:
         return [self._entry(name, ()) for name in sorted(self.held)]
+
+    def metrics(self) -> list[Family]:
+        held = (Sample({"name": name}, matrix.nbytes) for name, matrix in self.held.items())
+        return [Family("held_bytes", "gauge", "Of all matrices.", tuple(held))]
+
+    def refused(self, code: ErrorCode) -> None:
+        self.refusals[code] += 1
 
     def plan(self, request: PlanRequest) -> PlanView:
         shape = (request.rows or 1, request.columns or 1)
