@@ -64,10 +64,10 @@ class Network:
     def cut(self, here: Iterable[int], there: Iterable[int]) -> None:
         """The switch drops each packet between the two sides, in both directions."""
         sides = {"here": _ports(here), "there": _ports(there)}
-        _run("ip", "netns", "exec", self.switch, "nft", "-f", "-", told=RULES.format(**sides))
+        run("ip", "netns", "exec", self.switch, "nft", "-f", "-", told=RULES.format(**sides))
 
     def heal(self) -> None:
-        _run("ip", "netns", "exec", self.switch, "nft", "delete", "table", "bridge", "cut")
+        run("ip", "netns", "exec", self.switch, "nft", "delete", "table", "bridge", "cut")
 
     @contextlib.contextmanager
     def on_switch(self) -> Iterator[None]:
@@ -83,22 +83,20 @@ class Network:
 
     def close(self) -> None:
         """Ends what still runs on the hosts."""
-        for name in (*self.hosts, self.switch):
-            if (FOLDER / name).exists():
-                _remove(name)
+        remove([*self.hosts, self.switch])
 
     def _build(self) -> None:
-        _run("ip", "netns", "add", self.switch)
+        run("ip", "netns", "add", self.switch)
         lines = ["link set lo up", "link add switch type bridge"]
         lines += ["addr add 10.77.0.254/24 dev switch", "link set switch up"]
         for number, name in enumerate(self.hosts):
-            _run("ip", "netns", "add", name)
+            run("ip", "netns", "add", name)
             lines.append(f"link add h{number} type veth peer name eth0 netns {name}")
             lines.append(f"link set h{number} master switch up")
-        _batch(self.switch, lines)
+        batch(self.switch, lines)
         for number, name in enumerate(self.hosts):
             address = f"addr add {self.address(number)}/24 dev eth0"
-            _batch(name, ["link set lo up", address, "link set eth0 up"])
+            batch(name, ["link set lo up", address, "link set eth0 up"])
         # The firewall is tried at once: without it a test would fail after a minute of other work.
         self.cut([0], [1])
         self.heal()
@@ -120,9 +118,37 @@ def inside(name: str) -> Iterator[None]:
 
 def sweep() -> None:
     """Remove what runs that are no more have left."""
-    for path in FOLDER.glob(f"{PREFIX}-*-*"):
-        if not Path("/proc", path.name.split("-")[1]).exists():
-            _remove(path.name)
+    found = [path.name for path in FOLDER.glob(f"{PREFIX}-*-*")]
+    remove([name for name in found if not Path("/proc", name.split("-")[1]).exists()])
+
+
+def remove(names: Iterable[str]) -> None:
+    """Those that are there, and whatever runs in them."""
+    there = [FOLDER / name for name in names if (FOLDER / name).exists()]
+    if not there:
+        return
+    spaces = {(path.stat().st_dev, path.stat().st_ino) for path in there}
+    for process in Path("/proc").glob("[0-9]*"):
+        # One that ends meanwhile has no namespace to look at, and one that we may not look at is not ours.
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError, PermissionError):
+            space = (process / "ns/net").stat()
+            if (space.st_dev, space.st_ino) in spaces:
+                os.kill(int(process.name), signal.SIGKILL)
+    try:
+        run("ip", "-force", "-batch", "-", told="".join(f"netns del {one.name}\n" for one in there))
+    except subprocess.CalledProcessError:
+        # Another run may sweep at the same time.
+        if any(path.exists() for path in there):
+            raise
+
+
+def batch(name: str, lines: Iterable[str]) -> None:
+    """Commands for `ip` in this namespace."""
+    run("ip", "-n", name, "-batch", "-", told="\n".join(lines) + "\n")
+
+
+def run(*words: str, told: str = "") -> str:
+    return subprocess.run(words, input=told, capture_output=True, text=True, check=True).stdout
 
 
 def _enter(namespace: int) -> None:
@@ -131,20 +157,5 @@ def _enter(namespace: int) -> None:
         raise OSError(code, os.strerror(code))
 
 
-def _remove(name: str) -> None:
-    for pid in _run("ip", "netns", "pids", name).split():
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(int(pid), signal.SIGKILL)
-    _run("ip", "netns", "del", name)
-
-
 def _ports(hosts: Iterable[int]) -> str:
     return ", ".join(f'"h{host}"' for host in hosts)
-
-
-def _batch(name: str, lines: list[str]) -> None:
-    _run("ip", "-n", name, "-batch", "-", told="\n".join(lines) + "\n")
-
-
-def _run(*words: str, told: str = "") -> str:
-    return subprocess.run(words, input=told, capture_output=True, text=True, check=True).stdout
