@@ -117,6 +117,48 @@ class GossipConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """The longest pause between two tries at reaching a node that does not answer."""
 
 
+class RelayConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What this node forwards between others that cannot reach each other, where it is public."""
+
+    serve: bool = True
+    """Whether it forwards at all; it sees ciphertext only."""
+
+    reservations: Annotated[int, Meta(ge=1, le=4096)] = 128
+    """The most nodes for which it forwards at a time."""
+
+    per_address: Annotated[int, Meta(ge=1, le=4096)] = 8
+    """The most of them that come from the same address."""
+
+    rate: Size = "250kB"
+    """What one node may send through it each second; four times as much from one address."""
+
+    burst: Size = "4MiB"
+    """What a node may send at full speed after a rest."""
+
+    total: Size = "10MB"
+    """What all nodes together may send through it each second."""
+
+    def __post_init__(self) -> None:
+        for size in (self.rate, self.total):
+            if size_bytes(size) == 0:
+                raise ConfigError(
+                    "expected more than 0B each second: to forward nothing, write serve = false"
+                )
+        size_bytes(self.burst)
+
+    @property
+    def rate_bytes(self) -> int:
+        return size_bytes(self.rate)
+
+    @property
+    def burst_bytes(self) -> int:
+        return size_bytes(self.burst)
+
+    @property
+    def total_bytes(self) -> int:
+        return size_bytes(self.total)
+
+
 class ComputeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How matrices are multiplied where a request does not say."""
 
@@ -177,6 +219,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     mesh: MeshConfig = MeshConfig()
     api: ApiConfig = ApiConfig()
     gossip: GossipConfig = GossipConfig()
+    relay: RelayConfig = RelayConfig()
     compute: ComputeConfig = ComputeConfig()
     memory: MemoryConfig = MemoryConfig()
     log: LogConfig = LogConfig()
