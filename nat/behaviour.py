@@ -1,0 +1,102 @@
+"""What a node has found out about the NAT or firewall in front of it, for one family of addresses."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from nat.endpoint import Endpoint
+from protocol.paths import Filtering, Mapping
+
+
+class NatClass(StrEnum):
+    """As people call it; the words go into `status` and `doctor`."""
+
+    UNKNOWN = "unknown"
+    OPEN = "open"
+    FIREWALL = "firewall"
+    FULL_CONE = "full-cone NAT"
+    ADDRESS = "address-restricted NAT"
+    PORT = "port-restricted NAT"
+    SYMMETRIC = "symmetric NAT"
+    SOME_NAT = "some NAT"
+    BLOCKED = "UDP blocked"
+
+
+@dataclass(frozen=True, slots=True)
+class Behaviour:
+    """RFC 5780's findings; None or UNKNOWN: not known (yet)."""
+
+    mapping: Mapping = Mapping.UNKNOWN
+    filtering: Filtering = Filtering.UNKNOWN
+    local: Endpoint | None = None
+    """Our socket as we know it."""
+    mapped: tuple[Endpoint, ...] = ()
+    """The same socket as others see it, each sight once."""
+    hairpin: bool | None = None
+    """Whether our outside address leads back in from inside."""
+    alive_s: float | None = None
+    """A silent mapping, or a firewall's leave, was still there after so long."""
+    dead_s: float | None = None
+    """After so long it was gone."""
+    asked: int = 0
+    """Public nodes."""
+    answered: int = 0
+
+    @property
+    def port_kept(self) -> bool | None:
+        """Whether the outside port is the socket's own."""
+        if self.local is None or not self.mapped:
+            return None
+        return all(one.port == self.local.port for one in self.mapped)
+
+    @property
+    def outside(self) -> Endpoint | None:
+        """Where others may send to: the same for everybody, or there is none to tell."""
+        return self.mapped[0] if len(self.mapped) == 1 else None
+
+    @property
+    def nat(self) -> NatClass:
+        match self.mapping:
+            case Mapping.BLOCKED:
+                return NatClass.BLOCKED
+            case Mapping.DEPENDENT:
+                return NatClass.SYMMETRIC
+            case Mapping.NONE:
+                return _WITHOUT_NAT[self.filtering]
+            case Mapping.INDEPENDENT:
+                return _CONES[self.filtering]
+            case Mapping.UNKNOWN:
+                return NatClass.SOME_NAT if self.mapped else NatClass.UNKNOWN
+
+
+@dataclass(frozen=True, slots=True)
+class SelfKnowledge:
+    """Of both families; None where no public node with such an address was there to ask, or no such network."""
+
+    ipv4: Behaviour | None = None
+    ipv6: Behaviour | None = None
+
+    @property
+    def outside(self) -> tuple[Endpoint, ...]:
+        """Where our socket is seen, as far as that is the same for everybody."""
+        found = (one.outside for one in (self.ipv4, self.ipv6) if one is not None)
+        return tuple(one for one in found if one is not None)
+
+    @property
+    def keepalive_s(self) -> float | None:
+        """How long a mapping surely lives in silence; None: not measured."""
+        known = (one.alive_s for one in (self.ipv4, self.ipv6) if one is not None)
+        return min((one for one in known if one is not None), default=None)
+
+
+_WITHOUT_NAT = {
+    Filtering.UNKNOWN: NatClass.UNKNOWN,
+    Filtering.INDEPENDENT: NatClass.OPEN,
+    Filtering.ADDRESS: NatClass.FIREWALL,
+    Filtering.PORT: NatClass.FIREWALL,
+}
+_CONES = {
+    Filtering.UNKNOWN: NatClass.SOME_NAT,
+    Filtering.INDEPENDENT: NatClass.FULL_CONE,
+    Filtering.ADDRESS: NatClass.ADDRESS,
+    Filtering.PORT: NatClass.PORT,
+}
