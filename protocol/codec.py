@@ -12,15 +12,37 @@ import msgspec
 from protocol.errors import PeerError
 from protocol.members import Packet
 from protocol.messages import ErrorHeader, Goodbye, Hello, RequestHeader, ResponseHeader
+from protocol.paths import Attach, Attached, Ending, Offer
 
-Header = Hello | RequestHeader | ResponseHeader | ErrorHeader | Goodbye
-H = TypeVar("H", Hello, RequestHeader, ResponseHeader, ErrorHeader, Goodbye)
+Header = Hello | RequestHeader | ResponseHeader | ErrorHeader | Goodbye | Attach | Attached | Ending | Offer
+H = TypeVar(
+    "H",
+    Hello,
+    RequestHeader,
+    ResponseHeader,
+    ErrorHeader,
+    Goodbye,
+    Attach,
+    Attached,
+    Ending,
+    Offer,
+)
 
 _ENCODER = msgspec.msgpack.Encoder()
 _PACKETS = msgspec.msgpack.Decoder(Packet)
 _DECODERS = {
     kind: msgspec.msgpack.Decoder(kind)
-    for kind in (Hello, RequestHeader, ResponseHeader, ErrorHeader, Goodbye)
+    for kind in (
+        Hello,
+        RequestHeader,
+        ResponseHeader,
+        ErrorHeader,
+        Goodbye,
+        Attach,
+        Attached,
+        Ending,
+        Offer,
+    )
 }
 
 

@@ -21,6 +21,7 @@ from node.runtime.heard import Heard
 from node.runtime.identity import Identity
 from node.runtime.joining import ask_to_join
 from node.runtime.packets import Hearer, Packets, bind
+from node.runtime.paths.doorway import ALPN_HTTP, ALPN_PATH
 from node.runtime.registrar import Registrar
 from node.runtime.sealing import RUN_BYTES, Sealing
 from node.runtime.signatures import Ed25519
@@ -132,8 +133,8 @@ class Entry:
 
     async def open(self, membership: Membership, ears: Ears) -> tuple[Switchboard, Packets | None]:
         """Listen for the other members, and be able to dial them. No `Packets` where UDP cannot be had."""
-        client = Security(tls.client_context(membership), tls.peer_id)
-        server = Security(tls.server_context(membership), tls.peer_id)
+        client = Security(tls.client_context(membership, (ALPN_PATH,)), tls.peer_id)
+        server = Security(tls.server_context(membership, (ALPN_PATH, ALPN_HTTP)), tls.peer_id)
         switchboard = Switchboard(self._identity.id, membership.mesh, self._software, ears, client)
         port, bound = await self._listen(switchboard, server)
         host, _ = host_port(self._settings.listen)

@@ -9,8 +9,9 @@ eight times the time.
 import asyncio
 import ssl
 from asyncio import Future
+from collections import deque
 from collections.abc import Callable
-from typing import cast
+from typing import Protocol, cast
 
 from node.runtime.bodies import IncomingBodies, OutgoingBodies
 from node.runtime.body_sent import BodySent, settle
@@ -54,6 +55,14 @@ Identify = Callable[[ssl.SSLObject], str | None]
 """The node id that the certificate on the other side proves, None without a certificate."""
 
 
+class Stream(Protocol):
+    """What a transport that outlives connections says of itself, as `get_extra_info("stream")`."""
+
+    @property
+    def written(self) -> int:
+        """Bytes ever written to it. It keeps each until it calls `acknowledged` with an offset behind it."""
+
+
 class FrameLink(asyncio.BufferedProtocol):
     """See `Link` for what its public methods promise."""
 
@@ -73,7 +82,9 @@ class FrameLink(asyncio.BufferedProtocol):
         self._decoder = FrameDecoder(self._incoming.target)
         self._slow_frames = SlowFrames(self._decoder, self._stuck)
         self._sending: dict[int, Future[None]] = {}
-        self._draining: list[tuple[Future[None], SedmaError | None]] = []
+        self._draining: deque[tuple[int, Future[None], SedmaError | None]] = deque()
+        """Senders that wait until the transport has let go of their memory, up to that offset where it says so."""
+        self._stream: Stream | None = None
         self._queue: list[bytes] = []
         self._pace = Pace()
         self._flush_due = False
@@ -159,6 +170,7 @@ class FrameLink(asyncio.BufferedProtocol):
         self._transport = transport = cast(asyncio.Transport, transport)
         self.local = _address(transport.get_extra_info("sockname"))
         self.remote = _address(transport.get_extra_info("peername"))
+        self._stream = transport.get_extra_info("stream")
         ssl_object = transport.get_extra_info("ssl_object")
         # Anything left unsent pauses us, and nothing left resumes us: then a slice's memory is free
         # whenever we are not paused. TLS transports pause at the mark, all others above it.
@@ -213,11 +225,19 @@ class FrameLink(asyncio.BufferedProtocol):
     def resume_writing(self) -> None:
         self._paused = False
         self._pace.left(self._loop.time())
-        draining, self._draining = self._draining, []
-        for future, error in draining:
-            settle(future, error)
+        if self._stream is None:
+            # Nothing is left in a plain transport.
+            while self._draining:
+                _, future, error = self._draining.popleft()
+                settle(future, error)
         if self._outgoing.ready or self._queue:
             self._flush_soon()
+
+    def acknowledged(self, offset: int) -> None:
+        """The other side has the stream up to there; told by transports that keep what they send until then."""
+        while self._draining and self._draining[0][0] <= offset:
+            _, future, error = self._draining.popleft()
+            settle(future, error)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.closing = True
@@ -227,9 +247,8 @@ class FrameLink(asyncio.BufferedProtocol):
             self._close_timer.cancel()
         reason = self._reason or self._loss(exc)
         self._paused = False
-        draining, self._draining = self._draining, []
-        for future, _ in draining:
-            settle(future, LinkClosed(reason))
+        while self._draining:
+            settle(self._draining.popleft()[1], LinkClosed(reason))
         self._gone.set()
         self._lose(reason)
 
@@ -344,8 +363,10 @@ class FrameLink(asyncio.BufferedProtocol):
 
     def _release(self, future: Future[None], error: SedmaError | None) -> None:
         """Let a sender go, as soon as the transport holds none of its memory."""
-        if self._paused:
-            self._draining.append((future, error))
+        if self._stream is not None:
+            self._draining.append((self._stream.written, future, error))
+        elif self._paused:
+            self._draining.append((0, future, error))
         else:
             settle(future, error)
 

@@ -7,7 +7,7 @@ from node.runtime.calls import IncomingRequest, OutgoingCall
 from node.runtime.connection import Connection
 from node.runtime.greeting import Terms
 from node.runtime.links import Link
-from node.runtime.reaching import reach
+from node.runtime.reaching import bare, reach
 from node.runtime.tcp_link import Security
 from protocol.digests import LoadDigest
 from protocol.errors import ErrorCode, ErrorInfo, TaskError
@@ -24,7 +24,7 @@ async def ask_to_join(ticket: Ticket, join: Join, own: NodeId, software: str) ->
     minter = read_token(ticket.token).claims.minter
     joiner = _Joiner(Terms(own, None, software), minter)
     security = Security(tls.joining_context(ticket), tls.peer_id)
-    connection = await reach(ticket.addresses, security, joiner.connect, minter)
+    connection = await reach(ticket.addresses, bare(security), joiner.connect, minter)
     answer: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
 
     def failed(error: ErrorInfo) -> None:

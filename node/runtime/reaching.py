@@ -1,10 +1,11 @@
 """Dialing another node until it has said who it is, address after address, with a plain word for each that fails."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from node.config import host_port
 from node.runtime.connection import Connection
+from node.runtime.frame_link import OnLink
 from node.runtime.greeting import Unfit
 from node.runtime.links import Link
 from node.runtime.tcp_link import Security, dial
@@ -15,13 +16,16 @@ from protocol.ids import NodeId, short
 DIAL_S = 3.0
 """For one address: TCP and TLS."""
 
+Dial = Callable[[str, OnLink], Awaitable[Link]]
+"""Opens a link to whoever is at this address. OSError, PeerError or ConfigError says why not."""
+
 Connect = Callable[[Link, str], Connection]
 """(link, address) -> the connection that hears it."""
 
 
 async def reach(
     addresses: tuple[str, ...],
-    security: Security | None,
+    dial: Dial,
     connect: Connect,
     sought: NodeId | None = None,
 ) -> Connection:
@@ -33,7 +37,7 @@ async def reach(
     code = ErrorCode.UNAVAILABLE
     for address in addresses:
         try:
-            connection = await _reach_one(address, security, connect)
+            connection = await _reach_one(address, dial, connect)
         except Unfit as unfit:
             code = unfit.code
             failures.append(f"{address}: {unfit}")
@@ -51,15 +55,24 @@ async def reach(
     raise TaskError(code, "; ".join(failures) or "no address is known")
 
 
-async def _reach_one(address: str, security: Security | None, connect: Connect) -> Connection:
-    host, port = host_port(address)
+def bare(security: Security | None) -> Dial:
+    """Dials links that are one connection each: as a stranger does, who comes to join."""
+
+    async def dial_bare(address: str, on_link: OnLink) -> Link:
+        host, port = host_port(address)
+        return await dial(host, port, security, on_link, timeout_s=DIAL_S)
+
+    return dial_bare
+
+
+async def _reach_one(address: str, dial: Dial, connect: Connect) -> Connection:
     made: list[Connection] = []
 
     def on_link(link: Link) -> Connection:
         made.append(connect(link, address))
         return made[0]
 
-    link = await dial(host, port, security, on_link, timeout_s=DIAL_S)
+    link = await dial(address, on_link)
     try:
         await made[0].ready
     except asyncio.CancelledError:

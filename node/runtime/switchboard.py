@@ -7,6 +7,7 @@ closes it once nothing is under way on it. Nothing is decided here about peers o
 
 import asyncio
 import itertools
+import random
 from collections.abc import Coroutine
 from functools import partial
 from weakref import WeakSet
@@ -17,8 +18,9 @@ from node.runtime.greeting import Terms
 from node.runtime.heard import Heard
 from node.runtime.lanes import Lane
 from node.runtime.links import Link
-from node.runtime.reaching import reach
-from node.runtime.tcp_link import LinkServer, Security, serve
+from node.runtime.paths.ways import Ways
+from node.runtime.reaching import Connect, reach
+from node.runtime.tcp_link import LinkServer, Security, serve_connections
 from node.runtime.tls import explain
 from node.runtime.traffic import Traffic
 from protocol.digests import LoadDigest
@@ -73,7 +75,7 @@ class Switchboard:
         self._terms = Terms(own, mesh, software, plain=client is None)
         self.traffic = Traffic()
         self._heard = heard
-        self._client = client
+        self.ways = Ways(self, client, random.SystemRandom())
         self._loop = asyncio.get_running_loop()
         self._server: LinkServer | None = None
         self._pairs: dict[NodeId, _Pair] = {}
@@ -91,7 +93,8 @@ class Switchboard:
 
     async def listen(self, host: str, port: int, server: Security | None) -> tuple[str, int]:
         """Let others dial us; where we really listen. ConfigError when the address cannot be had."""
-        self._server = await serve(host, port, server, self.on_link, self._refused)
+        make = self.ways.doorway(server)
+        self._server = await serve_connections(host, port, server, make, self._refused)
         return self._server.address
 
     def dial(self, addresses: tuple[str, ...], peer: NodeId | None) -> None:
@@ -167,6 +170,7 @@ class Switchboard:
             task.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks)
+        await self.ways.close()
         if self._server is not None:
             await self._server.close()
         links = [*self._leaving, *(connection.link for connection in self._connections())]
@@ -264,16 +268,29 @@ class Switchboard:
     def load_told(self, peer: NodeId, load: LoadDigest) -> None:
         self._heard.load_told(peer, load)
 
+    # -- what ways ask and tell ------------------------------------------------------------------------
+
+    def addresses_of(self, peer: NodeId) -> tuple[str, ...]:
+        return self._heard.addresses_of(peer)
+
+    def path_note(self, event: str, **fields: object) -> None:
+        self._heard.note(event, **fields)
+
     # -- dialing -------------------------------------------------------------------------------------
 
     async def _dial(self, addresses: tuple[str, ...], peer: NodeId | None) -> None:
         try:
-            await reach(addresses, self._client, self._begin, peer)
+            await self._reach(addresses, self._begin, peer)
         except TaskError as failure:
             self._heard.dial_failed(addresses, peer, str(failure))
             return
         if peer is None:
             self._heard.reached(addresses)
+
+    async def _reach(
+        self, addresses: tuple[str, ...], connect: Connect, peer: NodeId | None
+    ) -> None:
+        await reach(addresses, partial(self.ways.dial, sought=peer), connect, peer)
 
     def _begin(self, link: Link, address: str = "", *, bulk: bool = False) -> Connection:
         """On a link that is new; `address` is where we dialed it."""
@@ -323,7 +340,7 @@ class Switchboard:
         reason = f"no answer within {BULK_WAIT_S:g} s"
         try:
             async with asyncio.timeout(BULK_WAIT_S):
-                await reach(addresses, self._client, partial(self._begin, bulk=True), peer)
+                await self._reach(addresses, partial(self._begin, bulk=True), peer)
                 return
         except TimeoutError:
             pass

@@ -8,6 +8,7 @@ import socket
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 from node.runtime.frame_link import FrameLink, Identify, OnLink
 from node.runtime.links import HANDSHAKE_S, Link
@@ -30,6 +31,9 @@ class Security:
     identify: Identify
 
 
+P = TypeVar("P", bound=asyncio.BaseProtocol)
+
+
 async def dial(
     host: str,
     port: int,
@@ -39,17 +43,40 @@ async def dial(
     timeout_s: float,
     congestion: str | None = None,
 ) -> Link:
-    """Open a link. Raises OSError: refused, unreachable, TimeoutError, ssl.SSLError.
+    """Open a bare link. Raises OSError as `open_connection`.
 
     `congestion` names the kernel's algorithm for this connection; None leaves it to the machine.
-    In TLS 1.3 a server's refusal of our certificate comes later, as the loss of the link.
+    """
+    identify = security.identify if security is not None else None
+    transport, link = await open_connection(
+        host,
+        port,
+        security,
+        lambda: FrameLink(on_link, dialed=True, identify=identify),
+        timeout_s=timeout_s,
+    )
+    if congestion is not None:
+        _set_congestion(transport.get_extra_info("socket").fileno(), congestion)
+    return link
+
+
+async def open_connection(
+    host: str,
+    port: int,
+    security: Security | None,
+    make: Callable[[], P],
+    *,
+    timeout_s: float,
+) -> tuple[asyncio.Transport, P]:
+    """TCP, and TLS. Raises OSError: refused, unreachable, TimeoutError, ssl.SSLError.
+
+    In TLS 1.3 a server's refusal of our certificate comes later, as the loss of the connection.
     """
     loop = asyncio.get_running_loop()
-    identify = security.identify if security is not None else None
     async with asyncio.timeout(timeout_s):
         try:
-            transport, link = await loop.create_connection(
-                lambda: FrameLink(on_link, dialed=True, identify=identify),
+            return await loop.create_connection(
+                make,
                 host,
                 port,
                 ssl=security.context if security is not None else None,
@@ -60,9 +87,6 @@ async def dial(
             with contextlib.suppress(OSError):
                 await _say_why(host, port, security.context)
             raise
-    if congestion is not None:
-        _set_congestion(transport.get_extra_info("socket").fileno(), congestion)
-    return link
 
 
 async def _say_why(host: str, port: int, context: ssl.SSLContext) -> None:
@@ -104,14 +128,14 @@ class LinkServer:
         self,
         listener: socket.socket,
         security: Security | None,
-        on_link: OnLink,
+        make: Callable[[], asyncio.BaseProtocol],
         on_refused: OnRefused,
     ) -> None:
         self.address: tuple[str, int] = listener.getsockname()[:2]
         """Where it really listens: the port is known even if 0 was asked for."""
         self._listener = listener
         self._security = security
-        self._on_link = on_link
+        self._make = make
         self._on_refused = on_refused
         self._greeting: dict[socket.socket, str] = {}
         """Connections in their handshake, the oldest first, with their remote address."""
@@ -151,10 +175,9 @@ class LinkServer:
         self._on_refused(remote, OSError(f"{HANDSHAKES_MAX} handshakes are under way"))
 
     async def _greet(self, connection: socket.socket, remote: str) -> None:
-        identify = self._security.identify if self._security is not None else None
         try:
             await asyncio.get_running_loop().connect_accepted_socket(
-                lambda: FrameLink(self._on_link, dialed=False, identify=identify),
+                self._make,
                 connection,
                 ssl=self._security.context if self._security is not None else None,
                 ssl_handshake_timeout=HANDSHAKE_S if self._security is not None else None,
@@ -175,11 +198,32 @@ async def serve(
     *,
     congestion: str | None = None,
 ) -> LinkServer:
-    """Listen on host (an address or a name; "" for all interfaces) and port (0: any free one)."""
+    """Listen for bare links on host (an address or a name; "" for all interfaces) and port (0: any free one)."""
+    identify = security.identify if security is not None else None
+    return await serve_connections(
+        host,
+        port,
+        security,
+        lambda: FrameLink(on_link, dialed=False, identify=identify),
+        on_refused,
+        congestion=congestion,
+    )
+
+
+async def serve_connections(
+    host: str,
+    port: int,
+    security: Security | None,
+    make: Callable[[], asyncio.BaseProtocol],
+    on_refused: OnRefused,
+    *,
+    congestion: str | None = None,
+) -> LinkServer:
+    """The same for whatever speaks on a connection once its handshake is over."""
     listener = await _listen(host, port)
     if congestion is not None:
         _set_congestion(listener.fileno(), congestion)
-    return LinkServer(listener, security, on_link, on_refused)
+    return LinkServer(listener, security, make, on_refused)
 
 
 async def check_free(host: str, port: int) -> None:

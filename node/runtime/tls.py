@@ -19,19 +19,21 @@ from protocol.ids import NodeId, node_id
 from protocol.ticket import Ticket
 
 
-def server_context(membership: Membership) -> ssl.SSLContext:
+def server_context(membership: Membership, alpn: tuple[str, ...] = ()) -> ssl.SSLContext:
     """For listening: members and strangers come in, those of another mesh do not."""
     context = _context(ssl.PROTOCOL_TLS_SERVER)
     context.verify_mode = ssl.CERT_OPTIONAL
     # Every connection is verified in full: a resumed session would outlive a ban or an expiry.
     context.num_tickets = 0
+    context.set_alpn_protocols(list(alpn))
     _load(context, membership)
     return context
 
 
-def client_context(membership: Membership) -> ssl.SSLContext:
-    """For dialling as a member."""
+def client_context(membership: Membership, alpn: tuple[str, ...] = ()) -> ssl.SSLContext:
+    """For dialling as a member, to speak one of these protocols; without any, a bare link."""
     context = _client()
+    context.set_alpn_protocols(list(alpn))
     _load(context, membership)
     return context
 

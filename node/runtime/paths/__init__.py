@@ -1,0 +1,1 @@
+"""One link over several paths: its ends, its transport, and how paths come to it."""

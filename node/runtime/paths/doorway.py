@@ -1,0 +1,68 @@
+"""What becomes of a connection is known only after its TLS handshake: by ALPN (RFC 7301) the two sides agree on it.
+
+Without a word it is a bare link: a stranger who comes to join, or a node of a version before paths.
+"""
+
+import asyncio
+import ipaddress
+import ssl
+from collections.abc import Callable
+
+from protocol.paths import PathKind
+
+ALPN_PATH = "sedma-path/1"
+ALPN_HTTP = "http/1.1"
+
+Choose = Callable[[asyncio.BaseTransport, str], asyncio.BaseProtocol]
+"""(transport, what ALPN came to, "" for nothing) -> who speaks on it from now on."""
+
+
+class Doorway(asyncio.Protocol):
+    """First on every connection, for a moment: hands it on to who is chosen."""
+
+    def __init__(self, choose: Choose) -> None:
+        self._choose = choose
+        self.chosen: asyncio.BaseProtocol | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.chosen = self._choose(transport, agreed(transport))
+        # uvloop's transports have all the methods, but not the class.
+        transport.set_protocol(self.chosen)
+        self.chosen.connection_made(transport)
+
+
+def agreed(transport: asyncio.BaseTransport) -> str:
+    """The protocol that ALPN came to; empty without TLS, or where one side named none."""
+    ssl_object: ssl.SSLObject | None = transport.get_extra_info("ssl_object")
+    return "" if ssl_object is None else ssl_object.selected_alpn_protocol() or ""
+
+
+def kind_of(transport: asyncio.BaseTransport) -> PathKind:
+    """Of a path over TCP, by its two addresses."""
+    ends = [transport.get_extra_info(name) for name in ("sockname", "peername")]
+    hosts = [ipaddress.ip_address(end[0].partition("%")[0]) for end in ends]
+    hosts = [getattr(host, "ipv4_mapped", None) or host for host in hosts]
+    if all(is_local(host) for host in hosts):
+        return PathKind.LAN
+    return PathKind.IPV4 if hosts[1].version == 4 else PathKind.IPV6
+
+
+LOCAL_NETWORKS = tuple(
+    ipaddress.ip_network(text)
+    for text in (
+        "10.0.0.0/8",
+        "172.16.0.0/12",
+        "192.168.0.0/16",
+        "127.0.0.0/8",
+        "169.254.0.0/16",
+        "::1/128",
+        "fc00::/7",
+        "fe80::/10",
+    )
+)
+"""Not `is_private`: that holds for documentation ranges too, and changes between versions of Python."""
+
+
+def is_local(host: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+    """An address of a home or office network, or of this machine."""
+    return any(host in network for network in LOCAL_NETWORKS if network.version == host.version)

@@ -1,0 +1,413 @@
+"""The transport of a link over several paths: one stream, whichever of them carries it at the moment.
+
+To the link it looks like any transport of asyncio, but for two things: it keeps what was written until the other side
+has it (`Stream`), and it may be without any path for a while. Which path to use is decided in `nat/path.py`; what has
+come and what must be sent again, in `nat/stream.py`.
+"""
+
+import asyncio
+import random
+from typing import Protocol, assert_never, cast
+
+from nat.path import Choice, Drop, PathChoice, Ping, Use
+from nat.records import RecordKind, encode_data_head
+from nat.stream import Outflow, Piece
+from node.runtime.frame_link import FrameLink
+from node.runtime.paths.end import PathEnd
+from node.runtime.paths.window import Window
+from protocol import codec
+from protocol.errors import PeerError
+from protocol.ids import NodeId
+from protocol.limits import TEXT_BYTES_MAX
+from protocol.paths import Ending, PathKind
+
+RECORD_BYTES = 1024 * 1024
+"""What is sent again goes in records of this size; what is new, in those that it was written in, up to that."""
+
+ACK_BYTES = 128 * 1024
+"""So much is acknowledged at once."""
+
+ACK_S = 0.1
+"""Less than that waits so long for something to ride on."""
+
+
+class MultipathOwner(Protocol):
+    """Who looks for paths, and is told of what is not part of the stream."""
+
+    def stranded(self, multipath: "Multipath", reason: str, *, refused: bool) -> None:
+        """No path is left. Whoever knows that none will come calls `fail`."""
+
+    def switched(self, multipath: "Multipath", kind: PathKind, why: str) -> None: ...
+
+    def path_closed(self, multipath: "Multipath", kind: PathKind, reason: str) -> None: ...
+
+    def offered(self, multipath: "Multipath", payload: bytes) -> None: ...
+
+    def packet_came(self, multipath: "Multipath", payload: bytes) -> None: ...
+
+    def over(self, multipath: "Multipath") -> None:
+        """The link is gone, and so are all paths. Told once."""
+
+
+class Multipath:
+    """One link's end. `link_id` names it on both sides; `dialed`: this side opened it."""
+
+    def __init__(
+        self,
+        link_id: bytes,
+        peer: NodeId,
+        link: FrameLink,
+        owner: MultipathOwner,
+        dice: random.Random,
+        *,
+        dialed: bool,
+    ) -> None:
+        self.link_id = link_id
+        self.peer = peer
+        self.dialed = dialed
+        self.link = link
+        self.received = 0
+        self.last_address = ""
+        """Where the last path that we dialled led; empty if we have dialled none."""
+        self._owner = owner
+        self._loop = asyncio.get_running_loop()
+        self._out = Outflow()
+        self._choice = PathChoice(dice, dialed=dialed)
+        self._window = Window()
+        self._ends: dict[int, PathEnd] = {}
+        self._numbers = 0
+        self._active: PathEnd | None = None
+        self._given = 0
+        """Offset up to which the stream was handed to the active path."""
+        self._acked = 0
+        """Offset of what came in, as the other side was last told."""
+        self._ack_timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = 0.0
+        self._paused = False
+        self._closing = False
+        self._over = False
+
+    # -- what the link calls, as of any transport ------------------------------------------------------
+
+    def write(self, data: Piece) -> None:
+        self.writelines([data])
+
+    def writelines(self, pieces: list[Piece]) -> None:
+        if self._over or self._closing:
+            return
+        out, begin = self._out, self._out.written
+        for piece in pieces:
+            out.write(piece)
+        nbytes = out.written - begin
+        now = self._loop.time()
+        self._window.written(out.written, now)
+        end = self._active
+        if end is not None and self._given == begin and nbytes <= RECORD_BYTES:
+            self._send(end, pieces, begin, nbytes)
+            self._given = out.written
+        else:
+            self._go_on()
+        self._choice.sent(now)
+        self._rearm()
+        self._weigh()
+
+    def get_write_buffer_size(self) -> int:
+        return self._out.kept_bytes
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        """A window takes their place."""
+
+    def get_extra_info(self, name: str, default: object = None) -> object:
+        end = self._active or next(iter(self._ends.values()), None)
+        match name:
+            case "stream":
+                return self._out
+            case "sockname":
+                return default if end is None else end.local
+            case "peername":
+                return default if end is None else end.remote
+            case "ssl_object":
+                # Every path is encrypted; the link sizes its slices by that.
+                return self
+            case _:
+                return default
+
+    def is_closing(self) -> bool:
+        return self._closing or self._over
+
+    def close(self) -> None:
+        """Say that the link is over, behind all that was written, and close every path."""
+        self.end("the link is closed")
+
+    def abort(self) -> None:
+        self._closing = True
+        for end in list(self._ends.values()):
+            end.abort()
+        if not self._ends:
+            self._loop.call_soon(self.fail, None)
+
+    # -- what its owner calls --------------------------------------------------------------------------
+
+    @property
+    def kind(self) -> PathKind | None:
+        """Of the path in use."""
+        return None if self._active is None else self._active.kind
+
+    @property
+    def kinds(self) -> list[PathKind]:
+        """Of all paths that work, the best first."""
+        return self._choice.kinds
+
+    @property
+    def address(self) -> str:
+        """Where the path in use was dialled by us; else empty."""
+        return "" if self._active is None else self._active.address
+
+    @property
+    def rtt_s(self) -> float | None:
+        """Of the path in use, as its pings took."""
+        return None if self._active is None else self._choice.rtt_s(self._active.number)
+
+    @property
+    def remote(self) -> str:
+        return "" if self._active is None else self._active.remote
+
+    @property
+    def is_stranded(self) -> bool:
+        """It lives, and has no path."""
+        return not (self._over or self._closing or self._ends)
+
+    @property
+    def transport(self) -> asyncio.Transport:
+        """This, as the link takes it: what it needs of a transport is here."""
+        return cast(asyncio.Transport, self)
+
+    def keepalive(self, punched_s: float) -> None:
+        """How long a NAT on the way may hear nothing, as it was measured; for paths to come."""
+        self._choice.punched_keepalive_s = punched_s
+
+    def add(self, end: PathEnd, received: int) -> None:
+        """One more path, on which both sides have said that it is to carry this link. PeerError if that cannot be."""
+        if self._over or self._closing:
+            end.abort()
+            return
+        self._acknowledged(received)
+        self._numbers += 1
+        end.number, end.owner = self._numbers, self
+        self.last_address = end.address or self.last_address
+        self._ends[end.number] = end
+        self._carry_out(self._choice.opened(end.number, end.kind, self._loop.time()))
+
+    def send_offer(self, payload: bytes) -> None:
+        self._send_aside(RecordKind.OFFER, payload)
+
+    def send_packet(self, payload: bytes) -> bool:
+        """Whether there is a path to send it over."""
+        return self._send_aside(RecordKind.PACKET, payload)
+
+    def end(self, reason: str) -> None:
+        """Close the link and tell the other side, if there is a way to."""
+        if self._closing or self._over:
+            return
+        if self._active is not None:
+            self._go_on(everything=True)
+            ending = codec.encode(Ending(reason=reason[:TEXT_BYTES_MAX]))
+            self._active.send(RecordKind.ENDING, 0, self.received, ending)
+        self._closing = True
+        for one in list(self._ends.values()):
+            one.close()
+        if not self._ends:
+            self._loop.call_soon(self.fail, None)
+
+    def fail(self, wrong: Exception | None) -> None:
+        """The link is lost, for this reason; None: somebody closed it."""
+        if self._over:
+            return
+        self._over = self._closing = True
+        for timer in (self._timer, self._ack_timer):
+            if timer is not None:
+                timer.cancel()
+        self._timer = self._ack_timer = None
+        for end in list(self._ends.values()):
+            end.abort()
+        self._ends.clear()
+        self._active = None
+        self._out.drop()
+        self.link.connection_lost(wrong)
+        self._owner.over(self)
+
+    # -- what paths tell -------------------------------------------------------------------------------
+
+    def heard(self, end: PathEnd, received: int) -> None:
+        if received > self._out.acked:
+            self._acknowledged(received)
+        if effects := self._choice.heard(end.number, self._loop.time()):
+            self._carry_out(effects)
+
+    def record(self, end: PathEnd, kind: RecordKind, number: int, payload: bytes) -> None:
+        match kind:
+            case RecordKind.PING:
+                end.send(RecordKind.PONG, number, self._tell())
+            case RecordKind.PONG:
+                self._choice.ponged(end.number, number, self._loop.time())
+            case RecordKind.OFFER:
+                self._owner.offered(self, payload)
+            case RecordKind.PACKET:
+                self._owner.packet_came(self, payload)
+            case RecordKind.ENDING:
+                # Its last words came before that, in the stream.
+                reason = codec.decode(Ending, payload).reason
+                self._closing = True
+                self._loop.call_soon(self.fail, ConnectionResetError(reason))
+            case RecordKind.ATTACHED | RecordKind.ACK:
+                # Their heads have said all.
+                pass
+            case _:
+                raise PeerError(f"{kind.name} came on a path that is attached already")
+
+    def get_buffer(self, hint: int) -> memoryview:
+        return self.link.get_buffer(hint)
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self.received += nbytes
+        self.link.buffer_updated(nbytes)
+
+    def data_ended(self, end: PathEnd) -> None:
+        untold = self.received - self._acked
+        if untold >= ACK_BYTES:
+            (self._active or end).send(RecordKind.ACK, 0, self._tell())
+        elif untold and self._ack_timer is None and not self._over:
+            self._ack_timer = self._loop.call_later(ACK_S, self._ack_late)
+
+    def paused(self, end: PathEnd) -> None:
+        if end is self._active:
+            self._weigh()
+
+    def resumed(self, end: PathEnd) -> None:
+        if end is self._active:
+            self._go_on()
+            self._weigh()
+
+    def path_lost(self, end: PathEnd, reason: str, *, refused: bool) -> None:
+        if self._ends.pop(end.number, None) is None:
+            return
+        if self._active is end:
+            self._active = None
+        effects = self._choice.closed(end.number, self._loop.time())
+        if self._closing:
+            if not self._ends:
+                self.fail(None)
+            return
+        self._owner.path_closed(self, end.kind, reason)
+        self._carry_out(effects)
+        self._weigh()
+        if not self._ends:
+            self._owner.stranded(self, reason, refused=refused)
+
+    # -- within ----------------------------------------------------------------------------------------
+
+    def _carry_out(self, effects: list[Choice]) -> None:
+        for effect in effects:
+            match effect:
+                case Ping():
+                    if (end := self._ends.get(effect.path)) is not None:
+                        end.send(RecordKind.PING, effect.token, self._tell())
+                case Use():
+                    self._use(self._ends[effect.path], effect.why)
+                case Drop():
+                    if (end := self._ends.get(effect.path)) is not None:
+                        end.abort()
+                        self.path_lost(end, effect.reason, refused=False)
+                case _:
+                    assert_never(effect)
+        self._rearm()
+
+    def _use(self, end: PathEnd, why: str) -> None:
+        self._active = end
+        self._given = self._out.acked
+        self.link.local, self.link.remote = end.local, end.remote
+        self._go_on()
+        self._weigh()
+        self._owner.switched(self, end.kind, why)
+
+    def _go_on(self, *, everything: bool = False) -> None:
+        """Hand to the active path what it has not had yet, as long as it takes it."""
+        end = self._active
+        while end is not None and self._given < self._out.written:
+            if end.is_paused and not everything:
+                return
+            pieces, nbytes = self._next_pieces()
+            self._send(end, pieces, self._given, nbytes)
+            self._given += nbytes
+
+    def _next_pieces(self) -> tuple[list[Piece], int]:
+        pieces: list[Piece] = []
+        nbytes = 0
+        for piece in self._out.since(self._given):
+            room = RECORD_BYTES - nbytes
+            pieces.append(memoryview(piece)[:room] if len(piece) > room else piece)
+            nbytes += len(pieces[-1])
+            if nbytes == RECORD_BYTES:
+                break
+        return pieces, nbytes
+
+    def _send(self, end: PathEnd, pieces: list[Piece], offset: int, nbytes: int) -> None:
+        end.send_data([encode_data_head(offset, self._tell(), nbytes), *pieces], nbytes)
+
+    def _send_aside(self, kind: RecordKind, payload: bytes) -> bool:
+        if self._active is None or self._over:
+            return False
+        self._active.send(kind, 0, self._tell(), payload)
+        return True
+
+    def _tell(self) -> int:
+        """What came in, as it rides on every record."""
+        self._acked = self.received
+        return self.received
+
+    def _ack_late(self) -> None:
+        self._ack_timer = None
+        if self._acked < self.received and self._active is not None:
+            self._active.send(RecordKind.ACK, 0, self._tell())
+
+    def _acknowledged(self, received: int) -> None:
+        if not self._out.acknowledged(received):
+            return
+        now = self._loop.time()
+        # What another path has brought need not go over this one.
+        self._given = max(self._given, received)
+        self._choice.acknowledged(self._out.kept_bytes == 0, now)
+        self._window.acknowledged(received, now)
+        self.link.acknowledged(received)
+        self._weigh()
+
+    def _weigh(self) -> None:
+        """Whether the link may hand over more: only what can leave now, and no more than may be under way."""
+        if self._over:
+            return
+        is_full = self._out.kept_bytes >= self._window.nbytes
+        if is_full:
+            self._window.filled()
+        end = self._active
+        holds = is_full or end is None or end.is_paused or self._given < self._out.written
+        if holds is not self._paused:
+            self._paused = holds
+            if holds:
+                self.link.pause_writing()
+            else:
+                self.link.resume_writing()
+
+    def _rearm(self) -> None:
+        """A timer that comes too early does nothing; one that stands is not moved for every record."""
+        deadline = self._choice.deadline
+        if self._over or deadline is None or (self._timer and self._timer_at <= deadline):
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_at(deadline, self._tick)
+        self._timer_at = deadline
+
+    def _tick(self) -> None:
+        self._timer = None
+        self._carry_out(self._choice.tick(self._loop.time()))
