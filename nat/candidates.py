@@ -1,0 +1,130 @@
+"""Judges where a peer asks us to send packets to, and how many we send there.
+
+An offer is attack input: whoever writes one chooses addresses that we shall knock at. So it counts only when the peer
+has signed it for us and for this link, and only once; addresses that no peer on another machine can have are dropped;
+and an address from which nothing has come back gets a handful of packets, whoever asks.
+"""
+
+import ipaddress
+from collections.abc import Callable, Iterable
+
+import msgspec
+
+from nat.answering import Bucket
+from nat.endpoint import Endpoint, Scope, customer, plain, scope
+from protocol.errors import PeerError
+from protocol.ids import NodeId, short
+from protocol.limits import CANDIDATES_MAX
+from protocol.paths import Candidate, Offer, signed_offer_bytes
+
+UNVERIFIED_PACKETS_MAX = 20
+"""To one host that has not answered, in one attempt, whatever ports of it were named."""
+CHECKS_PER_S = 50.0
+"""To all hosts that have not answered, from the whole node."""
+HOST, MAPPED = "host", "srflx"
+"""Kinds of candidates (RFC 8445, section 4): where a node sits, and where it is seen from outside."""
+UNICAST_V6 = ipaddress.ip_network("2000::/3")
+"""All of IPv6 where a host can be reached from everywhere; the rest translates, or is nobody's (RFC 4291)."""
+
+
+def check_rate(now: float) -> Bucket:
+    """How fast the whole node knocks: one for all its attempts."""
+    return Bucket(CHECKS_PER_S, now)
+
+
+class OfferJudge:
+    """What one peer offers on one link."""
+
+    def __init__(
+        self, own: NodeId, peer: NodeId, link: bytes, verifies: Callable[[bytes, bytes], bool]
+    ) -> None:
+        """`verifies` tells whether the peer has signed this data."""
+        self._own = own
+        self._peer = peer
+        self._link = link
+        self._verifies = verifies
+        self._last = -1
+        """The newest number that was taken."""
+        self._asked: int | None = None
+        """The number of our own offer, while no answer to it was taken."""
+
+    def asking(self, number: int) -> None:
+        """We have sent an offer of this number: one answer to it may be taken."""
+        self._asked = number
+
+    def judge(
+        self, offer: Offer, own: Iterable[Endpoint], *, same_site: bool
+    ) -> tuple[Candidate, ...]:
+        """The addresses at which we may knock, best first; PeerError for an offer that does not count.
+
+        `own` is where we can be reached ourselves. `same_site`: both sides are seen from outside at one address, so a
+        private one means the same host to both.
+        """
+        who = f"node {short(self._peer)}"
+        if offer.link != self._link:
+            raise PeerError(f"{who} offers addresses for another link")
+        if len(offer.candidates) > CANDIDATES_MAX:
+            raise PeerError(f"{who} offers {len(offer.candidates)} addresses")
+        if offer.answers and offer.number != self._asked:
+            raise PeerError(f"{who} answers an offer that we have not made")
+        if not offer.answers and offer.number <= self._last:
+            raise PeerError(f"{who} repeats an offer that was taken before")
+        if not self._verifies(signed_offer_bytes(offer, self._peer, self._own), offer.signature):
+            raise PeerError(f"the offer that came in the name of {who} is not signed by it")
+        if offer.answers:
+            self._asked = None
+        else:
+            self._last = offer.number
+        return usable(offer.candidates, own, same_site=same_site)
+
+
+def usable(
+    candidates: Iterable[Candidate], own: Iterable[Endpoint], *, same_site: bool
+) -> tuple[Candidate, ...]:
+    """Those at which a peer on another machine may be, each once, the best first."""
+    seen = {Endpoint(plain(host), port) for host, port in own}
+    kept: list[Candidate] = []
+    for candidate in sorted(candidates, key=lambda one: -one.priority):
+        endpoint = Endpoint(plain(candidate.host), candidate.port)
+        if candidate.kind not in (HOST, MAPPED) or "%" in candidate.host or endpoint in seen:
+            continue
+        if tellable(endpoint.host, same_site=same_site):
+            seen.add(endpoint)
+            kept.append(msgspec.structs.replace(candidate, host=endpoint.host))
+    return tuple(kept)
+
+
+def tellable(host: str, *, same_site: bool) -> bool:
+    """Whether this address means one host to both sides."""
+    match scope(host):
+        case Scope.PRIVATE:
+            return same_site
+        case Scope.GLOBAL:
+            address = ipaddress.ip_address(host)
+            return address.version == 4 or address in UNICAST_V6
+        case _:
+            return False
+
+
+class Budget:
+    """Packets that one attempt may send to hosts that have not answered."""
+
+    def __init__(self, rate: Bucket) -> None:
+        self._rate = rate
+        self._sent: dict[str, int] = {}
+        self._verified: set[str] = set()
+
+    def may_send(self, host: str, now: float) -> bool:
+        """Count one packet to this host, if it may go."""
+        if host in self._verified:
+            return True
+        whose = customer(host)
+        sent = self._sent.get(whose, 0)
+        if sent >= UNVERIFIED_PACKETS_MAX or not self._rate.take(now):
+            return False
+        self._sent[whose] = sent + 1
+        return True
+
+    def verified(self, host: str) -> None:
+        """It has answered with what only the peer there can know."""
+        self._verified.add(host)

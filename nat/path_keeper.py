@@ -1,0 +1,86 @@
+"""Keeps one path through NATs open while nothing is said on it.
+
+A router forgets a mapping that is not used, some after 30 s. So one of the two ends, the one that asks, sends a check
+when nothing went or came for an interval; the answer keeps the mapping of the other end. That is one packet for each
+of them and interval. Who answers asks by itself only when the other has missed its turn.
+
+Whether a path is used although it is silent is judged above, among all paths of a link. Here one is only given up, when
+it has answered nothing for as long as nobody would wait.
+"""
+
+from dataclasses import dataclass
+
+INTERVAL_S = 15.0
+"""Until told better: half of the time after which common routers forget."""
+PATIENCE = 1.5
+"""Intervals after which the end that answers asks by itself."""
+RETRY_S = 1.0
+DEAD_S = 30.0
+"""Of checks without an answer. Consent to receive is over then (RFC 7675, section 5.1)."""
+
+
+@dataclass(frozen=True, slots=True)
+class SendCheck:
+    """An authenticated question, which the other end answers at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class PathDead:
+    silent_s: float
+
+
+KeeperEffect = SendCheck | PathDead
+
+
+class PathKeeper:
+    """Told what was sent and heard on one path; answers with when to ask whether it is there."""
+
+    def __init__(self, *, asks: bool, now: float) -> None:
+        self._asks = asks
+        self._interval_s = INTERVAL_S
+        self._sent_at = self._heard_at = now
+        self._asked_at: float | None = None
+        """When the first of the checks was sent that have no answer."""
+        self._retry_at = 0.0
+        self._dead = False
+
+    @property
+    def deadline(self) -> float | None:
+        """Moves later with each packet: a timer that was set for an earlier moment asks again then."""
+        if self._dead:
+            return None
+        if self._asked_at is not None:
+            return self._retry_at
+        if self._asks:
+            return min(self._sent_at, self._heard_at) + self._interval_s
+        return self._heard_at + self._interval_s * PATIENCE
+
+    def keepalive(self, interval_s: float, now: float) -> list[KeeperEffect]:
+        """The mapping is known to live for longer than this."""
+        assert interval_s > 0
+        self._interval_s = interval_s
+        return self.tick(now)
+
+    def sent(self, now: float) -> list[KeeperEffect]:
+        """Something of the connection above."""
+        self._sent_at = now
+        return []
+
+    def heard(self, now: float) -> list[KeeperEffect]:
+        """Anything that the other end has written."""
+        self._heard_at = now
+        self._asked_at = None
+        return []
+
+    def tick(self, now: float) -> list[KeeperEffect]:
+        deadline = self.deadline
+        if deadline is None or now < deadline:
+            return []
+        if self._asked_at is None:
+            self._asked_at = now
+        elif now - self._asked_at >= DEAD_S:
+            self._dead = True
+            return [PathDead(silent_s=now - self._heard_at)]
+        self._sent_at = now
+        self._retry_at = now + RETRY_S
+        return [SendCheck()]
