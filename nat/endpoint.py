@@ -9,8 +9,6 @@ from enum import StrEnum
 from functools import lru_cache
 from typing import NamedTuple
 
-IpNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
-
 
 class Endpoint(NamedTuple):
     """Where packets go: an IP address, in its usual spelling, and a port."""
@@ -46,10 +44,8 @@ PRIVATE = tuple(
         ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7"),
     )
 )
-"""RFC 1918, RFC 6598, RFC 4193: each is one network for `same_network`."""
+"""RFC 1918, RFC 6598, RFC 4193."""
 NOBODYS = tuple(map(ipaddress.ip_network, ("0.0.0.0/8", "240.0.0.0/4")))
-SITE_BITS = {4: 24, 6: 64}
-"""Within so many bits two hosts are likely in one network, behind one firewall."""
 CUSTOMER_BITS = {4: 32, 6: 64}
 
 
@@ -68,25 +64,13 @@ def scope(host: str) -> Scope:
         return Scope.LOOPBACK
     if address.is_link_local:
         return Scope.LINK
-    return Scope.GLOBAL if _private(address) is None else Scope.PRIVATE
-
-
-def same_network(one: str, other: str) -> bool:
-    """Whether both are addresses in one private network, or both on this very machine."""
-    scopes = {scope(one), scope(other)}
-    if scopes == {Scope.PRIVATE}:
-        return _private(ipaddress.ip_address(one)) == _private(ipaddress.ip_address(other))
-    return scopes == {Scope.LOOPBACK}
-
-
-def same_site(one: str, other: str) -> bool:
-    """Whether two are so near each other that no firewall need lie between them."""
-    return _network(one, SITE_BITS) == _network(other, SITE_BITS)
+    return Scope.PRIVATE if any(address in one for one in PRIVATE) else Scope.GLOBAL
 
 
 def customer(host: str) -> str:
-    """For whom limits count: an IPv4 address, but a whole network of IPv6, which is had as easily."""
-    return _network(host, CUSTOMER_BITS)
+    """Who shares a house, and a limit: an IPv4 address, but a whole network of IPv6, which is had as easily."""
+    address = ipaddress.ip_address(host)
+    return str(ipaddress.ip_network((address, CUSTOMER_BITS[address.version]), strict=False))
 
 
 def plain(host: str) -> str:
@@ -106,12 +90,3 @@ def endpoint_of(address: str) -> Endpoint | None:
     if not (port.isascii() and port.isdecimal() and 0 < int(port) < 65_536):
         return None
     return Endpoint(spelled, int(port))
-
-
-def _private(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> IpNetwork | None:
-    return next((network for network in PRIVATE if address in network), None)
-
-
-def _network(host: str, bits: dict[int, int]) -> str:
-    address = ipaddress.ip_address(host)
-    return str(ipaddress.ip_network((address, bits[address.version]), strict=False))

@@ -8,8 +8,6 @@ from nat.endpoint import (
     customer,
     endpoint_of,
     plain,
-    same_network,
-    same_site,
     scope,
 )
 
@@ -55,21 +53,6 @@ def test_an_address_has_a_scope(host: str, found: Scope) -> None:
 )
 def test_an_ipv4_address_in_ipv6_clothes_is_known(disguised: str, found: Scope) -> None:
     assert scope(disguised) is found
-
-
-def test_two_hosts_share_a_network_if_it_is_the_same_private_one() -> None:
-    assert same_network("10.0.0.1", "10.200.0.1")
-    assert same_network("127.0.0.1", "127.0.0.2")
-    assert not same_network("10.0.0.1", "192.168.0.1")
-    assert not same_network("203.0.113.1", "203.0.113.2")
-    assert not same_network("10.0.0.1", "127.0.0.1")
-
-
-def test_two_hosts_share_a_site_if_no_firewall_need_lie_between_them() -> None:
-    assert same_site("203.0.113.1", "203.0.113.200")
-    assert not same_site("203.0.113.1", "203.0.114.1")
-    assert same_site("2001:db8::1", "2001:db8::2")
-    assert not same_site("2001:db8::1", "2001:db8:0:1::1")
 
 
 def test_limits_count_for_an_ipv4_address_and_for_a_network_of_ipv6() -> None:
