@@ -10,14 +10,13 @@ import time
 from importlib.metadata import version
 from socket import gethostname
 
-import psutil
-
 from node.api.routes import Defaults as ApiDefaults
 from node.api.server import RunningApi, start_api
 from node.config import Settings, host_port
 from node.core import Node, Policy
 from node.deployment.ledger import Ledger
 from node.log import Log
+from node.runtime.budget import budget_bytes
 from node.runtime.datadir import DataDir
 from node.runtime.entry import Entry
 from node.runtime.front import Face, Front
@@ -27,12 +26,7 @@ from node.runtime.registrar import Registrar
 from node.runtime.signatures import Ed25519
 from node.runtime.store import Store
 from protocol.digests import DeviceProfile, NodeRecord
-from protocol.errors import ConfigError
 from protocol.ids import short
-from protocol.quantities import size_text
-
-MEMORY_SHARE = 4
-"""Without `share.memory` a node offers one part in four of the memory that is available."""
 
 
 def wire(
@@ -41,7 +35,7 @@ def wire(
     """What carries out the node's effects, what brings it into its mesh, and what clients see of it."""
     name = settings.node.name or gethostname()
     software = f"sedma {version('sedma')}"
-    budget = _budget_bytes(settings.share.memory_bytes)
+    budget = budget_bytes(settings.share.memory_bytes)
     workers = settings.share.cpus or len(os.sched_getaffinity(0))
     # Task numbers must not repeat after a restart, so these dice come from the system.
     dice = random.SystemRandom()
@@ -105,15 +99,3 @@ async def open_api(front: Front, data: DataDir, settings: Settings, log: Log) ->
     print(f"node {short(status.id)} offers {mib} MiB  api {api.url}", flush=True)
     log.info("node.started", id=status.id, api=api.url, budget_bytes=status.budget_bytes)
     return api
-
-
-def _budget_bytes(asked: int | None) -> int:
-    memory = psutil.virtual_memory()
-    if asked is None:
-        return int(memory.available) // MEMORY_SHARE
-    if asked > memory.total:
-        raise ConfigError(
-            f"share.memory of {size_text(asked)} is more than this machine has ({size_text(memory.total)}):"
-            " offer less"
-        )
-    return asked

@@ -25,6 +25,7 @@ COMMANDS = {
     "matmul": "node.cli.products",
     "plan": "node.cli.products",
     "explain": "node.cli.explain",
+    "doctor": "node.cli.doctor",
     "simulate": "node.cli.simulate",
     "config": "node.cli.config",
     "demo": "node.cli.showing",
