@@ -66,6 +66,19 @@ class Reachability(StrEnum):
     """So far all its links are ones that it dialled itself."""
 
 
+class Public(StrEnum):
+    """Whether another node has come in at a global address of this one, from outside and unasked.
+
+    A key of its own: to a new word in `reach` older nodes would shut their ears.
+    """
+
+    NO = ""
+    TCP = "tcp"
+    """By TCP alone: it can be dialled."""
+    BOTH = "tcp+udp"
+    """It also answers those who ask it from where they are seen."""
+
+
 class WeightsVersion(msgspec.Struct, frozen=True, array_like=True, order=True):
     """Hybrid clock: wall milliseconds of the writer, never less than any version it saw, and the writer."""
 
@@ -96,6 +109,8 @@ class NodeRecord(msgspec.Struct, frozen=True, kw_only=True):
     reach: Reachability = Reachability.UNKNOWN
     ready: Annotated[tuple[WeightsVersion, ...], Meta(max_length=HELD_MAX)] = ()
     """Versions of weights of which this node has all its blocks in memory."""
+    public: Public = Public.NO
+    """What it says of itself; whoever relies on it finds out by connecting."""
 
     @property
     def stamp(self) -> tuple[int, int]:

@@ -47,6 +47,9 @@ ADDRESSES_MAX = 16
 CANDIDATES_MAX = 8
 """Addresses in one offer to punch: each is one that we may be made to send packets to."""
 
+DIAL_BACK_MAX = 4
+"""Addresses that a node asks another to try, and packets that it asks it to send, in one message."""
+
 LABELS_MAX = 32
 TEXT_BYTES_MAX = 256
 """A name, a label, an address or a reason in a message."""

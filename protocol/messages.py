@@ -17,6 +17,7 @@ from protocol.ids import ContentId, MeshId, NodeId
 from protocol.limits import (
     BLOCKS_MAX,
     CALL_MS_MAX,
+    DIAL_BACK_MAX,
     MANIFEST_BLOCKS_PER_MESSAGE,
     MATRIX_SIDE_MAX,
     PEERS_MAX,
@@ -89,6 +90,34 @@ class Probe(msgspec.Struct, frozen=True, tag=3, tag_field="op"):
 
 class Probed(msgspec.Struct, frozen=True, tag=3, tag_field="op"):
     pass
+
+
+class Knock(msgspec.Struct, frozen=True, array_like=True):
+    """One packet that shows by its coming what is let in: a bare STUN indication (`nat/stun.py`)."""
+
+    to: Text
+    """host:port, an IP address: where the sender of this is seen."""
+    token: Annotated[bytes, Meta(min_length=12, max_length=12)]
+    alternate: bool
+    """Not from the port on which the asked node listens, but from another one."""
+
+
+class DialBack(msgspec.Struct, frozen=True, kw_only=True, tag=17, tag_field="op"):
+    """Asks a member to try from its side whether these addresses lead to the sender."""
+
+    addresses: Annotated[tuple[Text, ...], Meta(max_length=DIAL_BACK_MAX)] = ()
+    """To be dialled anew by TCP."""
+    knocks: Annotated[tuple[Knock, ...], Meta(max_length=DIAL_BACK_MAX)] = ()
+
+
+class DialedBack(msgspec.Struct, frozen=True, kw_only=True, tag=17, tag_field="op"):
+    """What was not tried (too many asked, or not an address to try) stands nowhere here."""
+
+    reached: Annotated[tuple[Text, ...], Meta(max_length=DIAL_BACK_MAX)] = ()
+    """Of the addresses; the node that asked has answered there, by its certificate."""
+    missed: Annotated[tuple[Text, ...], Meta(max_length=DIAL_BACK_MAX)] = ()
+    sent: Annotated[tuple[bytes, ...], Meta(max_length=DIAL_BACK_MAX)] = ()
+    """Tokens of the packets that have left."""
 
 
 # -- what the mesh holds -----------------------------------------------------------------------------
@@ -260,6 +289,7 @@ Request = (
     | Tell
     | Carry
     | Probe
+    | DialBack
     | ManifestPart
     | FetchCatalogue
     | FetchManifest
@@ -275,6 +305,7 @@ Response = (
     | Compared
     | Told
     | Probed
+    | DialedBack
     | Taken
     | Catalogue
     | ManifestPart
@@ -290,6 +321,7 @@ ANSWERS: dict[type[Request], type[Response]] = {
     Tell: Told,
     Carry: Taken,
     Probe: Probed,
+    DialBack: DialedBack,
     ManifestPart: Taken,
     FetchCatalogue: Catalogue,
     FetchManifest: ManifestPart,
