@@ -61,6 +61,8 @@ class Attach(msgspec.Struct, frozen=True, array_like=True):
 
     link: Annotated[bytes, Meta(min_length=16, max_length=16)]
     """Drawn by whoever opened the link; known to its two ends only."""
+    opener: bool
+    """The sender opened the link; either side may open further paths for it."""
     kind: PathKind
     received: Count
     """Bytes of the link's stream that have come to the sender."""

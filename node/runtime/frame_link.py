@@ -60,7 +60,11 @@ class Stream(Protocol):
 
     @property
     def written(self) -> int:
-        """Bytes ever written to it. It keeps each until it calls `acknowledged` with an offset behind it."""
+        """Bytes ever written to it."""
+
+    @property
+    def acked(self) -> int:
+        """Of these, what the other side has; the rest is kept. The link's `acknowledged` tells when it grows."""
 
 
 class FrameLink(asyncio.BufferedProtocol):
@@ -363,9 +367,10 @@ class FrameLink(asyncio.BufferedProtocol):
 
     def _release(self, future: Future[None], error: SedmaError | None) -> None:
         """Let a sender go, as soon as the transport holds none of its memory."""
-        if self._stream is not None:
-            self._draining.append((self._stream.written, future, error))
-        elif self._paused:
+        stream = self._stream
+        if stream is not None and stream.acked < stream.written:
+            self._draining.append((stream.written, future, error))
+        elif stream is None and self._paused:
             self._draining.append((0, future, error))
         else:
             settle(future, error)

@@ -290,7 +290,7 @@ class Switchboard:
     async def _reach(
         self, addresses: tuple[str, ...], connect: Connect, peer: NodeId | None
     ) -> None:
-        await reach(addresses, partial(self.ways.dial, sought=peer), connect, peer)
+        await reach(addresses, self.ways.dial, connect, peer)
 
     def _begin(self, link: Link, address: str = "", *, bulk: bool = False) -> Connection:
         """On a link that is new; `address` is where we dialed it."""

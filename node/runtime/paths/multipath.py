@@ -37,7 +37,8 @@ class MultipathOwner(Protocol):
     def stranded(self, multipath: "Multipath", reason: str, *, refused: bool) -> None:
         """No path is left. Whoever knows that none will come calls `fail`."""
 
-    def switched(self, multipath: "Multipath", kind: PathKind, why: str) -> None: ...
+    def switched(self, multipath: "Multipath", kind: PathKind, why: str) -> None:
+        """From one path to another."""
 
     def path_closed(self, multipath: "Multipath", kind: PathKind, reason: str) -> None: ...
 
@@ -84,6 +85,7 @@ class Multipath:
         self._ack_timer: asyncio.TimerHandle | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
+        self._was_used = False
         self._paused = False
         self._closing = False
         self._over = False
@@ -324,12 +326,14 @@ class Multipath:
         self._rearm()
 
     def _use(self, end: PathEnd, why: str) -> None:
+        is_first, self._was_used = not self._was_used, True
         self._active = end
         self._given = self._out.acked
         self.link.local, self.link.remote = end.local, end.remote
         self._go_on()
         self._weigh()
-        self._owner.switched(self, end.kind, why)
+        if not is_first:
+            self._owner.switched(self, end.kind, why)
 
     def _go_on(self, *, everything: bool = False) -> None:
         """Hand to the active path what it has not had yet, as long as it takes it."""

@@ -64,8 +64,8 @@ class Ways:
         self._security = security
         self._dice = dice
         self._loop = asyncio.get_running_loop()
-        self._links: dict[bytes, Multipath] = {}
-        """By their ids, which are drawn from 128 bits by nodes of this mesh."""
+        self._links: dict[tuple[bytes, bool], Multipath] = {}
+        """By their ids, and whether we opened them: whoever dials his own address has both ends of a link."""
         self._over: dict[Link, Multipath] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._closing = False
@@ -102,13 +102,13 @@ class Ways:
         return Arrival(peer, kind, self._attach).end
 
     def _attach(self, end: PathEnd, peer: NodeId, attach: Attach) -> None:
-        multipath = self._links.get(attach.link)
+        multipath = self._links.get((attach.link, not attach.opener))
         if multipath is not None and multipath.peer != peer:
             raise PeerError(f"node {short(peer)} wants to attach to a link of somebody else")
         reason = ""
         if self._closing:
             reason = "the node is stopping"
-        elif multipath is None and not attach.fresh:
+        elif multipath is None and not (attach.fresh and attach.opener):
             reason = "no such link: this node was started anew, or has given the link up"
         elif multipath is not None and len(multipath.kinds) >= PATHS_MAX:
             reason = f"the link has {PATHS_MAX} paths already"
@@ -128,9 +128,9 @@ class Ways:
 
     # -- connections that we open ----------------------------------------------------------------------
 
-    async def dial(self, address: str, on_link: OnLink, sought: NodeId | None) -> Link:
-        """A new link over TCP. OSError as of `open_connection`; PeerError if somebody else answers than was sought."""
-        opened = await self._dial_tcp(address, on_link, sought)
+    async def dial(self, address: str, on_link: OnLink) -> Link:
+        """A new link over TCP, to whoever is there. OSError as of `open_connection`."""
+        opened = await self._dial_tcp(address, on_link, None)
         if isinstance(opened, FrameLink):
             return opened
         end, peer = opened
@@ -173,7 +173,11 @@ class Ways:
     def _attach_to(self, multipath: Multipath, end: PathEnd) -> None:
         # Until the other side has spoken it may not have heard of the link: paths overtake each other.
         attach = Attach(
-            multipath.link_id, end.kind, multipath.received, fresh=multipath.received == 0
+            link=multipath.link_id,
+            opener=multipath.dialed,
+            kind=end.kind,
+            received=multipath.received,
+            fresh=multipath.received == 0,
         )
         end.send(RecordKind.ATTACH, 0, multipath.received, codec.encode(attach))
         multipath.add(end, 0)
@@ -182,7 +186,7 @@ class Ways:
         link = FrameLink(on_link, dialed=dialed)
         link.peer = peer
         multipath = Multipath(link_id, peer, link, self, self._dice, dialed=dialed)
-        self._links[link_id] = self._over[link] = multipath
+        self._links[link_id, dialed] = self._over[link] = multipath
         return multipath
 
     # -- what links tell -------------------------------------------------------------------------------
@@ -211,7 +215,7 @@ class Ways:
             self.on_packet(payload)
 
     def over(self, multipath: Multipath) -> None:
-        self._links.pop(multipath.link_id, None)
+        self._links.pop((multipath.link_id, multipath.dialed), None)
         self._over.pop(multipath.link, None)
 
     # -- finding a path again --------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from node.runtime.frame_link import FrameLink
 from node.runtime.greeting import Terms
 from node.runtime.links import Link, LinkListener
 from node.runtime.memory_link import memory_link_pair
+from node.runtime.paths.doorway import ALPN_PATH
 from node.runtime.switchboard import Switchboard
 from node.runtime.tcp_link import Security
 from protocol import codec
@@ -246,16 +247,16 @@ def plain_station(own: NodeId, mesh: MeshId = MESH) -> Station:
 
 def tls_station(member: Member) -> Station:
     ear = Ear()
-    client = Security(tls.client_context(member.membership), tls.peer_id)
+    client = Security(tls.client_context(member.membership, (ALPN_PATH,)), tls.peer_id)
     own, mesh = member.identity.id, member.membership.mesh
     return Station(own, ear, Switchboard(own, mesh, SOFTWARE, ear, client))
 
 
 async def listen(station: Station, member: Member | None = None) -> None:
     """On a free port of loopback; with a member, by TLS."""
-    server = (
-        None if member is None else Security(tls.server_context(member.membership), tls.peer_id)
-    )
+    server = None
+    if member is not None:
+        server = Security(tls.server_context(member.membership, (ALPN_PATH,)), tls.peer_id)
     host, port = await station.board.listen("127.0.0.1", 0, server)
     station.address = f"{host}:{port}"
 

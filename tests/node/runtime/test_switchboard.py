@@ -379,6 +379,16 @@ async def test_a_frozen_peer_is_down_as_soon_as_we_hang_up(make: Make, long_fare
     assert links(left) == 0
 
 
+def freeze(station: Station, link: FrameLink) -> None:
+    """It reads nothing any more, on whatever carries it."""
+    multipath = station.board.ways.multipath(link)
+    if multipath is None:
+        link._transport.pause_reading()
+        return
+    for end in multipath._ends.values():
+        end.transport.pause_reading()
+
+
 async def test_whoever_hangs_up_on_a_frozen_peer_may_dial_it_again(
     make: Make, kind: str, long_farewell: None
 ) -> None:
@@ -386,7 +396,7 @@ async def test_whoever_hangs_up_on_a_frozen_peer_may_dial_it_again(
     await meet(left, right)
     (theirs,) = right.board._connections()
     assert isinstance(theirs.link, FrameLink)
-    theirs.link._transport.pause_reading()
+    freeze(right, theirs.link)
 
     left.board.hang(right.id, "it does not answer")
     await left.is_down()
