@@ -38,6 +38,14 @@ def id_of_digest(digest: bytes) -> NodeId:
     return NodeId(base64.b32encode(digest).decode().rstrip("=").lower())
 
 
+def digest_of_id(node: NodeId) -> bytes:
+    """The 32 bytes again; ValueError if this is no id."""
+    digest = base64.b32decode(node.upper() + "=" * (-len(node) % 8))
+    if len(digest) != 32 or id_of_digest(digest) != node:
+        raise ValueError(f"{node!r} is no node id")
+    return digest
+
+
 def short(node: str) -> str:
     """An id as people read it."""
     return node[:SHORT_ID_LENGTH]

@@ -1,0 +1,321 @@
+"""A node's connection to one relay: a WebSocket over TLS, which proves both ids, and the channels that run over it.
+
+All addresses of the relay are tried, each a moment after the one before, and the first to answer is it. Once it is
+lost a connection is lost for good: who wants another one makes another client.
+"""
+
+import asyncio
+import random
+import socket
+import ssl
+import time
+from collections.abc import Callable
+from typing import assert_never
+
+from aiohttp import (
+    ClientError,
+    ClientSession,
+    ClientTimeout,
+    ClientWebSocketResponse,
+    ClientWSTimeout,
+    TCPConnector,
+    WSMsgType,
+    WSServerHandshakeError,
+)
+
+from nat.pulse import Effect, Lost, Pulse, SendPing
+from nat.relay_wire import (
+    MESSAGE_BYTES_MAX,
+    Absent,
+    Close,
+    Data,
+    Message,
+    Open,
+    Opened,
+    Ping,
+    Pong,
+    Refused,
+    Reserved,
+    Unknown,
+    Window,
+    decode,
+    signed_reservation_bytes,
+)
+from node.config import host_port
+from node.runtime import der, tls
+from node.runtime.credentials import Membership
+from node.runtime.relaying.channels import Channels, RelayFailed
+from node.runtime.relaying.outbox import Outbox
+from node.runtime.signatures import Ed25519
+from protocol.errors import ConfigError, PeerError
+from protocol.ids import NodeId, digest_of_id, key_digest, short
+
+STAGGER_S = 0.15
+"""Between one address and the next: one that is merely far is not overtaken, one that is dead holds up nobody."""
+
+DIAL_S = 5.0
+RESERVED_S = 5.0
+"""How long the relay may take to say that it forwards for us."""
+
+CLOSE_S = 1.0
+
+OnChannel = Callable[[NodeId, socket.socket, NodeId], None]
+"""(who has opened it, our end, the relay)"""
+
+
+def relay_context(membership: Membership) -> ssl.SSLContext:
+    """For dialling relays: what we speak is HTTP."""
+    context = tls.client_context(membership)
+    context.set_alpn_protocols(["http/1.1"])
+    return context
+
+
+class RelayClient:
+    """`connect`, then `open`; `lost` says when and `reason` why it is over."""
+
+    def __init__(
+        self,
+        relay: NodeId,
+        context: ssl.SSLContext,
+        signatures: Ed25519,
+        on_channel: OnChannel,
+        dice: random.Random,
+    ) -> None:
+        self.relay = relay
+        self.reserved: Reserved | None = None
+        self.lost = asyncio.Event()
+        self.reason = ""
+        self._context = context
+        self._signatures = signatures
+        self._own = key_digest(signatures.key)
+        self._digest = digest_of_id(relay)
+        self._loop = asyncio.get_running_loop()
+        self._pulse = Pulse(dice, self._loop.time())
+        self._timer: asyncio.TimerHandle | None = None
+        self._outbox = Outbox(self._is_full)
+        self._channels = Channels(self._outbox.put, lambda peer, end: on_channel(peer, end, relay))
+        self._answered: asyncio.Future[None] = self._loop.create_future()
+        self._running: asyncio.Task[None] | None = None
+
+    # -- for the layer above -----------------------------------------------------------------------------
+
+    async def connect(self, addresses: tuple[str, ...]) -> None:
+        """Have a reservation; RelayFailed with the reason if there is none to be had."""
+        connector = TCPConnector(ssl=self._context, limit=0)
+        session = ClientSession(connector=connector, timeout=ClientTimeout(total=None))
+        try:
+            websocket = await self._dial(session, addresses)
+        except BaseException:
+            await session.close()
+            raise
+        self._key = _key_of(websocket)
+        self._running = self._loop.create_task(self._run(session, websocket))
+        try:
+            async with asyncio.timeout(RESERVED_S):
+                await self._answered
+        except TimeoutError as late:
+            raise RelayFailed(f"relay {short(self.relay)} does not answer") from late
+        finally:
+            if self.reserved is None:
+                await self.close()
+
+    async def open(self, peer: NodeId) -> socket.socket:
+        """A socket whose bytes come out at that node. `PeerAbsent` if it is no guest of this relay."""
+        return await self._channels.open(digest_of_id(peer))
+
+    @property
+    def rtt_s(self) -> float | None:
+        return self._pulse.rtt_s
+
+    @property
+    def channels(self) -> int:
+        return len(self._channels)
+
+    async def close(self) -> None:
+        self._outbox.end()
+        if self._running is None:
+            return
+        await asyncio.wait([self._running], timeout=CLOSE_S)
+        self._running.cancel()
+        await asyncio.wait([self._running])
+        if not self._running.cancelled():
+            self._running.result()
+
+    # -- dialling ----------------------------------------------------------------------------------------
+
+    async def _dial(
+        self, session: ClientSession, addresses: tuple[str, ...]
+    ) -> ClientWebSocketResponse:
+        """The first of them to answer as this relay."""
+        failures: list[str] = []
+        tries: set[asyncio.Task[ClientWebSocketResponse]] = set()
+        left = [address for address in addresses if _is_dialled(address)]
+        try:
+            while left or tries:
+                if left:
+                    tries.add(self._loop.create_task(self._dial_one(session, left.pop(0))))
+                pause_s = STAGGER_S if left else None
+                await asyncio.wait(tries, timeout=pause_s, return_when=asyncio.FIRST_COMPLETED)
+                for attempt in [attempt for attempt in tries if attempt.done()]:
+                    tries.remove(attempt)
+                    try:
+                        return attempt.result()
+                    except RelayFailed as failed:
+                        failures.append(str(failed))
+        finally:
+            await _give_up(tries)
+        reasons = "; ".join(failures) or "no address of it is known"
+        raise RelayFailed(f"relay {short(self.relay)}: {reasons}")
+
+    async def _dial_one(self, session: ClientSession, address: str) -> ClientWebSocketResponse:
+        try:
+            async with asyncio.timeout(DIAL_S):
+                websocket = await session.ws_connect(
+                    f"https://{address}/relay",
+                    max_msg_size=MESSAGE_BYTES_MAX + 1,
+                    timeout=ClientWSTimeout(ws_close=CLOSE_S),
+                )
+        except WSServerHandshakeError as wrong:
+            raise RelayFailed(f"{address} forwards for nobody (HTTP {wrong.status})") from wrong
+        except (ClientError, OSError) as wrong:
+            cause = getattr(wrong, "os_error", wrong)
+            told = tls.explain(cause, address) if isinstance(cause, OSError) else str(wrong)
+            raise RelayFailed(told) from wrong
+        secured = websocket.get_extra_info("ssl_object")
+        if secured is None or (there := tls.peer_id(secured)) != self.relay:
+            await websocket.close()
+            raise RelayFailed(f"{address} is another node: {short(there or 'nobody')}")
+        return websocket
+
+    # -- while it lasts ----------------------------------------------------------------------------------
+
+    async def _run(self, session: ClientSession, websocket: ClientWebSocketResponse) -> None:
+        try:
+            async with session, websocket, asyncio.TaskGroup() as tasks:
+                writing = tasks.create_task(self._write(websocket))
+                self._end(await self._read(websocket))
+                writing.cancel()
+        finally:
+            self._end("closed here")
+
+    def _end(self, reason: str) -> None:
+        if self.lost.is_set():
+            return
+        self.reason = self.reason or reason
+        self.lost.set()
+        if not self._answered.done():
+            self._answered.set_exception(RelayFailed(f"relay {short(self.relay)}: {reason}"))
+        self._channels.close(self.reason)
+        self._outbox.end()
+        if self._timer is not None:
+            self._timer.cancel()
+
+    async def _read(self, websocket: ClientWebSocketResponse) -> str:
+        """Until there is nothing more; why that is."""
+        while True:
+            received = await websocket.receive()
+            if received.type is not WSMsgType.BINARY:
+                return "the relay has hung up"
+            now = self._loop.time()
+            try:
+                message = decode(received.data)
+                self._feed(self._pulse.heard(now))
+                self._heard(message, now)
+            except PeerError as wrong:
+                return f"the relay says what makes no sense: {wrong}"
+
+    async def _write(self, websocket: ClientWebSocketResponse) -> None:
+        try:
+            await self._outbox.send_all(websocket.send_bytes)
+        except ConnectionError:
+            # Reading finds out, too, and ends it all.
+            return
+        await websocket.close()
+
+    def _heard(self, message: Message, now: float) -> None:
+        match message:
+            case Open() | Data() | Window() | Close() | Opened() | Absent():
+                self._channels.heard(message)
+            case Pong(token):
+                self._feed(self._pulse.pong(token, now))
+            case Ping(token):
+                self._outbox.put(Pong(token))
+            case Reserved():
+                self._take(message)
+            case Refused(reason):
+                self._refuse(f"relay {short(self.relay)} does not take us: {reason}")
+            case Unknown():
+                self._channels.counters["unknown_kind"] += 1
+            case _:
+                assert_never(message)
+
+    def _take(self, reserved: Reserved) -> None:
+        signed = signed_reservation_bytes(reserved)
+        if (reserved.node, reserved.relay) != (self._own, self._digest):
+            raise PeerError("a reservation for somebody else")
+        if not self._signatures.verifies(self._key, signed, reserved.signature):
+            raise PeerError("a reservation that it has not signed")
+        if reserved.until <= time.time():
+            raise PeerError("a reservation that is over: the clocks differ by more than an hour")
+        self.reserved = reserved
+        if not self._answered.done():
+            self._answered.set_result(None)
+            self._tick()
+
+    def _refuse(self, reason: str) -> None:
+        self.reason = reason
+        if not self._answered.done():
+            self._answered.set_exception(RelayFailed(reason))
+
+    def _is_full(self, full: bool) -> None:
+        self._channels.set_full(full)
+
+    # -- the pulse ---------------------------------------------------------------------------------------
+
+    def _feed(self, effects: list[Effect]) -> None:
+        for effect in effects:
+            match effect:
+                case SendPing(token):
+                    self._outbox.put(Ping(token))
+                case Lost(silent_s):
+                    assert self._running is not None
+                    self._end(f"the relay has been silent for {silent_s:.0f} s")
+                    self._running.cancel()
+                    return
+                case _:
+                    assert_never(effect)
+        if self.lost.is_set():
+            return
+        deadline = self._pulse.deadline
+        if self._timer is not None:
+            if self._timer.when() == deadline:
+                return
+            self._timer.cancel()
+        self._timer = None if deadline is None else self._loop.call_at(deadline, self._tick)
+
+    def _tick(self) -> None:
+        self._timer = None
+        self._feed(self._pulse.tick(self._loop.time()))
+
+
+def _is_dialled(address: str) -> bool:
+    """Others say where they are in words that we may not know."""
+    try:
+        host_port(address)
+    except ConfigError:
+        return False
+    return True
+
+
+def _key_of(websocket: ClientWebSocketResponse) -> bytes:
+    certificate = websocket.get_extra_info("ssl_object").getpeercert(binary_form=True)
+    return der.read_certificate(certificate).public_key
+
+
+async def _give_up(tries: set[asyncio.Task[ClientWebSocketResponse]]) -> None:
+    for attempt in tries:
+        attempt.cancel()
+    for ended in await asyncio.gather(*tries, return_exceptions=True):
+        # Reached at the same moment as another address.
+        if isinstance(ended, ClientWebSocketResponse):
+            await ended.close()

@@ -1,0 +1,257 @@
+"""The relay of a public node: WebSockets at `/relay` on the port where links are accepted too.
+
+Only members of the mesh are forwarded for; who they are is what their certificates prove. What is forwarded is
+encrypted between the two ends, so there is nothing in it for us to read. Who may what is decided in `nat/relaying.py`.
+"""
+
+import asyncio
+import itertools
+import ssl
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import assert_never
+
+import msgspec
+from aiohttp import WSCloseCode, WSMsgType, web
+
+from nat.relay_wire import (
+    MESSAGE_BYTES_MAX,
+    Message,
+    Refused,
+    Reserved,
+    decode,
+    signed_reservation_bytes,
+)
+from nat.relaying import (
+    OWED_BYTES_MAX,
+    Cut,
+    Deliver,
+    Effect,
+    Pause,
+    Refuse,
+    Relaying,
+    RelayLimits,
+    Reserve,
+    Resume,
+)
+from node.runtime import tls
+from node.runtime.relaying.outbox import Outbox
+from node.runtime.relaying.visitors import Visitors
+from node.runtime.signatures import Ed25519
+from protocol.errors import PeerError
+from protocol.ids import NodeId, digest_of_id, id_of_digest, key_digest
+
+PATH = "/relay"
+
+OUTBOX_BYTES_MAX = 2 * OWED_BYTES_MAX
+"""What waits for a guest that says that it takes everything and takes nothing. It is cut off then."""
+
+CLOSE_S = 1.0
+
+
+@dataclass(slots=True, eq=False)
+class _Guest:
+    """A connection. `tell` takes what is said to it."""
+
+    node: bytes
+    seen: str
+    tell: Callable[[Message], None]
+    cut: Callable[[], None]
+    end: Callable[[], None]
+    reading: asyncio.Event = field(default_factory=asyncio.Event)
+    """Unset while nothing of it is to be read."""
+
+
+class RelayServer:
+    """`start` it before the first connection comes."""
+
+    def __init__(self, signatures: Ed25519, limits: RelayLimits) -> None:
+        self._signatures = signatures
+        self._own = key_digest(signatures.key)
+        self._limits = limits
+        self._core = Relaying(limits)
+        self._loop = asyncio.get_running_loop()
+        self._guests: dict[int, _Guest] = {}
+        self._numbers = itertools.count(1)
+        self._timer: asyncio.TimerHandle | None = None
+        application = web.Application(client_max_size=0)
+        application.router.add_get(PATH, self._asked)
+        application.router.add_route("*", "/{path:.*}", _nothing_here)
+        self._runner = web.AppRunner(
+            application, access_log=None, handle_signals=False, shutdown_timeout=CLOSE_S
+        )
+
+    async def start(self) -> None:
+        await self._runner.setup()
+        server = self._runner.server
+        assert server is not None
+        self._visitors = Visitors(server)
+
+    def protocol_factory(self) -> asyncio.Protocol:
+        """What takes over a TLS connection after its handshake, if it has agreed on http/1.1."""
+        return self._visitors.protocol_factory()
+
+    @property
+    def counters(self) -> Counter[str]:
+        return self._core.counters
+
+    @property
+    def guests(self) -> tuple[NodeId, ...]:
+        """For whom this node forwards at the moment."""
+        return tuple(id_of_digest(node) for node in self._core.guests if node != self._own)
+
+    @property
+    def channels(self) -> int:
+        return self._core.channels
+
+    async def close(self) -> None:
+        """Hang up on everybody."""
+        for guest in tuple(self._guests.values()):
+            guest.end()
+            # Who waits for its quota shall see that it is over.
+            guest.reading.set()
+        self._visitors.close()
+        await self._runner.cleanup()
+        if self._timer is not None:
+            self._timer.cancel()
+
+    # -- guests ------------------------------------------------------------------------------------------
+
+    async def _asked(self, request: web.Request) -> web.StreamResponse:
+        node = _member(request)
+        if node is None:
+            return _short(web.HTTPForbidden.status_code, "only members of the mesh are served here")
+        websocket = web.WebSocketResponse(
+            compress=False, max_msg_size=MESSAGE_BYTES_MAX + 1, timeout=CLOSE_S
+        )
+        if not websocket.can_prepare(request):
+            return await _nothing_here(request)
+        await websocket.prepare(request)
+        assert request.transport is not None
+        self._visitors.stays(request.transport)
+        await self._serve(node, websocket, request.transport)
+        return websocket
+
+    async def _serve(
+        self, node: bytes, websocket: web.WebSocketResponse, transport: asyncio.Transport
+    ) -> None:
+        number, outbox = next(self._numbers), Outbox()
+        host, port = transport.get_extra_info("peername")[:2]
+
+        def tell(message: Message) -> None:
+            outbox.put(message)
+            if outbox.nbytes > OUTBOX_BYTES_MAX:
+                self._feed(self._core.broke(number, "it does not take what is sent to it"))
+
+        seen = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        guest = _Guest(node, seen, tell, transport.abort, outbox.end)
+        guest.reading.set()
+        self._guests[number] = guest
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                writing = tasks.create_task(_write(outbox, websocket))
+                self._feed(self._core.arrived(number, node, host, self._loop.time()))
+                await self._read(number, guest, websocket)
+                outbox.end()
+                await asyncio.wait([writing], timeout=CLOSE_S)
+                writing.cancel()
+        finally:
+            self._guests.pop(number, None)
+            self._feed(self._core.gone(number))
+
+    async def _read(self, number: int, guest: _Guest, websocket: web.WebSocketResponse) -> None:
+        while number in self._guests:
+            await guest.reading.wait()
+            received = await websocket.receive()
+            if received.type in (WSMsgType.CLOSE, WSMsgType.CLOSING, WSMsgType.CLOSED):
+                return
+            try:
+                if received.type is not WSMsgType.BINARY:
+                    raise PeerError(f"a WebSocket message that is {received.type.name}")
+                message = decode(received.data)
+            except PeerError as wrong:
+                self._feed(self._core.broke(number, str(wrong)))
+                return
+            self._feed(self._core.heard(number, message, self._loop.time()))
+
+    # -- what is decided ---------------------------------------------------------------------------------
+
+    def _feed(self, effects: list[Effect]) -> None:
+        for effect in effects:
+            guest = self._guests.get(effect.guest)
+            if guest is not None:
+                self._carry_out(guest, effect)
+        self._arm()
+
+    def _carry_out(self, guest: _Guest, effect: Effect) -> None:
+        match effect:
+            case Deliver(_, message):
+                guest.tell(message)
+            case Pause():
+                guest.reading.clear()
+            case Resume():
+                guest.reading.set()
+            case Reserve(_, until):
+                guest.tell(self._signed(guest, until))
+            case Refuse(number, reason):
+                guest.tell(Refused(reason))
+                del self._guests[number]
+                guest.end()
+            case Cut(number, _):
+                del self._guests[number]
+                guest.reading.set()
+                guest.cut()
+            case _:
+                assert_never(effect)
+
+    def _signed(self, guest: _Guest, until: float) -> Reserved:
+        until_wall = time.time() + until - self._loop.time()
+        rate = int(self._limits.rate)
+        unsigned = Reserved(guest.node, self._own, int(until_wall), rate, guest.seen)
+        signature = self._signatures.sign(signed_reservation_bytes(unsigned))
+        return msgspec.structs.replace(unsigned, signature=signature)
+
+    def _arm(self) -> None:
+        deadline = self._core.deadline
+        if self._timer is not None:
+            if deadline is not None and self._timer.when() <= deadline:
+                # It comes early, finds nothing to do, and is armed anew: cheaper than to do so for each message.
+                return
+            self._timer.cancel()
+        self._timer = None if deadline is None else self._loop.call_at(deadline, self._tick)
+
+    def _tick(self) -> None:
+        self._timer = None
+        self._feed(self._core.tick(self._loop.time()))
+
+
+async def _write(outbox: Outbox, websocket: web.WebSocketResponse) -> None:
+    try:
+        await outbox.send_all(websocket.send_bytes)
+    except ConnectionError:
+        # Reading finds out, too, and ends it all.
+        return
+    await websocket.close(code=WSCloseCode.GOING_AWAY)
+
+
+def _member(request: web.Request) -> bytes | None:
+    assert request.transport is not None
+    secured = request.transport.get_extra_info("ssl_object")
+    assert isinstance(secured, ssl.SSLObject | ssl.SSLSocket), "a relay is behind TLS alone"
+    try:
+        node = tls.peer_id(secured)
+    except PeerError:
+        return None
+    return None if node is None else digest_of_id(node)
+
+
+async def _nothing_here(_: web.Request) -> web.StreamResponse:
+    return _short(web.HTTPNotFound.status_code, "a sedma node; its HTTP interface is elsewhere")
+
+
+def _short(status: int, text: str) -> web.Response:
+    answer = web.Response(status=status, text=text + "\n")
+    answer.force_close()
+    return answer
