@@ -6,16 +6,16 @@ settings that `up` would take. Nothing is changed, and nobody but the daemon is 
 
 import json
 import os
-import resource
 import sys
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer import Option
 
 from node.cli.checkup import clock, folder, kernel, machine, mesh, packages, ports
 from node.cli.checkup.finding import Finding, ok, problem, worst
@@ -44,6 +44,8 @@ class Patient:
     peers: list[dict[str, Any]]
     pid: int | None
     """Of the daemon, if it is on this machine."""
+    config: Path | None = None
+    """Settings that `up` would take."""
     silent: str = ""
     """A daemon holds the data directory and does not answer: why not."""
 
@@ -52,6 +54,12 @@ def doctor(
     data_dir: DataDir = None,
     api: Api = None,
     token_file: TokenFile = None,
+    config: Annotated[
+        Path | None,
+        Option(
+            "--config", metavar="FILE", help="Settings that `up` would take, if no daemon runs."
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """What is wrong with this node or this machine, what it means, and how to mend it.
@@ -61,7 +69,7 @@ def doctor(
     """
     with telling(as_json):
         token = text_in(token_file, "--token-file") if token_file else None
-        patient = _patient(data_dir, api, token)
+        patient = _patient(data_dir, api, token, config)
         found = list(findings(patient, time.time()))
         _show(found, patient.status is not None, as_json)
     raise typer.Exit(1 if worst(found) == "problem" else 0)
@@ -89,8 +97,10 @@ def findings(patient: Patient, now_wall: float) -> Iterator[Finding]:
 # -- within ------------------------------------------------------------------------------------------
 
 
-def _patient(data_dir: Path | None, api: str | None, token: str | None) -> Patient:
-    """ConfigError of the settings is told as a finding later; an address given by hand must answer."""
+def _patient(
+    data_dir: Path | None, api: str | None, token: str | None, config: Path | None
+) -> Patient:
+    """An address given by hand must answer; a data directory need not have a daemon."""
     from sedma.locate import local_endpoint, named_endpoint
     from sedma.places import default_data_dir
 
@@ -100,17 +110,16 @@ def _patient(data_dir: Path | None, api: str | None, token: str | None) -> Patie
         place = Path(status["data_dir"])
         here = kernel.text_of(place / URL_FILE)
         is_here = here is not None and here.strip() == status["api"]
-        return Patient(
-            place, status, peers, kernel.lock_holder(place / "lock") if is_here else None
-        )
+        holder = kernel.lock_holder(place / "lock") if is_here else None
+        return Patient(place, status, peers, holder, config)
     holder = kernel.lock_holder(place / "lock")
     try:
         status, peers = _asked(local_endpoint(place, token))
     except (NotRunning, Unreachable) as silence:
         unknown = isinstance(silence, NotRunning)
         why = "it has not told its address yet" if unknown else silence.reason
-        return Patient(place, None, [], holder, silent="" if holder is None else why)
-    return Patient(place, status, peers, holder)
+        return Patient(place, None, [], holder, config, "" if holder is None else why)
+    return Patient(place, status, peers, holder, config)
 
 
 def _asked(endpoint: "Endpoint") -> tuple[dict[str, Any], list[dict[str, Any]]]:
@@ -139,11 +148,14 @@ def _of_machine(patient: Patient, now_wall: float) -> Iterator[Finding]:
 
     status, pid = patient.status, patient.pid
     try:
-        settings = resolve({"node.data_dir": str(patient.place)}, os.environ).settings
+        given = {"node.data_dir": str(patient.place)}
+        settings = resolve(given, os.environ, patient.config).settings
     except ConfigError as wrong:
         yield problem(
-            "settings", str(wrong), "`sedma-node up` cannot start", "mend what is named here"
+            "settings", str(wrong), "`sedma-node up` cannot start", "mend that, then look again"
         )
+        if status is None:
+            return
         settings = Settings()
     quota = settings.share.disk_bytes if status is None else status["disk_budget_bytes"]
     used = None if status is None else status["disk_used_bytes"]
@@ -157,67 +169,10 @@ def _of_machine(patient: Patient, now_wall: float) -> Iterator[Finding]:
     yield from clock.findings(kernel.clock_state(), patient.place, began, now_wall)
     if not patient.silent:
         # What the flags made of its budget only the daemon knows.
-        yield from _of_memory(settings, status, pid)
-    yield _of_files(pid)
-    yield _of_packets(status, pid)
+        yield from machine.of_memory(settings, status, pid)
+    yield machine.of_files(pid)
+    yield machine.of_packets(status, pid)
     yield machine.judge_congestion()
-
-
-def _of_memory(
-    settings: Settings, status: dict[str, Any] | None, pid: int | None
-) -> Iterator[Finding]:
-    import psutil
-
-    if status is not None:
-        budget, taken = status["budget_bytes"], status["rss_bytes"]
-    else:
-        from node.deployment.ledger import Ledger
-        from node.runtime.budget import budget_bytes
-
-        taken = 0
-        try:
-            budget = budget_bytes(settings.share.memory_bytes)
-            Ledger(budget, settings.memory.activations_bytes)
-        except ConfigError as wrong:
-            yield problem(
-                "memory", str(wrong), "`sedma-node up` cannot start", "change share.memory"
-            )
-            return
-    swapped = 0
-    if pid is not None:
-        try:
-            swapped = psutil.Process(pid).memory_full_info().swap
-        except psutil.Error:
-            yield ok("swap", f"process {pid} is another user's: what of it is swapped is not seen")
-    available = psutil.virtual_memory().available
-    yield from machine.judge_memory(
-        machine.Memory(budget, taken, available, swapped, kernel.memory_limit(pid))
-    )
-
-
-def _of_files(pid: int | None) -> Finding:
-    import psutil
-
-    if pid is None:
-        return machine.judge_files(resource.getrlimit(resource.RLIMIT_NOFILE)[0], None)
-    try:
-        daemon = psutil.Process(pid)
-        return machine.judge_files(daemon.rlimit(resource.RLIMIT_NOFILE)[0], daemon.num_fds())
-    except psutil.Error:
-        return ok("open files", f"process {pid} is another user's: its limit is not seen")
-
-
-def _of_packets(status: dict[str, Any] | None, pid: int | None) -> Finding:
-    from node.runtime.packets import RECEIVE_BUFFER_BYTES
-
-    dropped = None
-    if status is not None and status["packets"] and pid is not None:
-        told = (address.rpartition(":")[2] for address in status["listen"])
-        ours = {int(port) for port in told if port.isdecimal()}
-        seen = [kernel.udp_drops(port, pid) for port in sorted(ours)]
-        dropped = sum(one for one in seen if one is not None)
-    granted = machine.udp_buffer(RECEIVE_BUFFER_BYTES)
-    return machine.judge_udp_buffer(RECEIVE_BUFFER_BYTES, granted, dropped)
 
 
 def _show(found: list[Finding], asked: bool, as_json: bool) -> None:

@@ -41,16 +41,17 @@ def lock_holder(lock: Path, proc: Path = PROC) -> int | None:
     return None
 
 
-def udp_drops(port: int, pid: int | None, proc: Path = PROC) -> int | None:
-    """Packets that the kernel threw away because the buffer of the socket on this port was full; None: no such
-    socket is to be seen. `pid`: whose network it is, which need not be ours."""
-    here = proc / (str(pid) if pid is not None else "self") / "net"
-    drops = None
+def udp_drops(port: int, pid: int, proc: Path = PROC) -> int:
+    """Packets that the kernel threw away because the buffer of the sockets on this port was full.
+
+    `pid`: whose network it is, which need not be ours.
+    """
+    drops = 0
     for table in ("udp", "udp6"):
-        for line in (text_of(here / table) or "").splitlines()[1:]:
+        for line in (text_of(proc / str(pid) / "net" / table) or "").splitlines()[1:]:
             words = line.split()
             if int(words[1].rpartition(":")[2], 16) == port:
-                drops = (drops or 0) + int(words[-1])
+                drops += int(words[-1])
     return drops
 
 

@@ -76,7 +76,8 @@ def judge_versions(ours: str, status: Document, peers: Sequence[Document]) -> It
             "update the older one",
         )
     elif status["version"] == ours:
-        yield ok("version", f"{theirs} here and on all {len(others)} others whose version is known")
+        told = f" and on {len(others)} other{'' if len(others) == 1 else 's'}" if others else ""
+        yield ok("version", f"{theirs} here{told}")
 
 
 def judge_peers(peers: Sequence[Document]) -> Iterator[Finding]:

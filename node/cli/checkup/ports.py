@@ -2,7 +2,6 @@
 
 import contextlib
 import errno
-import os
 import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -53,12 +52,12 @@ def findings_before_start(settings: Settings) -> Iterator[Finding]:
 
 def judge(one: Wanted, wrong: OSError, holder: str) -> Finding:
     host, port = host_port(one.address)
-    found = f"{one.kind} {one.address} ({one.what}): {os.strerror(wrong.errno or 0)}"
+    found = f"{one.kind} {one.address} ({one.what}): {wrong.strerror}"
     found += f", {holder}" if holder else ""
     fix = f"free it, or write {one.flag} {host}:PORT ({one.key}) with another port, 0 for any free one"
     if wrong.errno == errno.EACCES:
         fix = f"write {one.flag} {host}:PORT ({one.key}) with a port above 1023"
-    elif wrong.errno == errno.EADDRNOTAVAIL:
+    elif wrong.errno == errno.EADDRNOTAVAIL or isinstance(wrong, socket.gaierror):
         fix = f"write {one.flag} 0.0.0.0:{port} ({one.key}), or an address of this machine"
     if one.kind == "UDP":
         means = "links carry all, and the others notice later when this node is gone"

@@ -1,0 +1,101 @@
+"""Ports that are free, taken, forbidden or not ours."""
+
+import errno
+import os
+import socket
+
+import pytest
+
+from node.cli.checkup.ports import (
+    Wanted,
+    findings_before_start,
+    findings_of_daemon,
+    judge,
+    judge_sockets,
+)
+from node.config import ApiConfig, MeshConfig, Settings
+
+LINKS = Wanted("links", "TCP", "0.0.0.0:7879", "mesh.listen", "--listen")
+PACKETS = Wanted("packets", "UDP", "0.0.0.0:7879", "mesh.listen", "--listen")
+
+
+def settings(peers: int = 0, programs: int = 0) -> Settings:
+    return Settings(
+        mesh=MeshConfig(listen=f"127.0.0.1:{peers}"), api=ApiConfig(listen=f"127.0.0.1:{programs}")
+    )
+
+
+def test_free_ports_are_fine() -> None:
+    (told,) = findings_before_start(settings())
+
+    assert told.state == "ok"
+    assert told.found == "free: TCP 127.0.0.1:0, UDP 127.0.0.1:0, TCP 127.0.0.1:0"
+
+
+def test_a_port_that_is_taken_is_told_with_who_has_it() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        first, second = findings_before_start(settings(programs=port))
+
+    assert (first.state, second.state) == ("problem", "ok")
+    assert first.found.startswith(f"TCP 127.0.0.1:{port} (programs): Address already in use, by ")
+    assert f"(process {os.getpid()})" in first.found
+    assert "--api 127.0.0.1:PORT (api.listen)" in first.fix
+
+
+def test_udp_that_is_taken_is_no_more_than_a_warning() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+        other.bind(("127.0.0.1", 0))
+        first, _ = findings_before_start(settings(peers=other.getsockname()[1]))
+
+    assert first.state == "warning"
+    assert f"process {os.getpid()}" in first.found
+
+
+@pytest.mark.parametrize(
+    ("number", "fix"),
+    [
+        (errno.EACCES, "write --listen 0.0.0.0:PORT (mesh.listen) with a port above 1023"),
+        (errno.EADDRNOTAVAIL, "write --listen 0.0.0.0:7879 (mesh.listen)"),
+        (errno.EADDRINUSE, "free it, or write --listen 0.0.0.0:PORT (mesh.listen)"),
+    ],
+)
+def test_the_fix_fits_what_is_wrong(number: int, fix: str) -> None:
+    told = judge(LINKS, OSError(number, os.strerror(number)), "")
+
+    assert told.state == "problem"
+    assert told.fix.startswith(fix)
+
+
+def test_an_unknown_host_is_told_in_words() -> None:
+    wrong = socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+    told = judge(LINKS, wrong, "")
+
+    assert told.found == "TCP 0.0.0.0:7879 (links): Name or service not known"
+    assert told.fix.endswith("or an address of this machine")
+
+
+def test_what_a_process_listens_on_is_seen() -> None:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as api,
+        socket.create_server(("127.0.0.1", 0)) as links,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as packets,
+    ):
+        port = links.getsockname()[1]
+        packets.bind(("127.0.0.1", port))
+        url = f"http://127.0.0.1:{api.getsockname()[1]}"
+        (told,) = findings_of_daemon(os.getpid(), url, packets=True)
+
+    assert told.state == "ok"
+    assert f"UDP {port} for packets, {url} for programs" in told.found
+
+
+def test_a_daemon_without_udp_is_a_warning() -> None:
+    told = judge_sockets(7, "http://127.0.0.1:1", {7879}, set(), has_udp=False)
+
+    assert told.state == "warning"
+    assert "TCP 7879 for links, UDP none" in told.found
+
+
+def test_a_daemon_that_no_node_can_reach_yet_is_a_warning() -> None:
+    assert judge_sockets(7, "http://127.0.0.1:1", set(), set(), has_udp=False).state == "warning"
