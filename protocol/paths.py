@@ -115,3 +115,17 @@ def signed_offer_bytes(offer: Offer, sender: NodeId, receiver: NodeId) -> bytes:
 
 
 _ENCODER = msgspec.msgpack.Encoder()
+
+
+VIA = "via:"
+"""An address that begins so names the relay by way of which a node is reached. Others are host:port."""
+
+
+def by_way_of(relay: NodeId) -> str:
+    """The address of whoever has a reservation there."""
+    return VIA + relay
+
+
+def relay_in(address: str) -> NodeId | None:
+    """The relay that an address names; None if it is one to dial."""
+    return NodeId(address.removeprefix(VIA)) if address.startswith(VIA) else None

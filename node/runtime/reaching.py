@@ -55,6 +55,24 @@ async def reach(
     raise TaskError(code, "; ".join(failures) or "no address is known")
 
 
+async def greeted(link: Awaitable[Link], made: list[Connection]) -> Connection:
+    """Of a link that is being opened to one peer, whichever way, and heard by the connection in `made`.
+
+    TaskError says why it came to nothing.
+    """
+    opened = await link
+    try:
+        await made[0].ready
+    except asyncio.CancelledError:
+        opened.close("the dialer gave up")
+        raise
+    except Unfit as unfit:
+        raise TaskError(unfit.code, str(unfit)) from unfit
+    except (OSError, PeerError) as wrong:
+        raise TaskError(ErrorCode.UNAVAILABLE, str(wrong)) from wrong
+    return made[0]
+
+
 def bare(security: Security | None) -> Dial:
     """Dials links that are one connection each: as a stranger does, who comes to join."""
 

@@ -19,7 +19,7 @@ from node.runtime.heard import Heard
 from node.runtime.lanes import Lane
 from node.runtime.links import Link
 from node.runtime.paths.ways import Ways
-from node.runtime.reaching import Connect, reach
+from node.runtime.reaching import Connect, greeted, reach
 from node.runtime.tcp_link import LinkServer, Security, serve_connections
 from node.runtime.tls import explain
 from node.runtime.traffic import Traffic
@@ -27,6 +27,7 @@ from protocol.digests import LoadDigest
 from protocol.errors import ErrorCode, ErrorInfo, TaskError
 from protocol.ids import MeshId, NodeId, short
 from protocol.messages import Join, Request, RequestHeader, Response
+from protocol.paths import relay_in
 
 BULK_BYTES_MIN = 64 * 1024
 """A call whose body or answer is larger goes over the bulk connection."""
@@ -290,7 +291,17 @@ class Switchboard:
     async def _reach(
         self, addresses: tuple[str, ...], connect: Connect, peer: NodeId | None
     ) -> None:
-        await reach(addresses, self.ways.dial, connect, peer)
+        """By way of relays too, where the peer has any, or one address after the other."""
+        if peer is None or all(relay_in(one) is None for one in addresses):
+            await reach(addresses, self.ways.dial, connect, peer)
+            return
+        made: list[Connection] = []
+
+        def on_link(link: Link) -> Connection:
+            made.append(connect(link, ""))
+            return made[0]
+
+        await greeted(self.ways.race(addresses, on_link, peer), made)
 
     def _begin(self, link: Link, address: str = "", *, bulk: bool = False) -> Connection:
         """On a link that is new; `address` is where we dialed it."""
@@ -322,7 +333,12 @@ class Switchboard:
             bulk.start(call)
             return
         addresses = self._bulk_addresses(call.peer, control)
-        if self._closing or not addresses or self._loop.time() < pair.no_bulk_until:
+        if (
+            self.ways.is_roundabout(control.link)
+            or self._closing
+            or not addresses
+            or self._loop.time() < pair.no_bulk_until
+        ):
             control.start(call)
             return
         pair.waiting.append(call)

@@ -7,6 +7,7 @@ import asyncio
 import ipaddress
 import ssl
 from collections.abc import Callable
+from typing import cast
 
 from protocol.paths import PathKind
 
@@ -22,11 +23,13 @@ class Doorway(asyncio.Protocol):
 
     def __init__(self, choose: Choose) -> None:
         self._choose = choose
+        self.transport: asyncio.Transport
         self.chosen: asyncio.BaseProtocol | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.chosen = self._choose(transport, agreed(transport))
         # uvloop's transports have all the methods, but not the class.
+        self.transport = cast(asyncio.Transport, transport)
+        self.chosen = self._choose(transport, agreed(transport))
         transport.set_protocol(self.chosen)
         self.chosen.connection_made(transport)
 

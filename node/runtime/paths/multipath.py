@@ -176,6 +176,10 @@ class Multipath:
         return "" if self._active is None else self._active.remote
 
     @property
+    def is_over(self) -> bool:
+        return self._over or self._closing
+
+    @property
     def is_stranded(self) -> bool:
         """It lives, and has no path."""
         return not (self._over or self._closing or self._ends)

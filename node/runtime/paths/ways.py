@@ -1,4 +1,4 @@
-"""All ways of this node to others: opens paths, makes links over them, and finds new paths for links that have none.
+"""All links of this node and the paths that carry them: makes links over paths, and attaches paths to links.
 
 A link is opened over the first path that comes up, whichever it is; others that come up later are attached to it. Both
 sides look for a new path when the last one is gone: whoever of them reaches the other first brings the link back, and
@@ -9,31 +9,27 @@ the link is over at once.
 import asyncio
 import os
 import random
+import socket
 from collections.abc import Callable, Coroutine
 from typing import Protocol
 
 from nat.records import RecordKind
-from node.config import host_port
 from node.runtime.frame_link import FrameLink, OnLink
-from node.runtime.links import Link, LinkListener
-from node.runtime.paths.arrival import Arrival, Unattached
+from node.runtime.links import HANDSHAKE_S, Link, LinkListener
+from node.runtime.paths.arrival import Arrival
+from node.runtime.paths.dialing import Opened, PathDialer
 from node.runtime.paths.doorway import ALPN_HTTP, ALPN_PATH, Doorway, kind_of
 from node.runtime.paths.end import PathEnd
 from node.runtime.paths.multipath import Multipath
-from node.runtime.tcp_link import Security, open_connection
+from node.runtime.paths.race import Race
+from node.runtime.paths.upkeep import Upkeep
+from node.runtime.tcp_link import Security
+from node.runtime.tls import explain
 from protocol import codec
-from protocol.errors import ConfigError, PeerError
+from protocol.errors import PeerError
 from protocol.ids import NodeId, short
 from protocol.limits import TEXT_BYTES_MAX
 from protocol.paths import Attach, Attached, Ending, PathKind
-
-DIAL_S = 3.0
-"""For one address: TCP and TLS."""
-
-RESUME_S = 5.0
-"""So long a link lives without any path."""
-
-RETRY_S = 0.25
 
 PATHS_MAX = 8
 """Of one link; a further one is refused."""
@@ -61,12 +57,13 @@ class Ways:
         self.on_packet: Callable[[bytes], None] | None = None
         """Who opens sealed packets that came over a link, if anybody does."""
         self._neighbourhood = neighbourhood
-        self._security = security
+        self.dialer = PathDialer(security)
         self._dice = dice
         self._loop = asyncio.get_running_loop()
         self._links: dict[tuple[bytes, bool], Multipath] = {}
         """By their ids, and whether we opened them: whoever dials his own address has both ends of a link."""
         self._over: dict[Link, Multipath] = {}
+        self._upkeep: dict[Multipath, Upkeep] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._closing = False
 
@@ -76,10 +73,36 @@ class Ways:
         """What carries this link; None if it is a bare one."""
         return self._over.get(link)
 
+    def is_roundabout(self, link: Link) -> bool:
+        """It runs over a relay or a punched path: a second connection for what is large would come no further."""
+        multipath = self._over.get(link)
+        return multipath is not None and multipath.kind in (PathKind.RELAY, PathKind.PUNCHED)
+
+    @property
+    def can_relay(self) -> bool:
+        return self.dialer.relays is not None
+
+    @property
+    def can_punch(self) -> bool:
+        return False
+
+    async def relayed(self, relay: NodeId, peer: NodeId) -> Opened:
+        """A path to the peer by way of a relay. OSError or SedmaError says why not."""
+        return await self.dialer.relayed(relay, self.addresses_of(relay), peer)
+
+    async def punch(self, multipath: Multipath) -> dict[str, Exception]:
+        """Look for a way through the NATs of both sides; what stood in the way, if none was found."""
+        raise AssertionError("nobody punches here")
+
     # -- connections that others open ------------------------------------------------------------------
 
-    def doorway(self, server: Security | None) -> Callable[[], asyncio.BaseProtocol]:
-        """Makes the protocol of each connection that is accepted, before its handshake."""
+    def doorway(
+        self, server: Security | None, kind: PathKind | None = None
+    ) -> Callable[[], asyncio.BaseProtocol]:
+        """Makes the protocol of each connection that is accepted, before its handshake.
+
+        Of what `kind` the path is, its addresses tell, unless it is said.
+        """
 
         def choose(transport: asyncio.BaseTransport, alpn: str) -> asyncio.BaseProtocol:
             if server is not None and alpn == ALPN_PATH:
@@ -89,7 +112,7 @@ class Ways:
                     # A bare link says to the other side what is wrong with its certificate.
                     peer = None
                 if peer is not None:
-                    return Arrival(NodeId(peer), kind_of(transport), self._attach).end
+                    return Arrival(NodeId(peer), kind or kind_of(transport), self._attach).end
             if alpn == ALPN_HTTP and self.http is not None:
                 return self.http()
             identify = None if server is None else server.identify
@@ -100,6 +123,27 @@ class Ways:
     def arrival(self, peer: NodeId, kind: PathKind) -> asyncio.BufferedProtocol:
         """Speaks on a path that `peer`, as its transport has proven, opened in another way than over TCP."""
         return Arrival(peer, kind, self._attach).end
+
+    def channel(
+        self, server: Security, peer: NodeId, channel: socket.socket, relay: NodeId
+    ) -> None:
+        """A relay says that `peer` opens a path by way of it. Who it is, TLS shows."""
+        self.own_task(self._greet(server, peer, channel, relay))
+
+    async def _greet(
+        self, server: Security, peer: NodeId, channel: socket.socket, relay: NodeId
+    ) -> None:
+        try:
+            await self._loop.connect_accepted_socket(
+                self.doorway(server, PathKind.RELAY),
+                channel,
+                ssl=server.context,
+                ssl_handshake_timeout=HANDSHAKE_S,
+            )
+        except OSError as wrong:
+            channel.close()
+            where = f"{short(peer)}, by way of relay {short(relay)}"
+            self.note("path.refused", peer=short(peer), reason=explain(wrong, where))
 
     def _attach(self, end: PathEnd, peer: NodeId, attach: Attach) -> None:
         multipath = self._links.get((attach.link, not attach.opener))
@@ -130,47 +174,27 @@ class Ways:
 
     async def dial(self, address: str, on_link: OnLink) -> Link:
         """A new link over TCP, to whoever is there. OSError as of `open_connection`."""
-        opened = await self._dial_tcp(address, on_link, None)
-        if isinstance(opened, FrameLink):
-            return opened
-        end, peer = opened
-        return self._open_over(end, peer, on_link)
+        opened = await self.dialer.tcp(address, on_link)
+        return opened if isinstance(opened, FrameLink) else self.open_over(opened, on_link).link
 
-    async def _dial_tcp(
-        self, address: str, on_link: OnLink, sought: NodeId | None
-    ) -> FrameLink | tuple[PathEnd, NodeId]:
-        """A path that is attached to nothing yet, and who is there; or a bare link, from who knows no paths."""
-        security = self._security
-        identify = None if security is None else security.identify
-        waiting = Unattached()
+    async def race(self, addresses: tuple[str, ...], on_link: OnLink, peer: NodeId) -> Link:
+        """A new link over the first path that comes up by any of these addresses, relays among them.
 
-        def choose(transport: asyncio.BaseTransport, alpn: str) -> asyncio.BaseProtocol:
-            if alpn == ALPN_PATH:
-                return PathEnd(waiting, kind_of(transport), address)
-            return FrameLink(on_link, dialed=True, identify=identify)
+        Those that come up later are attached to it. TaskError says of each address why it is not the one.
+        """
+        race = Race(self, peer, addresses, on_link)
+        self.own_task(race.run())
+        return await race.first
 
-        host, port = host_port(address)
-        transport, doorway = await open_connection(
-            host, port, security, lambda: Doorway(choose), timeout_s=DIAL_S
-        )
-        chosen = doorway.chosen
-        if isinstance(chosen, FrameLink):
-            return chosen
-        assert isinstance(chosen, PathEnd) and security is not None
-        peer = security.identify(transport.get_extra_info("ssl_object"))
-        if peer is None or (sought is not None and peer != sought):
-            chosen.abort()
-            found = "nobody of this mesh" if peer is None else f"now node {short(peer)}"
-            raise PeerError(f"that is {found}" + (f", not {short(sought)}" if sought else ""))
-        return chosen, NodeId(peer)
-
-    def _open_over(self, end: PathEnd, peer: NodeId, on_link: OnLink) -> Link:
-        multipath = self._make(os.urandom(16), peer, on_link, dialed=True)
-        self._attach_to(multipath, end)
+    def open_over(self, opened: Opened, on_link: OnLink) -> Multipath:
+        """A new link whose first path this is."""
+        multipath = self._make(os.urandom(16), opened.peer, on_link, dialed=True)
+        self.attach(multipath, opened.end)
         multipath.link.connection_made(multipath.transport)
-        return multipath.link
+        return multipath
 
-    def _attach_to(self, multipath: Multipath, end: PathEnd) -> None:
+    def attach(self, multipath: Multipath, end: PathEnd) -> None:
+        """One more path of ours for a link."""
         # Until the other side has spoken it may not have heard of the link: paths overtake each other.
         attach = Attach(
             link=multipath.link_id,
@@ -181,12 +205,14 @@ class Ways:
         )
         end.send(RecordKind.ATTACH, 0, multipath.received, codec.encode(attach))
         multipath.add(end, 0)
+        self._upkeep[multipath].paths_changed()
 
     def _make(self, link_id: bytes, peer: NodeId, on_link: OnLink, *, dialed: bool) -> Multipath:
         link = FrameLink(on_link, dialed=dialed)
         link.peer = peer
         multipath = Multipath(link_id, peer, link, self, self._dice, dialed=dialed)
         self._links[link_id, dialed] = self._over[link] = multipath
+        self._upkeep[multipath] = Upkeep(multipath, self)
         return multipath
 
     # -- what links tell -------------------------------------------------------------------------------
@@ -195,17 +221,16 @@ class Ways:
         if self._closing:
             multipath.fail(ConnectionResetError(reason))
         else:
-            self._own_task(self._repair(multipath, reason))
+            self._upkeep[multipath].stranded(reason)
 
     def switched(self, multipath: Multipath, kind: PathKind, why: str) -> None:
-        self._neighbourhood.path_note(
+        self.note(
             "path.used", peer=short(multipath.peer), path=kind, remote=multipath.remote, why=why
         )
 
     def path_closed(self, multipath: Multipath, kind: PathKind, reason: str) -> None:
-        self._neighbourhood.path_note(
-            "path.lost", peer=short(multipath.peer), path=kind, reason=reason
-        )
+        self.note("path.lost", peer=short(multipath.peer), path=kind, reason=reason)
+        self._upkeep[multipath].paths_changed()
 
     def offered(self, multipath: Multipath, payload: bytes) -> None:
         raise PeerError("nobody punches here")
@@ -217,47 +242,13 @@ class Ways:
     def over(self, multipath: Multipath) -> None:
         self._links.pop((multipath.link_id, multipath.dialed), None)
         self._over.pop(multipath.link, None)
+        self._upkeep.pop(multipath).end()
 
-    # -- finding a path again --------------------------------------------------------------------------
+    def addresses_of(self, peer: NodeId) -> tuple[str, ...]:
+        return self._neighbourhood.addresses_of(peer)
 
-    async def _repair(self, multipath: Multipath, reason: str) -> None:
-        until = self._loop.time() + RESUME_S
-        last = multipath.last_address
-        while multipath.is_stranded:
-            addresses = self._neighbourhood.addresses_of(multipath.peer)
-            direct = list(dict.fromkeys([last, *addresses] if last else addresses))
-            failures = await self._seek(multipath, direct)
-            if not multipath.is_stranded:
-                return
-            if failures and _is_final(failures, last):
-                multipath.fail(ConnectionResetError(reason))
-            elif self._loop.time() >= until:
-                multipath.fail(TimeoutError(f"{reason}; and no other path within {RESUME_S:g} s"))
-            else:
-                await asyncio.sleep(RETRY_S)
-
-    async def _seek(self, multipath: Multipath, addresses: list[str]) -> dict[str, Exception]:
-        """Try all at once; attach the first that answers. What went wrong with each, if none did."""
-        failures: dict[str, Exception] = {}
-
-        async def attempt(address: str) -> None:
-            try:
-                opened = await self._dial_tcp(address, _nobody, multipath.peer)
-            except (OSError, PeerError, ConfigError) as wrong:
-                failures[address] = wrong
-                return
-            if isinstance(opened, FrameLink):
-                opened.abort()
-                failures[address] = PeerError("it does not know paths any more")
-            elif multipath.is_stranded:
-                self._attach_to(multipath, opened[0])
-            else:
-                opened[0].abort()
-
-        async with asyncio.TaskGroup() as attempts:
-            for address in addresses:
-                attempts.create_task(attempt(address))
-        return failures
+    def note(self, event: str, **fields: object) -> None:
+        self._neighbourhood.path_note(event, **fields)
 
     # -- the end ---------------------------------------------------------------------------------------
 
@@ -269,7 +260,7 @@ class Ways:
         if self._tasks:
             await asyncio.wait(self._tasks)
 
-    def _own_task(self, doing: Coroutine[object, object, None]) -> None:
+    def own_task(self, doing: Coroutine[object, object, None]) -> None:
         task = self._loop.create_task(doing)
         self._tasks.add(task)
         task.add_done_callback(self._task_done)
@@ -279,13 +270,3 @@ class Ways:
         if not task.cancelled():
             # What goes wrong on the way is told as it goes; anything else is our own fault, and loud.
             task.result()
-
-
-def _nobody(link: Link) -> LinkListener:
-    raise AssertionError("a bare link is closed before anybody hears it")
-
-
-def _is_final(failures: dict[str, Exception], last: str) -> bool:
-    """Whether the peer's process has ended, as far as its machine says so: nothing listens where it was."""
-    asked = [failures[last]] if last in failures else list(failures.values())
-    return any(isinstance(wrong, ConnectionRefusedError) for wrong in asked)

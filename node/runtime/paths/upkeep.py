@@ -1,0 +1,175 @@
+"""Looks after one link: finds it a path again when it has none, and better ones while it has.
+
+Both sides look for a path when none is left. Further ones are looked for by the side that has opened the link, as
+`nat/pathfinder.py` decides.
+"""
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from nat.pathfinder import Means, Pathfinder, Seek
+from node.runtime.paths.multipath import Multipath
+from protocol.errors import SedmaError
+from protocol.paths import PathKind, relay_in
+
+if TYPE_CHECKING:
+    from node.runtime.paths.ways import Ways
+
+RESUME_S = 5.0
+"""So long a link lives without any path."""
+
+RETRY_S = 0.25
+
+
+class Upkeep:
+    """Of one link, from its first path to its end."""
+
+    def __init__(self, multipath: Multipath, ways: "Ways") -> None:
+        self._multipath = multipath
+        self._ways = ways
+        self._loop = asyncio.get_running_loop()
+        self._finder = Pathfinder(self._means(), self._loop.time())
+        self._timer: asyncio.TimerHandle | None = None
+        self._over = False
+
+    def why_not(self, kind: PathKind) -> str:
+        """Why there is no such path, as far as that was tried."""
+        return self._finder.why_not(kind)
+
+    def paths_changed(self) -> None:
+        """One more, or one less."""
+        if self._multipath.dialed and not self._over and not self._multipath.is_stranded:
+            now = self._loop.time()
+            effects = self._finder.means_are(self._means(), now)
+            self._carry_out(effects + self._finder.has(self._multipath.kinds, now))
+
+    def network_changed(self) -> None:
+        if self._multipath.dialed and not self._over:
+            self._carry_out(self._finder.network_changed(self._loop.time()))
+
+    def stranded(self, reason: str) -> None:
+        """No path is left."""
+        self._ways.own_task(self._repair(reason))
+
+    def end(self) -> None:
+        self._over = True
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    # -- while there is a path -------------------------------------------------------------------------
+
+    def _means(self) -> Means:
+        addresses = self._ways.addresses_of(self._multipath.peer)
+        relays = any(relay_in(address) is not None for address in addresses)
+        return Means(
+            relay=relays and self._ways.can_relay,
+            punch=relays and self._ways.can_punch,
+            dial=any(relay_in(address) is None for address in addresses),
+        )
+
+    def _carry_out(self, effects: list[Seek]) -> None:
+        for effect in effects:
+            self._ways.own_task(self._seek(effect.kind))
+        self._rearm()
+
+    async def _seek(self, kind: PathKind) -> None:
+        match kind:
+            case PathKind.RELAY:
+                failures = await self._by_relay()
+            case PathKind.PUNCHED:
+                failures = await self._ways.punch(self._multipath)
+            case _:
+                failures = await self._dial_all()
+        if self._over:
+            return
+        found = kind in self._multipath.kinds if kind is not PathKind.IPV4 else not failures
+        why = "" if found else "; ".join(str(wrong) for wrong in failures.values()) or "not found"
+        self._carry_out(self._finder.tried(kind, why, self._loop.time()))
+        self.paths_changed()
+
+    def _rearm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._finder.deadline is not None and not self._over:
+            self._timer = self._loop.call_at(self._finder.deadline, self._tick)
+
+    def _tick(self) -> None:
+        self._timer = None
+        if not self._multipath.is_stranded:
+            self._carry_out(self._finder.tick(self._loop.time()))
+
+    # -- without any -----------------------------------------------------------------------------------
+
+    async def _repair(self, reason: str) -> None:
+        until = self._loop.time() + RESUME_S
+        while self._multipath.is_stranded:
+            failures: dict[str, Exception] = {}
+            async with asyncio.TaskGroup() as searches:
+                dialled = searches.create_task(self._dial_all())
+                relayed = searches.create_task(self._by_relay())
+            failures = {**dialled.result(), **relayed.result()}
+            if not self._multipath.is_stranded:
+                break
+            if self._is_final(failures):
+                self._multipath.fail(ConnectionResetError(reason))
+            elif self._loop.time() >= until:
+                late = f"{reason}; and no other path within {RESUME_S:g} s"
+                self._multipath.fail(TimeoutError(late))
+            else:
+                await asyncio.sleep(RETRY_S)
+        self.paths_changed()
+
+    def _is_final(self, failures: dict[str, Exception]) -> bool:
+        """Whether the peer's process has ended, as its machine says: nothing listens where it was."""
+        last = self._multipath.last_address
+        if last in failures:
+            return isinstance(failures[last], ConnectionRefusedError)
+        # Behind a router the same address is somebody else's in our own network.
+        if self._means().relay:
+            return False
+        return any(isinstance(wrong, ConnectionRefusedError) for wrong in failures.values())
+
+    async def _dial_all(self) -> dict[str, Exception]:
+        """Every address at once; the first path that comes is attached. What went wrong with each."""
+        last = self._multipath.last_address
+        known = self._ways.addresses_of(self._multipath.peer)
+        addresses = dict.fromkeys([last, *known] if last else known)
+        failures: dict[str, Exception] = {}
+        async with asyncio.TaskGroup() as attempts:
+            for address in addresses:
+                if relay_in(address) is None:
+                    attempts.create_task(self._dial(address, failures))
+        return failures
+
+    async def _dial(self, address: str, failures: dict[str, Exception]) -> None:
+        try:
+            opened = await self._ways.dialer.path(address)
+        except (OSError, SedmaError) as wrong:
+            failures[address] = wrong
+            return
+        multipath = self._multipath
+        if opened.peer != multipath.peer or multipath.is_over or opened.end.kind in multipath.kinds:
+            opened.end.abort()
+        else:
+            self._ways.attach(multipath, opened.end)
+
+    async def _by_relay(self) -> dict[str, Exception]:
+        """By way of one of the peer's relays. What went wrong with those before it."""
+        failures: dict[str, Exception] = {}
+        multipath = self._multipath
+        for address in self._ways.addresses_of(multipath.peer):
+            if (relay := relay_in(address)) is None or not self._ways.can_relay:
+                continue
+            try:
+                opened = await self._ways.relayed(relay, multipath.peer)
+            except (OSError, SedmaError) as wrong:
+                failures[address] = wrong
+                continue
+            if multipath.is_over or PathKind.RELAY in multipath.kinds:
+                opened.end.abort()
+            else:
+                self._ways.attach(multipath, opened.end)
+            break
+        return failures
