@@ -42,12 +42,15 @@ PEER = {
     "id": "0123456789abcdef",
     "name": "cellar",
     "state": "connected",
+    "software": "sedma 0.1.0",
     "addresses": ["10.0.0.2:7879"],
     "budget_bytes": 1 << 30,
     "free_bytes": 1 << 29,
     "speed_macs_s": 2e10,
     "in_flight": 0,
     "rtt_ms": 0.52,
+    "age_s": 3.0,
+    "incarnation": 1_700_000_000,
     "why": "",
 }
 WEIGHTS = {
