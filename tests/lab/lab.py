@@ -66,6 +66,9 @@ FORWARDING = {
 }
 """Each stranger is told that nobody listens, not one a second; and nobody learns a way around a hairpin."""
 
+BRIDGED = "bridge-nf-call-ip*tables"
+"""Not everywhere there; where it is, what passes inside a network would be taken for what passes through the router."""
+
 
 def why_not() -> str:
     """What is missing on this machine; empty if a lab can be made."""
@@ -189,6 +192,8 @@ class Lab:
         with inside(box):
             for name, value in settings.items():
                 Path("/proc/sys/net", name).write_text(str(value))
+            for path in Path("/proc/sys/net/bridge").glob(BRIDGED):
+                path.write_text("0")
 
     def _connect(self) -> None:
         lines = []
