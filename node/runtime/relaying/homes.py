@@ -1,0 +1,206 @@
+"""Carries out which relays are kept, and opens channels by way of any relay.
+
+There is one client for each relay. Those of home relays stay connected, so that others reach us; one that was made for
+a channel alone goes a while after the last channel has.
+"""
+
+import asyncio
+import random
+import socket
+import ssl
+from collections.abc import Callable, Iterable, Mapping
+from typing import assert_never
+
+from nat.home import Effect, HomeRelays, Public, Release, Reserve
+from node.runtime.relaying.channels import RelayFailed
+from node.runtime.relaying.client import OnChannel, RelayClient
+from node.runtime.signatures import Ed25519
+from protocol.ids import NodeId
+
+IDLE_S = 30.0
+"""How long a relay that is no home is kept without a channel: the next one is likely to follow."""
+
+LOOK_S = 5.0
+"""So often it is looked whether a relay is idle, and how far it is."""
+
+OnHomes = Callable[[tuple[NodeId, ...]], None]
+"""By way of which relays others reach us now, the nearest first."""
+
+
+class _Line:
+    """A client, and what it is kept for."""
+
+    def __init__(self, client: RelayClient, addresses: tuple[str, ...]) -> None:
+        self.client = client
+        self.addresses = addresses
+        self.home = False
+        self.opening = 0
+        self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    @property
+    def is_idle(self) -> bool:
+        return not (self.home or self.opening or self.client.channels)
+
+    def fail(self, failed: RelayFailed) -> None:
+        if not self.ready.done():
+            self.ready.set_exception(failed)
+            # Perhaps nobody waits for it: a home that fails is tried again.
+            self.ready.exception()
+
+
+class Homes:
+    """`on_channel` is told of each channel that another node opens, `on_homes` of each change of our home relays."""
+
+    def __init__(
+        self,
+        context: ssl.SSLContext,
+        signatures: Ed25519,
+        on_channel: OnChannel,
+        on_homes: OnHomes,
+        dice: random.Random,
+    ) -> None:
+        self._context = context
+        self._signatures = signatures
+        self._on_channel = on_channel
+        self._on_homes = on_homes
+        self._dice = dice
+        self._core = HomeRelays(dice)
+        self._loop = asyncio.get_running_loop()
+        self._addresses: Mapping[NodeId, tuple[str, ...]] = {}
+        self._lines: dict[NodeId, _Line] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._timer: asyncio.TimerHandle | None = None
+        self._told: tuple[NodeId, ...] = ()
+        self._closing = False
+
+    # -- for the layer above -----------------------------------------------------------------------------
+
+    def wanted(self, wanted: bool) -> None:
+        """Whether others need a relay to reach us."""
+        self._feed(self._core.wanted(wanted, self._loop.time()))
+
+    def known(self, publics: Iterable[Public], addresses: Mapping[NodeId, tuple[str, ...]]) -> None:
+        """All public members, and where they are dialled."""
+        self._addresses = addresses
+        self._feed(self._core.known(publics, self._loop.time()))
+
+    @property
+    def homes(self) -> tuple[NodeId, ...]:
+        return self._core.homes
+
+    def client(self, relay: NodeId) -> RelayClient | None:
+        """The connection to this relay, if there is one, for what it knows of itself."""
+        line = self._lines.get(relay)
+        return None if line is None else line.client
+
+    async def open(self, relay: NodeId, addresses: tuple[str, ...], peer: NodeId) -> socket.socket:
+        """A socket whose bytes come out at that peer by way of that relay, or RelayFailed."""
+        if self._closing:
+            raise RelayFailed("this node is closing")
+        line = self._line(relay, addresses)
+        line.opening += 1
+        try:
+            await asyncio.shield(line.ready)
+            return await line.client.open(peer)
+        finally:
+            line.opening -= 1
+
+    async def close(self) -> None:
+        self._closing = True
+        if self._timer is not None:
+            self._timer.cancel()
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+
+    # -- what is decided ---------------------------------------------------------------------------------
+
+    def _feed(self, effects: list[Effect]) -> None:
+        if self._closing:
+            return
+        for effect in effects:
+            match effect:
+                case Reserve(relay):
+                    self._reserve(relay)
+                case Release(relay):
+                    if (line := self._lines.get(relay)) is not None:
+                        line.home = False
+                case _:
+                    assert_never(effect)
+        self._tell()
+        if self._timer is not None:
+            self._timer.cancel()
+        deadline = self._core.deadline
+        self._timer = None if deadline is None else self._loop.call_at(deadline, self._tick)
+
+    def _tick(self) -> None:
+        self._feed(self._core.tick(self._loop.time()))
+
+    def _tell(self) -> None:
+        if self._core.homes != self._told:
+            self._told = self._core.homes
+            self._on_homes(self._told)
+
+    def _reserve(self, relay: NodeId) -> None:
+        line = self._line(relay, self._addresses.get(relay, ()))
+        line.home = True
+        if line.client.reserved is not None:
+            # Connected already, for a channel: it says so in the next turn, as a new one does.
+            self._loop.call_soon(self._reserved, line)
+
+    # -- lines -------------------------------------------------------------------------------------------
+
+    def _line(self, relay: NodeId, addresses: tuple[str, ...]) -> _Line:
+        line = self._lines.get(relay)
+        if line is not None and not line.client.lost.is_set():
+            return line
+        client = RelayClient(relay, self._context, self._signatures, self._on_channel, self._dice)
+        line = self._lines[relay] = _Line(client, addresses)
+        task = self._loop.create_task(self._run(line))
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+        return line
+
+    def _done(self, task: "asyncio.Task[None]") -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            # What goes wrong on the way is told as it goes; anything else is our own fault, and loud.
+            task.result()
+
+    async def _run(self, line: _Line) -> None:
+        try:
+            await line.client.connect(line.addresses)
+            line.ready.set_result(None)
+            self._reserved(line)
+            await self._keep(line)
+        except RelayFailed as failed:
+            line.fail(failed)
+        finally:
+            line.fail(RelayFailed("this node is closing"))
+            if self._lines.get(line.client.relay) is line:
+                del self._lines[line.client.relay]
+            if line.home:
+                self._feed(self._core.failed(line.client.relay, self._loop.time()))
+            await line.client.close()
+
+    async def _keep(self, line: _Line) -> None:
+        """Until it is lost, or has been idle for a while."""
+        busy_at = self._loop.time()
+        while True:
+            try:
+                async with asyncio.timeout(LOOK_S):
+                    await line.client.lost.wait()
+                    return
+            except TimeoutError:
+                now = self._loop.time()
+            if not line.is_idle:
+                busy_at = now
+            elif now - busy_at >= IDLE_S:
+                return
+            if line.home and line.client.rtt_s is not None:
+                self._feed(self._core.measured(line.client.relay, line.client.rtt_s, now))
+
+    def _reserved(self, line: _Line) -> None:
+        if line.home:
+            self._feed(self._core.reserved(line.client.relay, self._loop.time()))
