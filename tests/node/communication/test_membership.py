@@ -16,6 +16,7 @@ from node.communication.probing import PERIOD_S
 from node.communication.roster import INCARNATION_MAX, Change
 from node.effects import Grave, KeepIncarnation, KeepMembers
 from protocol.errors import ErrorCode, ErrorInfo
+from protocol.ids import short
 from protocol.members import Ack, Alive, Cause, Dead, Gossip, Ping, Suspect
 from tests.node.communication.memberships import (
     ADDRESSES,
@@ -130,6 +131,16 @@ def test_another_process_with_our_key_is_told_once_and_outbid_each_time() -> Non
     assert notes(first) == ["identity.duplicated"]
     assert notes(second) == []
     assert made.own.incarnation == 21
+
+
+def test_why_there_must_be_another_process_with_our_key_stays_known() -> None:
+    made = membership(1)
+    assert made.twin == ""
+
+    made.heard(node(1), Gossip((alive(0, 10),)), 0.0)
+
+    assert "a copy of this data directory" in made.twin
+    assert f"node {short(node(1))} knows of it" in made.twin
 
 
 def test_our_own_record_in_others_words_changes_nothing_and_a_forged_one_neither() -> None:
