@@ -12,14 +12,14 @@ from collections.abc import Coroutine
 from functools import partial
 from weakref import WeakSet
 
+from node.runtime.bulk import BULK_BYTES_MIN, Bulk, Pair, gone
 from node.runtime.calls import Answered, IncomingRequest, OutgoingCall, Refused
 from node.runtime.connection import Connection
 from node.runtime.greeting import Terms
 from node.runtime.heard import Heard
-from node.runtime.lanes import Lane
 from node.runtime.links import Link
 from node.runtime.paths.ways import Ways
-from node.runtime.reaching import Connect, greeted, reach
+from node.runtime.reaching import greeted, reach
 from node.runtime.tcp_link import LinkServer, Security, serve_connections
 from node.runtime.tls import explain
 from node.runtime.traffic import Traffic
@@ -29,15 +29,6 @@ from protocol.ids import MeshId, NodeId, short
 from protocol.messages import Join, Request, RequestHeader, Response
 from protocol.paths import relay_in
 
-BULK_BYTES_MIN = 64 * 1024
-"""A call whose body or answer is larger goes over the bulk connection."""
-
-BULK_WAIT_S = 2.0
-"""How long a call waits for that connection to come up before it goes over the other one."""
-
-BULK_RETRY_S = 30.0
-"""How long nobody tries again after that."""
-
 CLOSE_S = 1.0
 
 REDEMPTIONS_MAX = 16
@@ -45,25 +36,6 @@ REDEMPTIONS_MAX = 16
 
 STRANGERS_MAX = 64
 """Connections from those who have shown no certificate. For a further one goes who has been silent for longest."""
-
-
-class _Pair:
-    """The connections to one peer."""
-
-    def __init__(self, own: NodeId) -> None:
-        self.control = Lane(own)
-        self.bulk = Lane(own)
-        self.waiting: list[OutgoingCall] = []
-        """For a bulk connection that is being dialed."""
-        self.dialing = False
-        self.no_bulk_until = 0.0
-
-    def lane(self, connection: Connection) -> Lane:
-        return self.bulk if connection.bulk else self.control
-
-    @property
-    def connections(self) -> list[Connection]:
-        return [*self.control.connections, *self.bulk.connections]
 
 
 class Switchboard:
@@ -77,9 +49,10 @@ class Switchboard:
         self.traffic = Traffic()
         self._heard = heard
         self.ways = Ways(self, client, random.SystemRandom())
+        self._bulk = Bulk(self.ways, heard, self._dial_bulk)
         self._loop = asyncio.get_running_loop()
         self._server: LinkServer | None = None
-        self._pairs: dict[NodeId, _Pair] = {}
+        self._pairs: dict[NodeId, Pair] = {}
         self._unknown: dict[Connection, None] = {}
         """Not greeted yet, or with a stranger on the other side. The oldest first."""
         self._leaving: WeakSet[Link] = WeakSet()
@@ -147,7 +120,7 @@ class Switchboard:
         elif max(call.body_bytes, 0 if into is None else into.nbytes) <= BULK_BYTES_MIN:
             control.start(call)
         else:
-            self._start_large(call, pair, control)
+            self._bulk.start(call, pair, control)
         return call
 
     def grant(self, request: int, into: memoryview) -> None:
@@ -202,7 +175,7 @@ class Switchboard:
             return
         self._unknown.pop(connection, None)
         peer = connection.peer
-        pair = self._pairs.setdefault(peer, _Pair(self._own))
+        pair = self._pairs.setdefault(peer, Pair(self._own))
         lane = pair.lane(connection)
         if lane.connections and lane.open is None:
             self._lose(lane.connections.copy())
@@ -212,7 +185,7 @@ class Switchboard:
         if connection.bulk:
             if connection.link.dialed and not pair.control.connections:
                 connection.close("there is no control connection any more")
-            self._bulk_settled(pair)
+            pair.settled()
         if is_new:
             self._heard.link_up(peer, connection.link.dialed)
 
@@ -281,27 +254,28 @@ class Switchboard:
 
     async def _dial(self, addresses: tuple[str, ...], peer: NodeId | None) -> None:
         try:
-            await self._reach(addresses, self._begin, peer)
+            await self._reach(addresses, peer)
         except TaskError as failure:
             self._heard.dial_failed(addresses, peer, str(failure))
             return
         if peer is None:
             self._heard.reached(addresses)
 
-    async def _reach(
-        self, addresses: tuple[str, ...], connect: Connect, peer: NodeId | None
-    ) -> None:
-        """By way of relays too, where the peer has any, or one address after the other."""
+    async def _reach(self, addresses: tuple[str, ...], peer: NodeId | None) -> None:
+        """By way of relays too, where the peer has any; else one address after the other."""
         if peer is None or all(relay_in(one) is None for one in addresses):
-            await reach(addresses, self.ways.dial, connect, peer)
+            await reach(addresses, self.ways.dial, self._begin, peer)
             return
         made: list[Connection] = []
 
         def on_link(link: Link) -> Connection:
-            made.append(connect(link, ""))
+            made.append(self._begin(link))
             return made[0]
 
         await greeted(self.ways.race(addresses, on_link, peer), made)
+
+    async def _dial_bulk(self, addresses: tuple[str, ...], peer: NodeId) -> None:
+        await reach(addresses, self.ways.dial, partial(self._begin, bulk=True), peer)
 
     def _begin(self, link: Link, address: str = "", *, bulk: bool = False) -> Connection:
         """On a link that is new; `address` is where we dialed it."""
@@ -318,66 +292,12 @@ class Switchboard:
             reason = one.ending or "the peer closed the connection, and opened another"
             one.link_lost(one.link, reason)
 
-    def _down(self, peer: NodeId, pair: _Pair, reason: str) -> None:
+    def _down(self, peer: NodeId, pair: Pair, reason: str) -> None:
         """The last control connection is gone: so is all that goes with it."""
         for bulk in pair.bulk.connections:
             bulk.close(reason)
         self._heard.link_down(peer, reason)
-        waiting, pair.waiting = pair.waiting, []
-        text = f"the connection to node {short(peer)} is gone: {reason}"
-        for call in waiting:
-            call.fail(ErrorInfo(code=ErrorCode.UNAVAILABLE, reason=text, node=peer))
-
-    def _start_large(self, call: OutgoingCall, pair: _Pair, control: Connection) -> None:
-        if (bulk := pair.bulk.open) is not None:
-            bulk.start(call)
-            return
-        addresses = self._bulk_addresses(call.peer, control)
-        if (
-            self.ways.is_roundabout(control.link)
-            or self._closing
-            or not addresses
-            or self._loop.time() < pair.no_bulk_until
-        ):
-            control.start(call)
-            return
-        pair.waiting.append(call)
-        if not pair.dialing:
-            pair.dialing = True
-            self._own_task(self._dial_bulk(call.peer, pair, addresses))
-
-    def _bulk_addresses(self, peer: NodeId, control: Connection) -> tuple[str, ...]:
-        """Where the peer has been reached comes first."""
-        known = self._heard.addresses_of(peer)
-        at = (control.address,) if control.address else ()
-        return (*at, *(address for address in known if address not in at))
-
-    async def _dial_bulk(self, peer: NodeId, pair: _Pair, addresses: tuple[str, ...]) -> None:
-        reason = f"no answer within {BULK_WAIT_S:g} s"
-        try:
-            async with asyncio.timeout(BULK_WAIT_S):
-                await self._reach(addresses, partial(self._begin, bulk=True), peer)
-                return
-        except TimeoutError:
-            pass
-        except TaskError as failure:
-            reason = str(failure)
-        finally:
-            pair.dialing = False
-        self._heard.note("link.bulk_failed", peer=short(peer), reason=reason)
-        pair.no_bulk_until = self._loop.time() + BULK_RETRY_S
-        self._bulk_settled(pair)
-
-    def _bulk_settled(self, pair: _Pair) -> None:
-        """There is a bulk connection now, or there will be none for a while."""
-        connection = pair.bulk.open or pair.control.open
-        if connection is None:
-            # They fail with the reason for which the connections close.
-            return
-        waiting, pair.waiting = pair.waiting, []
-        for call in waiting:
-            if not call.over:
-                connection.start(call)
+        pair.fail(gone(peer, reason))
 
     # -- within --------------------------------------------------------------------------------------
 

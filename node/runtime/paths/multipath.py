@@ -10,6 +10,7 @@ import random
 from typing import Protocol, assert_never, cast
 
 from nat.path import Choice, Drop, PathChoice, Ping, Use
+from nat.pathfinder import DIRECT
 from nat.records import RecordKind, encode_data_head
 from nat.stream import Outflow, Piece
 from node.runtime.frame_link import FrameLink
@@ -160,6 +161,11 @@ class Multipath:
     def kinds(self) -> list[PathKind]:
         """Of all paths that work, the best first."""
         return self._choice.kinds
+
+    @property
+    def is_straight(self) -> bool:
+        """The path in use is TCP from one end to the other."""
+        return self.kind in DIRECT
 
     @property
     def address(self) -> str:

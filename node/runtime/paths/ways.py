@@ -73,11 +73,6 @@ class Ways:
         """What carries this link; None if it is a bare one."""
         return self._over.get(link)
 
-    def is_roundabout(self, link: Link) -> bool:
-        """It runs over a relay or a punched path: a second connection for what is large would come no further."""
-        multipath = self._over.get(link)
-        return multipath is not None and multipath.kind in (PathKind.RELAY, PathKind.PUNCHED)
-
     @property
     def can_relay(self) -> bool:
         return self.dialer.relays is not None

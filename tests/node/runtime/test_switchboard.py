@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from node.runtime import connection as connections
-from node.runtime import frame_link, lanes, switchboard, tls
+from node.runtime import bulk, frame_link, lanes, switchboard, tls
 from node.runtime.frame_link import FrameLink
 from node.runtime.greeting import Terms
 from node.runtime.links import StreamCancelled
@@ -750,7 +750,7 @@ async def test_many_large_calls_at_once_share_one_bulk_connection(make: Make) ->
 async def test_without_bulk_control_is_used_and_bulk_tried_again_later(
     make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(switchboard, "BULK_RETRY_S", 0.3)
+    monkeypatch.setattr(bulk, "BULK_RETRY_S", 0.3)
     left, right = await make(0), await make(1)
     await meet(left, right)
     serve_large(left)
@@ -771,7 +771,7 @@ async def test_without_bulk_control_is_used_and_bulk_tried_again_later(
 async def test_a_bulk_dial_that_takes_too_long_is_given_up(
     make: Make, silent_address: str, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(switchboard, "BULK_WAIT_S", 0.05)
+    monkeypatch.setattr(bulk, "BULK_WAIT_S", 0.05)
     left, right = await make(0, kind), await make(1, kind)
     await meet(left, right)
     serve_large(left)
@@ -913,7 +913,7 @@ async def test_closing_tells_every_peer_and_leaves_nothing(
     here.board.dial((silent_address,), None)
     await right.ear.until(lambda: right.ear.requests)
     accepting = [listening(station) for station in (left, right)]
-    assert len(here.board._tasks) == 3, "two dials and a redemption"
+    assert len(here.board._tasks | here.board.ways._tasks) == 3, "two dials and a redemption"
 
     await here.board.close("the node is stopping")
 
