@@ -19,6 +19,7 @@ from msgspec import Meta
 
 from protocol.errors import PeerError
 from protocol.ids import NodeId
+from protocol.paths import Offer
 
 CERTIFICATES_MAX = 3
 """The leaf, and whoever signed it below the CA."""
@@ -58,6 +59,14 @@ class Proof(msgspec.Struct, frozen=True, array_like=True):
     ]
     """DER, the leaf first."""
     signature: Annotated[bytes, Meta(min_length=64, max_length=64)]
+
+
+def agreed_on(offer: Offer, answer: Offer) -> bytes:
+    """The `agreement` of an attempt, the same at both ends: each has drawn a password for it."""
+    assert answer.answers and not offer.answers
+    assert (offer.link, offer.number) == (answer.link, answer.number)
+    drawn = [(one.username, one.password) for one in (offer, answer)]
+    return hashlib.sha256(_ENCODER.encode((offer.link, offer.number, drawn))).digest()
 
 
 def certificates_of(chain_pem: bytes) -> tuple[bytes, ...]:

@@ -1,0 +1,91 @@
+import asyncio
+import socket
+
+import pytest
+
+from nat.datagrams import Address, Datagrams, bind
+
+
+class Ear:
+    """Hears datagrams, and cuts joined ones apart."""
+
+    def __init__(self) -> None:
+        self.heard: list[bytes] = []
+        self.buffers = 0
+        self.senders: set[Address] = set()
+        self._arrived = asyncio.Event()
+        self.datagrams = Datagrams(bind("127.0.0.1"), self._came)
+
+    def _came(self, buffer: bytes, segment: int, sender: Address) -> None:
+        self.buffers += 1
+        self.senders.add(sender)
+        self._arrived.set()
+        self.heard += [buffer[at : at + segment] for at in range(0, len(buffer), segment)]
+
+    async def has(self, count: int) -> None:
+        async with asyncio.timeout(5):
+            while len(self.heard) < count:
+                self._arrived.clear()
+                await self._arrived.wait()
+
+
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        [1200] * 30,
+        [1200] * 100,
+        [1200] * 5 + [300] + [1200] * 5,
+        [100, 200, 300, 200, 100, 100],
+        [1],
+        [9000] * 20,
+    ],
+)
+async def test_datagrams_arrive_as_they_were_sent(sizes: list[int]) -> None:
+    one, other = Ear(), Ear()
+    sent = [bytes([number % 256]) * size for number, size in enumerate(sizes)]
+
+    assert one.datagrams.send(list(sent), other.datagrams.local) == len(sent)
+    await other.has(len(sent))
+
+    assert other.heard == sent
+    assert other.senders == {one.datagrams.local}
+    one.datagrams.close()
+    other.datagrams.close()
+
+
+async def test_many_of_one_size_come_joined() -> None:
+    one, other = Ear(), Ear()
+
+    one.datagrams.send([bytes(1200)] * 50, other.datagrams.local)
+    await other.has(50)
+
+    assert other.buffers < 10
+    one.datagrams.close()
+    other.datagrams.close()
+
+
+async def test_a_datagram_too_large_for_any_way_is_lost_and_the_others_go() -> None:
+    one, other = Ear(), Ear()
+
+    assert one.datagrams.send([b"a", bytes(70_000), b"b"], other.datagrams.local) == 3
+    await other.has(2)
+
+    assert other.heard == [b"a", b"b"]
+    one.datagrams.close()
+    other.datagrams.close()
+
+
+async def test_a_port_where_nobody_listens_harms_nobody() -> None:
+    one, other = Ear(), Ear()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as gone:
+        gone.bind(("127.0.0.1", 0))
+        nowhere = gone.getsockname()
+
+    for _ in range(5):
+        assert one.datagrams.send([b"anybody?"], nowhere) == 1
+        await asyncio.sleep(0.01)
+    one.datagrams.send([b"you"], other.datagrams.local)
+    await other.has(1)
+
+    one.datagrams.close()
+    other.datagrams.close()

@@ -1,0 +1,289 @@
+"""Two nodes knock at each other over real UDP sockets on loopback, where the sockets of a test stand for NATs."""
+
+import asyncio
+import hashlib
+import os
+import socket
+
+import pytest
+
+from nat.candidates import check_rate
+from nat.datagrams import Address, Datagrams, bind
+from nat.ice import CONNECT_S, IceAttempt, NoWay
+from nat.punched import PunchedPath
+from nat.quic import open_quic
+from protocol.paths import Candidate
+from tests.nat.members import founder, member
+from tests.nat.test_quic import Stream, closed, noise, send_all
+
+LOOPBACK = ["127.0.0.1"]
+MIB = 1 << 20
+CA = founder()
+ALICE, BOB = member(CA), member(CA)
+BEHIND_S = 1.0
+"""By which everything here is long done; what takes longer is broken."""
+
+
+def attempt(*, dialled: bool, servers: tuple[Address, ...] = ()) -> IceAttempt:
+    rate = check_rate(asyncio.get_running_loop().time())
+    return IceAttempt(dialled=dialled, rate=rate, servers=servers, hosts=LOOPBACK)
+
+
+async def punched(late_s: float = 0.0) -> tuple[PunchedPath, PunchedPath]:
+    near, far = attempt(dialled=True), attempt(dialled=False)
+    ours, theirs = await near.gather(), await far.gather()
+    return await met(near, theirs, far, ours, late_s)
+
+
+async def met(
+    near: IceAttempt,
+    told_near: tuple[Candidate, ...],
+    far: IceAttempt,
+    told_far: tuple[Candidate, ...],
+    late_s: float = 0.0,
+) -> tuple[PunchedPath, PunchedPath]:
+    async with asyncio.TaskGroup() as group:
+        one = group.create_task(near.connect(far.username, far.password, told_near))
+        await asyncio.sleep(late_s)
+        other = group.create_task(far.connect(near.username, near.password, told_far))
+    return one.result(), other.result()
+
+
+async def talking(near: PunchedPath, far: PunchedPath) -> tuple[Stream, Stream]:
+    async with asyncio.TaskGroup() as group:
+        one = group.create_task(open_quic(near, ALICE.towards(BOB), Stream, dialled=True))
+        other = group.create_task(open_quic(far, BOB.towards(ALICE), Stream, dialled=False))
+    return one.result()[1], other.result()[1]
+
+
+class Router:
+    """A NAT between Alice, who sends to its inner address, and Bob. It forgets, drops and counts."""
+
+    def __init__(self, bob: Address) -> None:
+        self.inner = Datagrams(bind("127.0.0.1"), self._out)
+        self.moved = 0
+        self.alice: Address | None = None
+        self._bob = bob
+        self._outer = Datagrams(bind("127.0.0.1"), self._in)
+
+    def forget(self) -> None:
+        """Alice will be seen at another port from now on, and the one of before is nobody's."""
+        self._outer.close()
+        self._outer = Datagrams(bind("127.0.0.1"), self._in)
+        self.moved += 1
+
+    @property
+    def outer(self) -> Address:
+        return self._outer.local
+
+    def close(self) -> None:
+        self._outer.close()
+        self.inner.close()
+
+    def _out(self, buffer: bytes, segment: int, sender: Address) -> None:
+        self.alice = sender
+        self._outer.send(cut(buffer, segment), self._bob)
+
+    def _in(self, buffer: bytes, segment: int, sender: Address) -> None:
+        if self.alice is not None:
+            self.inner.send(cut(buffer, segment), self.alice)
+
+
+def cut(buffer: bytes, segment: int) -> list[bytes]:
+    return [buffer[start : start + segment] for start in range(0, len(buffer), segment)]
+
+
+async def routed() -> tuple[PunchedPath, PunchedPath, Router]:
+    """Alice behind a router that Bob has not heard of."""
+    near, far = attempt(dialled=True), attempt(dialled=False)
+    await near.gather()
+    (bob,) = await far.gather()
+    router = Router((bob.host, bob.port))
+    shown = Candidate(
+        foundation="1",
+        host=router.inner.local[0],
+        port=router.inner.local[1],
+        kind="srflx",
+        priority=1,
+    )
+    one, other = await met(near, (shown,), far, ())
+    return one, other, router
+
+
+async def test_two_nodes_meet_and_carry_ten_mebibytes_both_ways() -> None:
+    near, far = await talking(*await punched())
+    there, back = noise(10 * MIB, 1), noise(10 * MIB, 2)
+
+    await asyncio.gather(send_all(near, there), send_all(far, back))
+    await asyncio.gather(far.has(len(there)), near.has(len(back)))
+
+    assert far.digest.digest() == hashlib.sha256(there).digest()
+    assert near.digest.digest() == hashlib.sha256(back).digest()
+    assert await closed(near, far) == [None, None]
+
+
+async def test_two_nodes_meet_at_once_also_when_one_begins_later() -> None:
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+
+    near, far = await punched(late_s=0.3)
+
+    # What the first has sent meanwhile was answered at once: no timer was waited for.
+    assert loop.time() - began < 0.3 + 0.15
+    near.close()
+    far.close()
+
+
+async def test_a_path_tells_its_addresses_and_its_round_trip() -> None:
+    near, far = await punched()
+    await asyncio.sleep(0.05)
+
+    assert near.remote == far.local and far.remote == near.local
+    assert near.rtt_s is not None and 0 < near.rtt_s < 0.05
+    near.close()
+    far.close()
+
+
+async def test_a_pair_between_which_nothing_passes_is_given_up_in_three_seconds() -> None:
+    loop = asyncio.get_running_loop()
+    near = attempt(dialled=True)
+    await near.gather()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
+        silent.bind(("127.0.0.1", 0))
+        host, port = silent.getsockname()
+        nobody = Candidate(foundation="1", host=host, port=port, kind="host", priority=1)
+        began = loop.time()
+
+        with pytest.raises(NoWay, match="no UDP packet came through"):
+            await near.connect("somebody", "x" * 32, (nobody,))
+
+        assert loop.time() - began < CONNECT_S + 0.2
+        assert 0 < count_waiting(silent) <= 20
+
+
+async def test_a_server_that_does_not_answer_is_waited_for_no_longer_than_300_ms() -> None:
+    loop = asyncio.get_running_loop()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
+        silent.bind(("127.0.0.1", 0))
+        node = attempt(dialled=True, servers=(silent.getsockname(),))
+        began = loop.time()
+
+        (candidate,) = await node.gather()
+
+        assert loop.time() - began < 0.4
+        assert candidate.kind == "host"
+    await node.close()
+
+
+async def test_who_moves_to_another_address_is_followed_and_nothing_is_lost() -> None:
+    near_path, far_path, router = await routed()
+    near, far = await talking(near_path, far_path)
+    assert far_path.remote == router.outer
+    data = noise(4 * MIB, 3)
+
+    sending = asyncio.ensure_future(asyncio.gather(send_all(near, data), send_all(far, data)))
+    await far.has(MIB)
+    router.forget()
+    await sending
+    await asyncio.gather(far.has(len(data)), near.has(len(data)))
+
+    assert far_path.moves == 1
+    assert far_path.remote == router.outer
+    assert far.digest.digest() == near.digest.digest() == hashlib.sha256(data).digest()
+    await closed(near, far)
+    router.close()
+
+
+async def test_an_idle_peer_that_has_moved_is_found_as_soon_as_it_speaks() -> None:
+    loop = asyncio.get_running_loop()
+    near_path, far_path, router = await routed()
+    near, far = await talking(near_path, far_path)
+    await asyncio.sleep(0.2)
+
+    router.forget()
+    began = loop.time()
+    near.transport.write(b"here I am")
+    await far.has(9)
+    far.transport.write(b"welcome")
+    await near.has(7)
+
+    assert loop.time() - began < BEHIND_S
+    assert far_path.moves == 1
+    await closed(near, far)
+    router.close()
+
+
+async def test_strangers_get_no_answer_and_change_nothing() -> None:
+    near_path, far_path = await punched()
+    near, far = await talking(near_path, far_path)
+    before = far_path.remote
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
+        stranger.bind(("127.0.0.1", 0))
+        for first in (b"\x00\x01", b"\x01\x01", b"\x03\x00", b"\x20", b"\x40", b"\xc0\0\0\0\1"):
+            for _ in range(50):
+                stranger.sendto(first + os.urandom(1200), far_path.local)
+        for _ in range(50):
+            stranger.sendto(b"\x00\x01\x00\x00\x21\x12\xa4\x42" + os.urandom(12), far_path.local)
+        await asyncio.sleep(0.2)
+
+        assert count_waiting(stranger) == 0
+
+    assert far_path.remote == before
+    near.transport.write(b"undisturbed")
+    await far.has(11)
+    await closed(near, far)
+
+
+async def test_an_idle_path_costs_one_packet_a_side_and_interval() -> None:
+    near_path, far_path, router = await routed()
+    near, far = await talking(near_path, far_path)
+    for path in (near_path, far_path):
+        path.keepalive(0.4)
+    await asyncio.sleep(0.3)
+    passed: list[str] = []
+    count_through(router, passed)
+
+    await asyncio.sleep(2.0)
+
+    assert 3 <= passed.count("out") <= 5
+    assert 3 <= passed.count("in") <= 5
+    await closed(near, far)
+    router.close()
+
+
+async def test_garbled_stun_harms_nobody() -> None:
+    near_path, far_path = await punched()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
+        for size in range(300):
+            body = os.urandom(size // 4 * 4)
+            head = b"\x01\x01" + len(body).to_bytes(2, "big") + b"\x21\x12\xa4\x42" + bytes(12)
+            stranger.sendto(head + body, far_path.local)
+        await asyncio.sleep(0.1)
+
+    near, far = await talking(near_path, far_path)
+    await closed(near, far)
+
+
+def count_waiting(one: socket.socket) -> int:
+    one.setblocking(False)
+    count = 0
+    while True:
+        try:
+            one.recv(2048)
+        except BlockingIOError:
+            return count
+        count += 1
+
+
+def count_through(router: Router, passed: list[str]) -> None:
+    out, back = router.inner.on_datagrams, router._outer.on_datagrams
+
+    def outward(buffer: bytes, segment: int, sender: Address) -> None:
+        passed.extend(["out"] * len(cut(buffer, segment)))
+        out(buffer, segment, sender)
+
+    def inward(buffer: bytes, segment: int, sender: Address) -> None:
+        passed.extend(["in"] * len(cut(buffer, segment)))
+        back(buffer, segment, sender)
+
+    router.inner.on_datagrams, router._outer.on_datagrams = outward, inward
