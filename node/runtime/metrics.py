@@ -3,7 +3,7 @@
 Nothing is counted for this alone. Who scrapes pays: each family is put together when it is asked for.
 """
 
-import platform
+import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
@@ -15,6 +15,7 @@ from protocol.client import PeerView, StatusView
 from protocol.paths import PathKind
 
 STATES = ("starting", "joining", "ready", "stopping")
+PYTHON = ".".join(map(str, sys.version_info[:3]))
 PEER_STATES = ("connected", "known", "suspect", "lost", "stopped", "left")
 
 
@@ -31,7 +32,7 @@ def families(
 
 
 def _node(status: StatusView) -> Iterator[Family]:
-    build = {"version": status.version, "python": platform.python_version()}
+    build = {"version": status.version, "python": PYTHON}
     yield _labelled("sedma_build_info", "gauge", "What runs here; always 1.", [(build, 1)])
     who = {"id": status.id, "name": status.name, "mesh": status.mesh}
     yield _labelled("sedma_node_info", "gauge", "Who this is; always 1.", [(who, 1)])

@@ -35,8 +35,8 @@ def judge_daemon(status: Document, pid: int | None) -> Iterator[Finding]:
             "identity",
             status["duplicated"],
             "two processes with one key deny each other: others reach now this one, now that one",
-            "stop one of the two, remove node.key, node.id and mesh/ from its copy, join it by a fresh ticket, and start"
-            " the other again: it believes in its twin until then",
+            "stop one of the two, remove node.key, node.id and mesh/ from its copy, and join it by a fresh ticket;"
+            " then start the other again, which believes in its twin until then",
         )
     if nat := status.get("nat"):
         yield ok("NAT", nat)

@@ -113,6 +113,16 @@ def test_people_read_lists_and_tables(daemon: "Daemon") -> None:
     assert weights[1].rstrip().endswith("no live holder of 1 block")
 
 
+def test_a_second_process_with_the_key_of_a_node_shows_in_its_status(
+    daemon: "Daemon", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tests.node.cli import conftest
+
+    monkeypatch.setitem(conftest.STATUS, "duplicated", "another process runs with a copy")
+
+    assert run("status").stdout.splitlines()[1] == "identity  another process runs with a copy"
+
+
 def test_a_ticket_is_one_line_with_its_warning_beside_it(daemon: "Daemon") -> None:
     told = run("ticket", "--ttl", "90m", "--uses", 3, "--may-invite")
 
