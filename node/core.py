@@ -16,6 +16,7 @@ from node.communication.knowledge import Knowledge
 from node.communication.mesh import Mesh
 from node.communication.outstanding import Outstanding
 from node.communication.policies import chooser
+from node.communication.reach import Fact
 from node.communication.scoring import Candidate, HedgeBudget
 from node.communication.signatures import Signatures
 from node.deployment.catalogue import Catalogue
@@ -49,6 +50,7 @@ from protocol.ids import MeshId, NodeId, TaskId
 from protocol.members import Cause, MemberRecord, Packet
 from protocol.messages import (
     Carry,
+    DialBack,
     FetchCatalogue,
     FetchManifest,
     Manifest,
@@ -215,6 +217,10 @@ class Node:
         """Say goodbye to all others."""
         return self._settle(self.mesh.leave(cause, now), now)
 
+    def learn(self, fact: Fact, now: float) -> list[Effect]:
+        """Something was found out about our own way to the world."""
+        return self._talked(self.mesh.learn(fact, now), now)
+
     def asked(self, request: int, peer: NodeId, header: RequestHeader, now: float) -> list[Effect]:
         """A peer asks; every request ends in one Reply or Refuse, unless it is gone before."""
         match header.request:
@@ -229,6 +235,8 @@ class Node:
             case Probe():
                 # It changes nothing, and there are many of them.
                 return [Reply(request, Probed())]
+            case DialBack() as back:
+                effects = self.mesh.reach.asked(request, peer, back, self.mesh.addresses, now)
             case ManifestPart() as part:
                 effects = self.catalogue.asked(request, part)
             case FetchCatalogue(after=after):

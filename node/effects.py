@@ -13,7 +13,7 @@ from node.work import BufferRef, Job
 from protocol.errors import ErrorInfo
 from protocol.ids import NodeId
 from protocol.members import Cause, MemberRecord, Packet
-from protocol.messages import Request, Response
+from protocol.messages import Knock, Request, Response
 
 # -- peers -------------------------------------------------------------------------------------------
 
@@ -84,6 +84,24 @@ class SendPacket(msgspec.Struct, frozen=True, gc=False):
     addresses: tuple[str, ...]
     """Where the peer says it is. Whoever carries it out knows better once the peer has been heard from."""
     packet: Packet
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeNat:
+    """Find out from where these public members see us. Answers, each time more is known: NatKnown."""
+
+    servers: tuple[tuple[NodeId, tuple[str, ...]], ...]
+    """Each with its addresses."""
+
+
+@dataclass(frozen=True, slots=True)
+class DialOut:
+    """See whether this peer answers at these addresses, and send it packets. Answer: DialedOut."""
+
+    request: int
+    peer: NodeId
+    addresses: tuple[str, ...]
+    knocks: tuple[Knock, ...]
 
 
 # -- buffers and work --------------------------------------------------------------------------------
@@ -182,6 +200,8 @@ Effect = (
     | Done
     | Failed
     | SendPacket
+    | ProbeNat
+    | DialOut
     | KeepMembers
     | KeepIncarnation
     | Note

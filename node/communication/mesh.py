@@ -14,6 +14,7 @@ from node.communication.gossip import Gossip
 from node.communication.knowledge import Knowledge
 from node.communication.linking import LINKS_KEPT_MAX, NEIGHBOURS, Linking
 from node.communication.membership import Membership
+from node.communication.reach import Fact, Reach, Relocated
 from node.communication.roster import Change
 from node.communication.signatures import Signatures
 from node.effects import Call, CancelCall, Effect, Grave, Hang
@@ -21,6 +22,7 @@ from node.memory.short_term import ShortTerm
 from protocol.digests import LoadDigest, NodeRecord, Reachability
 from protocol.errors import ErrorInfo
 from protocol.ids import MeshId, NodeId
+from protocol.limits import ADDRESSES_MAX
 from protocol.members import Alive, Cause, MemberRecord, Packet
 from protocol.members import Gossip as GossipPacket
 from protocol.messages import Carry, Taken
@@ -57,8 +59,12 @@ class Mesh(OnlyCalls):
         self.membership = Membership(own, signatures, desk, dice)
         self.linking = Linking(record.id, dice, redial_s)
         self.gossip = Gossip(record, self.membership, desk, memory, dice, interval_s=interval_s)
+        self.reach = Reach(self, desk, dice)
         self.changed_at: dict[NodeId, float] = {}
         """When we last changed our mind about a member."""
+        self._listens: tuple[str, ...] = ()
+        self._told: tuple[str, ...] = ()
+        """Those, and where else another node has come in."""
         self._desk = desk
         self._memory = memory
         self._dice = dice
@@ -136,9 +142,17 @@ class Mesh(OnlyCalls):
     def introduce(self, mesh: MeshId, addresses: tuple[str, ...], now: float) -> list[Effect]:
         """Now we belong to a mesh and are reached at these addresses."""
         self.mesh = mesh
+        self._listens = self._told = addresses
+        self.reach.introduced(addresses, now)
         effects = self.membership.introduce(mesh, addresses, now)
         effects += self.gossip.describe(self._incarnate(self.own), now)
         return effects
+
+    def learn(self, fact: Fact, now: float) -> list[Effect]:
+        """Something was found out about our own way to the world."""
+        if isinstance(fact, Relocated):
+            self._listens = fact.addresses
+        return self.reach.learn(fact, now)
 
     def restore(
         self, members: dict[NodeId, MemberRecord], graves: tuple[Grave, ...], now: float
@@ -178,6 +192,7 @@ class Mesh(OnlyCalls):
         effects = self.linking.link_up(peer, now)
         effects += self.membership.met(peer, now)
         effects += self.gossip.link_up(peer, now)
+        self.reach.linked(peer, now)
         if (reach := self._reach(dialled)) is not self.own.reach:
             effects += self.describe(msgspec.structs.replace(self.own, reach=reach), now)
         return effects
@@ -225,7 +240,7 @@ class Mesh(OnlyCalls):
 
     def tick(self, now: float) -> list[Effect]:
         effects: list[Effect] = []
-        for machine in (self.membership, self.gossip, self.linking):
+        for machine in (self.membership, self.gossip, self.linking, self.reach):
             if machine.deadline is not None and machine.deadline <= now:
                 effects += machine.tick(now)
         return effects
@@ -233,13 +248,15 @@ class Mesh(OnlyCalls):
     @property
     def deadline(self) -> float | None:
         soonest = self.membership.deadline
-        for moment in (self.gossip.deadline, self.linking.deadline):
+        for moment in (self.gossip.deadline, self.linking.deadline, self.reach.deadline):
             if moment is not None and (soonest is None or moment < soonest):
                 soonest = moment
         return soonest
 
     def pass_on(self, effects: list[Effect], now: float) -> list[Effect]:
-        """After every input: what membership found out reaches the other two; calls go out, or wait for their link."""
+        """After every input: what one machine found out reaches the others; calls go out, or wait for their link."""
+        if self.reach.news:
+            effects = effects + self._tell_reach(now)
         while changes := self.membership.drain():
             for peer, change in changes:
                 effects = effects + self._changed(peer, change, now)
@@ -304,6 +321,20 @@ class Mesh(OnlyCalls):
     def _incarnate(self, record: NodeRecord) -> NodeRecord:
         """Our record, with the incarnation that membership gave us."""
         return msgspec.structs.replace(record, incarnation=self.membership.own.incarnation)
+
+    def _tell_reach(self, now: float) -> list[Effect]:
+        """Whether we are public, and where another node has come in, though we have not said so."""
+        self.reach.news = False
+        if self.membership.gone:
+            return []
+        addresses = tuple(dict.fromkeys([*self.reach.proven, *self._listens]))[:ADDRESSES_MAX]
+        effects: list[Effect] = []
+        if addresses != self._told:
+            # Compared with what we told, not with what of it had room in our record.
+            self._told = addresses
+            effects += self.membership.introduce(self.mesh, addresses, now)
+        record = msgspec.structs.replace(self.own, public=self.reach.public)
+        return effects + self.describe(record, now)
 
     def _reach(self, dialled: bool) -> Reachability:
         if not dialled or self.own.reach is Reachability.DIRECT:

@@ -4,13 +4,13 @@ It decides nothing. After every input it re-arms one timer for the Node's deadli
 """
 
 import asyncio
-import contextlib
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar, assert_never
 
 import msgspec
 
+from node.communication.reach import Fact
 from node.core import Node
 from node.effects import (
     Allocate,
@@ -18,6 +18,7 @@ from node.effects import (
     CancelCall,
     CancelWork,
     Dial,
+    DialOut,
     Done,
     Effect,
     Failed,
@@ -27,6 +28,7 @@ from node.effects import (
     KeepIncarnation,
     KeepMembers,
     Note,
+    ProbeNat,
     Refuse,
     Reply,
     SendPacket,
@@ -38,9 +40,11 @@ from node.runtime.awaited import Ending
 from node.runtime.calls import OutgoingCall
 from node.runtime.chores import Chores
 from node.runtime.datadir import DataDir
+from node.runtime.farewell import Farewell
 from node.runtime.intake import Intake
 from node.runtime.keeping import Keeping
 from node.runtime.lag import Lag
+from node.runtime.outlook import Outlook
 from node.runtime.packets import Packets
 from node.runtime.sessions import Session
 from node.runtime.spool import Spool
@@ -58,8 +62,6 @@ from protocol.members import Cause, Packet
 from protocol.messages import Join, Joined, RequestHeader, Response
 
 STOPPING = "this node is stopping: ask another one"
-FAREWELL_S = 0.8
-"""The longest that a node stays to say goodbye; the HTTP side closes meanwhile."""
 
 LOAD_FRESH_S = 0.005
 """How old the load may be that rides on an answer: what a peer makes of it is coarser than that."""
@@ -103,11 +105,8 @@ class Live:
         self._packets: Packets | None = None
         self._endings: dict[str, Ending] = {}
         self._calls: dict[int, OutgoingCall] = {}
-        self._said_farewell = False
-        self._goodbyes: set[int] = set()
-        """Calls by which others are told that we go."""
-        self._goodbyes_said = asyncio.Event()
-        self._goodbyes_said.set()
+        self._outlook: Outlook | None = None
+        self._farewell = Farewell()
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
         self._rearm_due = False
@@ -139,20 +138,19 @@ class Live:
         self._switchboard = self._working.switchboard = switchboard
         self._packets = packets
 
+    def look_out(self, outlook: Outlook) -> None:
+        """From now on there is somebody to find out how others reach us, and to dial them back."""
+        self._outlook = outlook
+
     async def farewell(self, cause: Cause) -> None:
         """Tell the others that this node goes, and why; return when that has left, or after a moment. Once alone."""
-        if self._said_farewell:
+        if self._farewell.said:
             return
-        self._said_farewell = True
+        self._farewell.said = True
         before = set(self._calls)
         self.feed(self.node.leave(cause, self.now))
         # Packets have left by now; what goes over links shall be answered.
-        self._goodbyes = self._calls.keys() - before
-        if self._goodbyes:
-            self._goodbyes_said.clear()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(FAREWELL_S):
-                await self._goodbyes_said.wait()
+        await self._farewell.heard(self._calls.keys() - before)
 
     async def close(self) -> None:
         self.stopping = True
@@ -160,6 +158,8 @@ class Live:
         self.lag.stop()
         for task in list(self._endings):
             self.feed(self.node.cancel(task, self.now))
+        if self._outlook is not None:
+            await self._outlook.close()
         if self._switchboard is not None:
             await self._switchboard.close("the node is stopping")
         if self._packets is not None:
@@ -225,7 +225,7 @@ class Live:
 
     def _as_told(self, error: ErrorInfo) -> ErrorInfo:
         """Once we have said goodbye peers hang up: that none is in reach is our doing alone."""
-        if self._said_farewell and error.code is ErrorCode.UNAVAILABLE:
+        if self._farewell.said and error.code is ErrorCode.UNAVAILABLE:
             return msgspec.structs.replace(error, reason=STOPPING)
         return error
 
@@ -236,6 +236,9 @@ class Live:
 
     def packet_dropped(self, why: str) -> None:
         self._strangers.packet_dropped(why)
+
+    def learn(self, fact: Fact) -> None:
+        self.feed(self.node.learn(fact, self.now))
 
     def key_of(self, peer: NodeId) -> bytes | None:
         return self.node.mesh.key_of(peer)
@@ -311,6 +314,9 @@ class Live:
                 case SendPacket():
                     if self._packets is not None:
                         self._packets.send(effect.peer, effect.addresses, effect.packet)
+                case ProbeNat() | DialOut():
+                    if self._outlook is not None:
+                        self._outlook.carry_out(effect)
                 case KeepMembers() | KeepIncarnation():
                     self._keeping.carry_out(effect)
                 case Note():
@@ -370,9 +376,7 @@ class Live:
 
     def _over(self, call: int) -> OutgoingCall | None:
         """It is answered, failed or cancelled; None if it was over before."""
-        self._goodbyes.discard(call)
-        if not self._goodbyes:
-            self._goodbyes_said.set()
+        self._farewell.call_over(call)
         return self._calls.pop(call, None)
 
     # -- within --------------------------------------------------------------------------------------

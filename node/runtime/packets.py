@@ -8,6 +8,7 @@ import asyncio
 import errno
 import socket
 from collections import Counter
+from collections.abc import Callable
 from typing import Protocol
 
 from node.runtime.sealing import PAYLOAD_BYTES_MAX, Dropped, Sealing, Why
@@ -23,6 +24,9 @@ READS_MAX = 64
 
 RECEIVE_BUFFER_BYTES = 1 << 20
 """Asked of the kernel, which may give less: what comes while the loop is held up for seconds shall not be lost."""
+
+STUN_BELOW = b"\4"
+"""A datagram that begins with a lesser byte is STUN (RFC 9443); sealed packets begin with 0x0A."""
 
 ERRORS = {
     errno.ECONNREFUSED: "refused",
@@ -49,6 +53,8 @@ class Packets:
 
     def __init__(self, bound: socket.socket, sealing: Sealing, hearer: Hearer) -> None:
         self.counters: Counter[str] = Counter()
+        self.stun: Callable[[bytes, SocketAddress], None] | None = None
+        """Who is told of STUN messages, which come to the same port."""
         self._socket = bound
         self._sealing = sealing
         self._hearer = hearer
@@ -77,6 +83,11 @@ class Packets:
         if not ways:
             self.counters["send.no_way"] += 1
         for way in ways:
+            self._transmit(datagram, way)
+
+    def transmit(self, datagram: bytes, host: str, port: int) -> None:
+        """As it is, to this IP address; nothing happens where this socket does not lead there."""
+        if (way := self._whereabouts.way(host, port)) is not None:
             self._transmit(datagram, way)
 
     async def close(self) -> None:
@@ -109,7 +120,10 @@ class Packets:
                 continue
             self.counters["received"] += 1
             self.counters["received_bytes"] += len(datagram)
-            self._open(datagram, remote)
+            if datagram[:1] < STUN_BELOW and self.stun is not None and datagram:
+                self.stun(datagram, remote)
+            else:
+                self._open(datagram, remote)
 
     def _open(self, datagram: bytes, remote: SocketAddress) -> None:
         try:

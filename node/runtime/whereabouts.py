@@ -73,6 +73,14 @@ class Whereabouts:
         others = self._recorded(recorded)
         return [path.address, *(one for one in others if one != path.address)][:TRIED_MAX]
 
+    def way(self, ip: str, port: int) -> SocketAddress | None:
+        """As this socket takes it; None where it does not lead."""
+        if ":" in ip:
+            return (ip, port, 0, 0) if self._v6 else None
+        if self._v6:
+            return (f"::ffff:{ip}", port, 0, 0) if self._dual else None
+        return (ip, port)
+
     async def close(self) -> None:
         """Wait for nobody's address any more."""
         lookups = list(self._lookups.values())
@@ -91,17 +99,9 @@ class Whereabouts:
                 continue
             host, port, is_literal = parts
             for ip in (host,) if is_literal else self._known(host):
-                if (way := self._way(ip, port)) is not None and way not in found:
+                if (way := self.way(ip, port)) is not None and way not in found:
                     found.append(way)
         return found
-
-    def _way(self, ip: str, port: int) -> SocketAddress | None:
-        """As this socket takes it; None where it does not lead."""
-        if ":" in ip:
-            return (ip, port, 0, 0) if self._v6 else None
-        if self._v6:
-            return (f"::ffff:{ip}", port, 0, 0) if self._dual else None
-        return (ip, port)
 
     def _known(self, host: str) -> tuple[str, ...]:
         """What a name was last found to mean; asks anew when that is long ago."""

@@ -17,6 +17,7 @@ from node.effects import (
     CancelCall,
     CancelWork,
     Dial,
+    DialOut,
     Done,
     Effect,
     Failed,
@@ -26,6 +27,7 @@ from node.effects import (
     KeepIncarnation,
     KeepMembers,
     Note,
+    ProbeNat,
     Refuse,
     Reply,
     SendPacket,
@@ -331,6 +333,8 @@ class Machine:
                     self.clients.ended(effect.task, None)
                 case Failed():
                     self.clients.ended(effect.task, effect.error)
+                case ProbeNat() | DialOut():
+                    raise AssertionError("its addresses are names: there is no NAT to ask about")
                 case KeepMembers() | KeepIncarnation():
                     self.disk.keep(effect, self._world.now)
                 case Note():

@@ -1,0 +1,87 @@
+"""What a node does when another asks to be dialled back, and what it does not do.
+
+The address that is to be tried may be that of a victim. So only addresses are tried that mean one host for everybody,
+never a private one, which here would be one of our own neighbours; few for each who asks; and few at each address, to
+which nobody has proven a right, whoever asks. What is left out is simply not in the answer.
+"""
+
+from collections import Counter, OrderedDict
+
+from nat.answering import Bucket
+from nat.endpoint import Endpoint, Scope, customer, endpoint_of, scope
+from protocol.ids import NodeId
+from protocol.messages import DialBack, Knock
+
+TRIES_PER_MINUTE = 40.0
+"""For one asking node: a look at two families asks for 16 packets or so."""
+TRIES_AT_ONE_PER_MINUTE = 20.0
+"""At one address, or one network of IPv6, by whomever they are asked for."""
+ALL_TRIES_PER_MINUTE = 240.0
+REMEMBERED_MAX = 1024
+
+
+class Favours:
+    """Of one node. `counters`: tried, and why others were not."""
+
+    def __init__(self, now: float) -> None:
+        self.counters: Counter[str] = Counter()
+        self._all = _PerMinute(ALL_TRIES_PER_MINUTE, now)
+        self._askers: OrderedDict[str, _PerMinute] = OrderedDict()
+        self._targets: OrderedDict[str, _PerMinute] = OrderedDict()
+
+    @property
+    def remembered(self) -> tuple[int, int]:
+        """Askers and addresses for which a limit is counted."""
+        return len(self._askers), len(self._targets)
+
+    def granted(
+        self, asker: NodeId, asked: DialBack, own: tuple[str, ...], now: float
+    ) -> tuple[tuple[str, ...], tuple[Knock, ...]]:
+        """The addresses and packets to be tried. `own` are our addresses: what is beside us proves nothing."""
+        houses = {customer(one.host) for one in map(endpoint_of, own) if one is not None}
+        addresses = [one for one in asked.addresses if self._may(asker, one, houses, now)]
+        knocks = [one for one in asked.knocks if self._may(asker, one.to, houses, now)]
+        return tuple(addresses), tuple(knocks)
+
+    # -- within --------------------------------------------------------------------------------------
+
+    def _may(self, asker: NodeId, address: str, houses: set[str], now: float) -> bool:
+        endpoint = endpoint_of(address)
+        why = self._why_not(asker, endpoint, houses, now)
+        self.counters[why or "tried"] += 1
+        return not why
+
+    def _why_not(
+        self, asker: NodeId, endpoint: Endpoint | None, houses: set[str], now: float
+    ) -> str:
+        if endpoint is None or scope(endpoint.host) is not Scope.GLOBAL:
+            return "not_global"
+        if customer(endpoint.host) in houses:
+            return "beside_us"
+        if not _take(self._askers, asker, TRIES_PER_MINUTE, now):
+            return "asked_too_often"
+        if not _take(self._targets, customer(endpoint.host), TRIES_AT_ONE_PER_MINUTE, now):
+            return "tried_too_often"
+        return "" if self._all.take(now) else "too_many_in_all"
+
+
+class _PerMinute(Bucket):
+    """So many at once, and as many again in a minute."""
+
+    __slots__ = ()
+
+    def __init__(self, per_minute: float, now: float) -> None:
+        super().__init__(per_minute, now / 60.0)
+
+    def take(self, now: float) -> bool:
+        return super().take(now / 60.0)
+
+
+def _take(table: OrderedDict[str, _PerMinute], who: str, per_minute: float, now: float) -> bool:
+    bucket = table.get(who)
+    if bucket is None:
+        bucket = table[who] = _PerMinute(per_minute, now)
+        if len(table) > REMEMBERED_MAX:
+            table.popitem(last=False)
+    table.move_to_end(who)
+    return bucket.take(now)

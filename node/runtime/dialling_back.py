@@ -1,0 +1,49 @@
+"""Dials a peer's addresses anew because it asks to know whether they lead to it: TCP, TLS, and its own certificate.
+
+Not over the connections that are there, and not to become one: as soon as the handshake has proven who answers, we
+hang up.
+"""
+
+import asyncio
+import contextlib
+import errno
+import ssl
+
+from nat.endpoint import endpoint_of
+from node.runtime import tls
+from protocol.errors import PeerError
+from protocol.ids import NodeId
+
+DIAL_S = 3.0
+NO_WAY = frozenset({errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
+"""It is our network that does not lead there, which says nothing of theirs."""
+
+
+async def dial_back(
+    peer: NodeId, addresses: tuple[str, ...], context: ssl.SSLContext
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """(where the peer itself has answered, where nobody did or somebody else), all tried at once."""
+    tries = [_answers(peer, address, context) for address in addresses]
+    found = dict(zip(addresses, await asyncio.gather(*tries), strict=True))
+    reached = tuple(address for address, came in found.items() if came)
+    return reached, tuple(address for address, came in found.items() if came is False)
+
+
+async def _answers(peer: NodeId, address: str, context: ssl.SSLContext) -> bool | None:
+    """None: it could not be tried from here."""
+    endpoint = endpoint_of(address)
+    if endpoint is None:
+        return None
+    try:
+        async with asyncio.timeout(DIAL_S):
+            _, writer = await asyncio.open_connection(*endpoint, ssl=context)
+    except OSError as wrong:
+        return None if wrong.errno in NO_WAY else False
+    try:
+        return tls.peer_id(writer.get_extra_info("ssl_object")) == peer
+    except PeerError:
+        return False
+    finally:
+        writer.close()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()

@@ -1,0 +1,185 @@
+"""What this node does to know itself: looks at its NAT, dials others back, and hears when the network changes.
+
+It carries out `ProbeNat` and `DialOut` and tells the Node what it found; what to look at, and when, the Node decides.
+Packets are asked for over the links to the members that were asked how they see us.
+"""
+
+import asyncio
+import random
+import socket
+import ssl
+from collections.abc import Callable, Coroutine
+from functools import partial
+from typing import assert_never
+
+from nat import stun
+from nat.behaviour import Behaviour, SelfKnowledge
+from nat.endpoint import Endpoint, endpoint_of
+from nat.knocks import AskKnock
+from nat.probe import SERVERS_MAX, Server
+from node.communication.reach import DialedOut, Fact, Knocked, NatKnown
+from node.effects import DialOut, ProbeNat
+from node.runtime.dialling_back import dial_back
+from node.runtime.look import Look
+from node.runtime.stunning import Stunning
+from node.runtime.switchboard import Switchboard
+from protocol.digests import LoadDigest
+from protocol.errors import ErrorInfo
+from protocol.ids import NodeId
+from protocol.messages import DialBack, DialedBack, Knock, Response
+
+ASK_S = 2.0
+"""A packet that was asked for later than that comes too late to say anything."""
+
+
+class Outlook:
+    """Of one daemon. `stunning` None: no UDP is to be had, and nothing is known of NATs."""
+
+    def __init__(
+        self,
+        switchboard: Switchboard,
+        stunning: Callable[[Callable[[stun.Message], None]], Stunning] | None,
+        client: Callable[[], ssl.SSLContext],
+        tell: Callable[[Fact], None],
+    ) -> None:
+        self._switchboard = switchboard
+        self._stunning = None if stunning is None else stunning(self._heard)
+        self._client = client
+        self._context: ssl.SSLContext | None = None
+        self._tell = tell
+        self._loop = asyncio.get_running_loop()
+        self._dice = random.SystemRandom()
+        self._looks: dict[socket.AddressFamily, Look] = {}
+        self._found: dict[socket.AddressFamily, Behaviour] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def counters(self) -> dict[str, int]:
+        """Of the questions by others from where they are seen."""
+        return {} if self._stunning is None else dict(sorted(self._stunning.counters.items()))
+
+    def carry_out(self, effect: ProbeNat | DialOut) -> None:
+        match effect:
+            case ProbeNat(servers=servers):
+                self._look(servers)
+            case DialOut():
+                self._own(self._dial_out(effect))
+            case _:
+                assert_never(effect)
+
+    async def close(self) -> None:
+        self._end_looks()
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+        if self._stunning is not None:
+            self._stunning.close()
+
+    # -- our NAT -------------------------------------------------------------------------------------
+
+    def _look(self, members: tuple[tuple[NodeId, tuple[str, ...]], ...]) -> None:
+        """Anew, for each family in which there is a public node to ask and a network that leads there."""
+        if self._stunning is None:
+            return
+        self._end_looks()
+        self._found.clear()
+        for family in (socket.AF_INET, socket.AF_INET6):
+            servers = _servers(members, family)
+            if servers:
+                look = Look(
+                    servers,
+                    self._stunning,
+                    self._dice,
+                    ask=self._ask,
+                    learnt=partial(self._learnt, family),
+                )
+                self._looks[family] = look
+                look.begin()
+
+    def _end_looks(self) -> None:
+        for look in self._looks.values():
+            look.close()
+        self._looks.clear()
+
+    def _learnt(self, family: socket.AddressFamily, behaviour: Behaviour) -> None:
+        self._found[family] = behaviour
+        found = self._found
+        known = SelfKnowledge(found.get(socket.AF_INET), found.get(socket.AF_INET6))
+        self._tell(NatKnown(known))
+
+    def _heard(self, message: stun.Message) -> None:
+        """On the main socket."""
+        for look in list(self._looks.values()):
+            look.heard(0, message)
+        if message.kind is stun.Kind.INDICATION:
+            self._tell(Knocked(message.transaction))
+
+    def _ask(self, ask: AskKnock, look: Look) -> None:
+        knock = Knock(str(ask.to), ask.token, ask.alternate)
+
+        def answered(response: Response, load: LoadDigest) -> None:
+            sent = isinstance(response, DialedBack) and ask.token in response.sent
+            look.knock_ended(ask.token, sent=sent)
+
+        def failed(error: ErrorInfo) -> None:
+            look.knock_ended(ask.token, sent=False)
+
+        self._switchboard.call(
+            NodeId(ask.member), DialBack(knocks=(knock,)), ASK_S, answered=answered, failed=failed
+        )
+
+    # -- others --------------------------------------------------------------------------------------
+
+    async def _dial_out(self, effect: DialOut) -> None:
+        sent: list[bytes] = []
+        for knock in effect.knocks if self._stunning is not None else ():
+            to = endpoint_of(knock.to)
+            assert to is not None and self._stunning is not None
+            self._stunning.knock(to, knock.token, alternate=knock.alternate)
+            sent.append(knock.token)
+        reached: tuple[str, ...] = ()
+        missed: tuple[str, ...] = ()
+        if effect.addresses:
+            if self._context is None:
+                self._context = self._client()
+            reached, missed = await dial_back(effect.peer, effect.addresses, self._context)
+        outcome = DialedBack(reached=reached, missed=missed, sent=tuple(sent))
+        self._tell(DialedOut(effect.request, outcome))
+
+    # -- within --------------------------------------------------------------------------------------
+
+    def _own(self, doing: Coroutine[object, object, None]) -> None:
+        task = self._loop.create_task(doing)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: "asyncio.Task[None]") -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            task.result()
+
+
+def _servers(
+    members: tuple[tuple[NodeId, tuple[str, ...]], ...], family: socket.AddressFamily
+) -> tuple[Server, ...]:
+    """The first two members with an address of this family to which our network leads, each on another host."""
+    found: dict[str, Server] = {}
+    for member, addresses in members:
+        for endpoint in filter(None, map(endpoint_of, addresses)):
+            if endpoint.is_v6 != (family == socket.AF_INET6) or endpoint.host in found:
+                continue
+            if (local := _local(endpoint, family)) is not None:
+                found[endpoint.host] = Server(member, endpoint, local)
+                break
+    return tuple(found.values())[:SERVERS_MAX]
+
+
+def _local(to: Endpoint, family: socket.AddressFamily) -> str | None:
+    """The address by which this machine would send there; None where no route leads. Nothing is sent."""
+    with socket.socket(family, socket.SOCK_DGRAM) as one:
+        try:
+            one.connect(tuple(to))
+        except OSError:
+            return None
+        return str(one.getsockname()[0])
