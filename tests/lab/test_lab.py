@@ -1,27 +1,26 @@
 """The laboratory's routers are what they are said to be: found out from both sides, by sockets alone."""
 
 import dataclasses
+import errno
 import time
 
 import pytest
 
 from tests.lab.kinds import SHORT_S, Kind, Pair
 from tests.lab.lab import Lab
-from tests.lab.plan import Host
 from tests.lab.probe import (
     SILENCE_S,
+    SOON_S,
     Enters,
     Internet,
     Ports,
     Same,
     Tcp,
     Udp,
-    connected,
     endpoint,
     heard,
     probe_tcp,
     probe_udp,
-    remote,
 )
 
 PORT = Udp(translated=True, same=Same.ALWAYS, ports=Ports.KEPT, enters=Enters.SAME_ENDPOINT)
@@ -75,6 +74,8 @@ MAPPED_ONCE = [kind for kind, found in UDP.items() if found and found.same is Sa
 # One port for all, as daemons have it: two hosts behind one router want it both.
 NODE_PORT = 7879
 
+NAT_PMP_PORT = 5351
+
 
 @pytest.mark.parametrize("kind", UDP)
 def test_a_kind_is_what_it_is_said_to_be(kind: Kind, lab: Lab, internet: Internet) -> None:
@@ -113,43 +114,6 @@ def test_a_stranger_who_comes_too_early_is_not_in_the_way_of_what_follows(
     assert (answer, endpoint(stranger)) in list(heard(client, SILENCE_S))
 
 
-@pytest.mark.parametrize(
-    ("one", "other", "meet"),
-    [
-        (Kind.PORT, Kind.CGN, True),
-        (Kind.RST, Kind.FIREWALL, True),
-        (Kind.SAME_PREFIX, Kind.RST, True),
-        (Kind.ADDRESS, Kind.SYMMETRIC_RANDOM, True),
-        (Kind.PORT, Kind.SYMMETRIC_RANDOM, False),
-        (Kind.SYMMETRIC_SEQUENTIAL, Kind.SYMMETRIC_RANDOM, False),
-    ],
-)
-def test_two_punch_through_if_one_can_know_where_the_other_comes_from(
-    one: Kind, other: Kind, meet: bool, lab: Lab, internet: Internet
-) -> None:
-    assert _meet(internet, lab.of(one)[0], lab.of(other)[0]) == meet
-
-
-@pytest.mark.parametrize(
-    ("pair", "by_their_own", "by_the_outside"),
-    [
-        (Pair.ONE_LAN, True, False),
-        (Pair.TWO_LANS, False, False),
-        (Pair.TWO_LANS_HAIRPIN, False, True),
-        (Pair.ONE_CARRIER, False, True),
-    ],
-)
-def test_a_pair_meets_by_its_own_addresses_or_by_the_outside_ones(
-    pair: Pair, by_their_own: bool, by_the_outside: bool, lab: Lab, internet: Internet
-) -> None:
-    here, there = lab.of(pair)
-    source, target = internet.udp_socket(here), internet.udp_socket(there)
-    said = internet.send(source, endpoint(target))
-
-    assert any(data == said for data, _ in heard(target, SILENCE_S)) == by_their_own
-    assert _meet(internet, here, there) == by_the_outside
-
-
 @pytest.mark.parametrize("pair", Pair)
 def test_two_hosts_on_one_port_keep_one_outside_port_each(
     pair: Pair, lab: Lab, internet: Internet
@@ -163,19 +127,31 @@ def test_two_hosts_on_one_port_keep_one_outside_port_each(
     assert None not in seen[0] | seen[1]
 
 
-@pytest.mark.parametrize(
-    ("pair", "passes"), [(Pair.TWO_LANS, False), (Pair.TWO_LANS_HAIRPIN, True)]
-)
-def test_a_hairpin_is_for_tcp_too(pair: Pair, passes: bool, lab: Lab, internet: Internet) -> None:
-    here, there = lab.of(pair)
-    known = internet.tcp_socket(there)
-    with connected(known, internet.tcp[0][0]) as accepted:
-        mapped = remote(accepted)
-        listener, client = internet.tcp_socket(there, endpoint(known)[1]), internet.tcp_socket(here)
-        listener.listen()
-        client.settimeout(SILENCE_S)
+def test_what_nobody_listens_for_in_public_is_told_through_a_router(
+    lab: Lab, internet: Internet
+) -> None:
+    for kind in (Kind.PORT, Kind.CGN, Kind.SYMMETRIC_RANDOM):
+        (host,) = lab.of(kind)
+        udp, tcp = internet.udp_socket(host), internet.tcp_socket(host)
+        nobody = (lab.publics[0].address, NODE_PORT)
+        udp.settimeout(SOON_S)
+        udp.connect(nobody)
+        udp.send(b"?")
 
-        assert (client.connect_ex(mapped) == 0) == passes
+        with pytest.raises(ConnectionRefusedError):
+            udp.recv(1)
+        assert tcp.connect_ex(nobody) == errno.ECONNREFUSED
+
+
+def test_a_router_says_that_it_opens_no_port_for_anybody(lab: Lab, internet: Internet) -> None:
+    (host,) = lab.of(Kind.PORT)
+    client = internet.udp_socket(host)
+    client.settimeout(SOON_S)
+    client.connect((host.port.gateway, NAT_PMP_PORT))
+    client.send(bytes(2))
+
+    with pytest.raises(ConnectionRefusedError):
+        client.recv(16)
 
 
 def test_a_short_lived_mapping_is_gone_after_twelve_seconds_and_a_usual_one_is_not(
@@ -199,20 +175,3 @@ def test_a_short_lived_mapping_is_gone_after_twelve_seconds_and_a_usual_one_is_n
     assert answered(0, SHORT_S - 2.0)
     assert not answered(1, SHORT_S + 1.0)
     assert answered(2, SHORT_S + 1.0)
-
-
-def _meet(internet: Internet, *hosts: Host) -> bool:
-    """Whether both hear one another: each sends twice to where the other was seen, and answers what comes."""
-    clients = [internet.udp_socket(host) for host in hosts]
-    ends = [internet.outside(client, internet.udp[0][0]) for client in clients]
-    for turn in range(4):
-        to = ends[(turn + 1) % 2]
-        assert to is not None
-        internet.send(clients[turn % 2], to)
-    heard_by = set()
-    for client in [*clients, *clients]:
-        came = next(heard(client, SILENCE_S), None)
-        if came is not None:
-            heard_by.add(client)
-            internet.send(client, came[1])
-    return len(heard_by) == 2

@@ -107,13 +107,30 @@ def test_a_host_without_a_translator_cannot_be_rebound(lab: Lab) -> None:
         lab.rebind(lab.of(Kind.FIREWALL)[0])
 
 
-def test_tcp_through_a_rebound_router_is_dead(lab: Lab, internet: Internet) -> None:
+def test_tcp_goes_on_through_a_router_that_forgot_once_the_host_speaks(
+    lab: Lab, internet: Internet
+) -> None:
     (host,) = lab.of(Kind.PORT)
+    client = internet.tcp_socket(host)
+    with connected(client, internet.tcp[0][0]) as accepted:
+        lab.forget_mappings(host)
+        client.sendall(b"here")
+
+        assert accepted.recv(16) == b"here"
+        accepted.sendall(b"there")
+        assert client.recv(16) == b"there"
+
+
+@pytest.mark.parametrize("kind", [Kind.PORT, Kind.SYMMETRIC_RANDOM])
+def test_tcp_through_a_rebound_router_is_dead(kind: Kind, lab: Lab, internet: Internet) -> None:
+    (host,) = lab.of(kind)
     client = internet.tcp_socket(host)
     with connected(client, internet.tcp[0][0]) as accepted:
         lab.rebind(host)
         client.sendall(b"from another port")
 
+        with pytest.raises(ConnectionResetError):
+            client.recv(1)
         accepted.settimeout(SILENCE_S)
         with pytest.raises(TimeoutError):
             accepted.recv(1)
