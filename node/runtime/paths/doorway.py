@@ -4,11 +4,11 @@ Without a word it is a bare link: a stranger who comes to join, or a node of a v
 """
 
 import asyncio
-import ipaddress
 import ssl
 from collections.abc import Callable
 from typing import cast
 
+from nat.endpoint import Scope, plain, scope
 from protocol.paths import PathKind
 
 ALPN_PATH = "sedma-path/1"
@@ -42,30 +42,8 @@ def agreed(transport: asyncio.BaseTransport) -> str:
 
 def kind_of(transport: asyncio.BaseTransport) -> PathKind:
     """Of a path over TCP, by its two addresses."""
-    ends = [transport.get_extra_info(name) for name in ("sockname", "peername")]
-    hosts = [ipaddress.ip_address(end[0].partition("%")[0]) for end in ends]
-    hosts = [getattr(host, "ipv4_mapped", None) or host for host in hosts]
-    if all(is_local(host) for host in hosts):
+    ends = [transport.get_extra_info(name)[0] for name in ("sockname", "peername")]
+    here, there = (plain(host.partition("%")[0]) for host in ends)
+    if all(scope(host) is not Scope.GLOBAL for host in (here, there)):
         return PathKind.LAN
-    return PathKind.IPV4 if hosts[1].version == 4 else PathKind.IPV6
-
-
-LOCAL_NETWORKS = tuple(
-    ipaddress.ip_network(text)
-    for text in (
-        "10.0.0.0/8",
-        "172.16.0.0/12",
-        "192.168.0.0/16",
-        "127.0.0.0/8",
-        "169.254.0.0/16",
-        "::1/128",
-        "fc00::/7",
-        "fe80::/10",
-    )
-)
-"""Not `is_private`: that holds for documentation ranges too, and changes between versions of Python."""
-
-
-def is_local(host: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
-    """An address of a home or office network, or of this machine."""
-    return any(host in network for network in LOCAL_NETWORKS if network.version == host.version)
+    return PathKind.IPV6 if ":" in there else PathKind.IPV4

@@ -11,7 +11,7 @@ import os
 import random
 import socket
 from collections.abc import Callable, Coroutine
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from nat.records import RecordKind
 from node.runtime.frame_link import FrameLink, OnLink
@@ -30,6 +30,9 @@ from protocol.errors import PeerError
 from protocol.ids import NodeId, short
 from protocol.limits import TEXT_BYTES_MAX
 from protocol.paths import Attach, Attached, Ending, PathKind
+
+if TYPE_CHECKING:
+    from node.runtime.paths.punching import Puncher
 
 PATHS_MAX = 8
 """Of one link; a further one is refused."""
@@ -54,6 +57,9 @@ class Ways:
     ) -> None:
         self.http: Callable[[], asyncio.BaseProtocol] | None = None
         """Who serves HTTP on the port of the links, if anybody does."""
+        self.make_puncher: Callable[[], Puncher] | None = None
+        """Made when it is needed first; None: this node does not punch."""
+        self._puncher: Puncher | None = None
         self.on_packet: Callable[[bytes], None] | None = None
         """Who opens sealed packets that came over a link, if anybody does."""
         self._neighbourhood = neighbourhood
@@ -79,7 +85,7 @@ class Ways:
 
     @property
     def can_punch(self) -> bool:
-        return False
+        return self.make_puncher is not None
 
     async def relayed(self, relay: NodeId, peer: NodeId) -> Opened:
         """A path to the peer by way of a relay. OSError or SedmaError says why not."""
@@ -87,7 +93,14 @@ class Ways:
 
     async def punch(self, multipath: Multipath) -> dict[str, Exception]:
         """Look for a way through the NATs of both sides; what stood in the way, if none was found."""
-        raise AssertionError("nobody punches here")
+        return await self._punching.punch(multipath)
+
+    @property
+    def _punching(self) -> "Puncher":
+        if self._puncher is None:
+            assert self.make_puncher is not None
+            self._puncher = self.make_puncher()
+        return self._puncher
 
     # -- connections that others open ------------------------------------------------------------------
 
@@ -228,7 +241,9 @@ class Ways:
         self._upkeep[multipath].paths_changed()
 
     def offered(self, multipath: Multipath, payload: bytes) -> None:
-        raise PeerError("nobody punches here")
+        if not self.can_punch:
+            raise PeerError("an offer to punch came to a node that does not")
+        self._punching.offered(multipath, payload)
 
     def packet_came(self, multipath: Multipath, payload: bytes) -> None:
         if self.on_packet is not None:
@@ -238,6 +253,8 @@ class Ways:
         self._links.pop((multipath.link_id, multipath.dialed), None)
         self._over.pop(multipath.link, None)
         self._upkeep.pop(multipath).end()
+        if self._puncher is not None:
+            self._puncher.over(multipath)
 
     def addresses_of(self, peer: NodeId) -> tuple[str, ...]:
         return self._neighbourhood.addresses_of(peer)
@@ -255,10 +272,12 @@ class Ways:
         if self._tasks:
             await asyncio.wait(self._tasks)
 
-    def own_task(self, doing: Coroutine[object, object, None]) -> None:
+    def own_task(self, doing: Coroutine[object, object, None]) -> "asyncio.Task[None]":
+        """Ends with this node at the latest; what goes wrong in it is loud."""
         task = self._loop.create_task(doing)
         self._tasks.add(task)
         task.add_done_callback(self._task_done)
+        return task
 
     def _task_done(self, task: "asyncio.Task[None]") -> None:
         self._tasks.discard(task)
