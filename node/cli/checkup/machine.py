@@ -70,7 +70,7 @@ def of_memory(
         try:
             swapped = psutil.Process(pid).memory_full_info().swap
         except psutil.Error:
-            yield ok("swap", f"process {pid} is another user's: what of it is swapped is not seen")
+            yield ok("swap", f"process {pid} cannot be looked at from here")
     available = psutil.virtual_memory().available
     yield from judge_memory(Memory(budget, taken, available, swapped, memory_limit(pid)))
 
@@ -82,7 +82,7 @@ def of_files(pid: int | None) -> Finding:
         daemon = psutil.Process(pid)
         return judge_files(daemon.rlimit(resource.RLIMIT_NOFILE)[0], daemon.num_fds())
     except psutil.Error:
-        return ok("open files", f"process {pid} is another user's: its limit is not seen")
+        return ok("open files", f"process {pid} cannot be looked at from here")
 
 
 def of_packets(status: Mapping[str, Any] | None, pid: int | None) -> Finding:

@@ -70,7 +70,7 @@ def findings_of_daemon(pid: int, api: str, packets: bool) -> Iterator[Finding]:
     try:
         sockets = psutil.Process(pid).net_connections("inet")
     except psutil.Error:
-        yield ok("ports", f"held by process {pid}, which only its owner may look at")
+        yield ok("ports", f"held by process {pid}, which cannot be looked at from here")
         return
     listening = {one.laddr.port for one in sockets if one.status == psutil.CONN_LISTEN}
     bound = {one.laddr.port for one in sockets if one.type == socket.SOCK_DGRAM}

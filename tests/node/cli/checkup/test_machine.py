@@ -68,6 +68,15 @@ def test_the_files_of_a_process_are_counted() -> None:
     assert f"of {resource.getrlimit(resource.RLIMIT_NOFILE)[0]} open" in of_files(os.getpid()).found
 
 
+def test_the_swap_and_the_files_of_a_process_that_cannot_be_looked_at_are_not_guessed() -> None:
+    nobody = 1 << 23
+    swap, memory = of_memory(Settings(), {"budget_bytes": 1, "rss_bytes": 1}, nobody)
+
+    assert "cannot be looked at" in swap.found
+    assert "cannot be looked at" in of_files(nobody).found
+    assert memory.found.startswith("1 B offered, 1 B taken")
+
+
 def test_the_kernel_says_how_much_buffer_it_grants() -> None:
     limit = int(Path("/proc/sys/net/core/rmem_max").read_text())
 

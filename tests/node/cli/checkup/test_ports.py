@@ -15,6 +15,8 @@ from node.cli.checkup.ports import (
 )
 from node.config import ApiConfig, MeshConfig, Settings
 
+NOBODY = 1 << 23
+"""More than any process id."""
 LINKS = Wanted("links", "TCP", "0.0.0.0:7879", "mesh.listen", "--listen")
 PACKETS = Wanted("packets", "UDP", "0.0.0.0:7879", "mesh.listen", "--listen")
 
@@ -88,6 +90,13 @@ def test_what_a_process_listens_on_is_seen() -> None:
 
     assert told.state == "ok"
     assert f"UDP {port} for packets, {url} for programs" in told.found
+
+
+def test_a_process_that_cannot_be_looked_at_is_told_as_such() -> None:
+    (told,) = findings_of_daemon(NOBODY, "http://127.0.0.1:1", packets=True)
+
+    assert told.state == "ok"
+    assert "cannot be looked at from here" in told.found
 
 
 def test_a_daemon_without_udp_is_a_warning() -> None:
