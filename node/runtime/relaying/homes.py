@@ -14,8 +14,9 @@ from typing import assert_never
 from nat.home import Effect, HomeRelays, Public, Release, Reserve
 from node.runtime.relaying.channels import RelayFailed
 from node.runtime.relaying.client import OnChannel, RelayClient
+from node.runtime.relaying.server import RelayServer
 from node.runtime.signatures import Ed25519
-from protocol.ids import NodeId
+from protocol.ids import NodeId, digest_of_id, node_id
 
 IDLE_S = 30.0
 """How long a relay that is no home is kept without a channel: the next one is likely to follow."""
@@ -49,7 +50,10 @@ class _Line:
 
 
 class Homes:
-    """`on_channel` is told of each channel that another node opens, `on_homes` of each change of our home relays."""
+    """`on_channel` is told of each channel that another node opens, `on_homes` of each change of our home relays.
+
+    `server` is our own relay, if we are one: by way of it we reach those who keep it as their home.
+    """
 
     def __init__(
         self,
@@ -58,7 +62,9 @@ class Homes:
         on_channel: OnChannel,
         on_homes: OnHomes,
         dice: random.Random,
+        server: RelayServer | None,
     ) -> None:
+        self._own = node_id(signatures.key)
         self._context = context
         self._signatures = signatures
         self._on_channel = on_channel
@@ -72,6 +78,11 @@ class Homes:
         self._timer: asyncio.TimerHandle | None = None
         self._told: tuple[NodeId, ...] = ()
         self._closing = False
+        self._own_channels = None
+        if server is not None:
+            self._own_channels = server.own_channels(
+                lambda peer, end: on_channel(peer, end, self._own)
+            )
 
     # -- for the layer above -----------------------------------------------------------------------------
 
@@ -95,6 +106,10 @@ class Homes:
 
     async def open(self, relay: NodeId, addresses: tuple[str, ...], peer: NodeId) -> socket.socket:
         """A socket whose bytes come out at that peer by way of that relay, or RelayFailed."""
+        if relay == self._own:
+            if self._own_channels is None:
+                raise RelayFailed("this node is no relay")
+            return await self._own_channels.open(digest_of_id(peer))
         if self._closing:
             raise RelayFailed("this node is closing")
         line = self._line(relay, addresses)
@@ -113,6 +128,8 @@ class Homes:
             task.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks)
+        if self._own_channels is not None:
+            self._own_channels.close("this node is closing")
 
     # -- what is decided ---------------------------------------------------------------------------------
 

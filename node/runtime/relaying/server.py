@@ -18,14 +18,21 @@ from aiohttp import WSCloseCode, WSMsgType, web
 
 from nat.relay_wire import (
     MESSAGE_BYTES_MAX,
+    Absent,
+    Close,
+    Data,
     Message,
+    Open,
+    Opened,
     Refused,
     Reserved,
+    Window,
     decode,
     signed_reservation_bytes,
 )
 from nat.relaying import (
     OWED_BYTES_MAX,
+    OWN,
     Cut,
     Deliver,
     Effect,
@@ -37,6 +44,7 @@ from nat.relaying import (
     Resume,
 )
 from node.runtime import tls
+from node.runtime.relaying.channels import Channels, OnChannel
 from node.runtime.relaying.outbox import Outbox
 from node.runtime.relaying.visitors import Visitors
 from node.runtime.signatures import Ed25519
@@ -106,6 +114,27 @@ class RelayServer:
     def channels(self) -> int:
         return self._core.channels
 
+    def own_channels(self, on_channel: OnChannel) -> Channels:
+        """Of this node itself, which is a guest of its own relay: thus it reaches the others, and they reach it."""
+        number = next(self._numbers)
+
+        def say(message: Message) -> None:
+            # In a turn of its own: what is being carried out comes before it.
+            self._loop.call_soon(self._say, number, message)
+
+        def tell(message: Message) -> None:
+            if isinstance(message, Open | Data | Window | Close | Opened | Absent):
+                channels.heard(message)
+
+        channels = Channels(say, on_channel)
+
+        def end() -> None:
+            channels.close("the relay has ended")
+
+        self._guests[number] = _Guest(self._own, "", tell, end, end)
+        self._feed(self._core.arrived(number, self._own, OWN, self._loop.time()))
+        return channels
+
     async def close(self) -> None:
         """Hang up on everybody."""
         for guest in tuple(self._guests.values()):
@@ -174,7 +203,10 @@ class RelayServer:
             except PeerError as wrong:
                 self._feed(self._core.broke(number, str(wrong)))
                 return
-            self._feed(self._core.heard(number, message, self._loop.time()))
+            self._say(number, message)
+
+    def _say(self, number: int, message: Message) -> None:
+        self._feed(self._core.heard(number, message, self._loop.time()))
 
     # -- what is decided ---------------------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
 
-from nat.relaying import RelayLimits
+from nat.relaying import Relaying, RelayLimits
 from node.runtime import tls
 from node.runtime.relaying.client import RelayClient, relay_context
 from node.runtime.relaying.server import RelayServer
@@ -64,8 +64,13 @@ class Relay:
 
 
 @contextlib.asynccontextmanager
-async def serving(host: Member, limits: RelayLimits = AMPLE) -> AsyncIterator[Relay]:
+async def serving(
+    host: Member, limits: RelayLimits = AMPLE, *, core: Relaying | None = None
+) -> AsyncIterator[Relay]:
+    """A `core` of its own makes a relay that does as it likes."""
     server = RelayServer(signatures(host), limits)
+    if core is not None:
+        server._core = core
     await server.start()
     context = tls.server_context(host.membership)
     context.set_alpn_protocols(["http/1.1"])
@@ -122,6 +127,8 @@ async def guests(relay: Relay, host: Member, *members: Member) -> AsyncIterator[
         yield made
     finally:
         for one in made:
+            while not one.came.empty():
+                one.came.get_nowait()[1].close()
             await one.client.close()
 
 
@@ -145,7 +152,18 @@ async def secured(
     return reader, asyncio.StreamWriter(transport, protocol, reader, loop)
 
 
+async def drained(end: socket.socket, nbytes: int | None = None) -> bytes:
+    """So much, or all that comes until the end."""
+    loop, got = asyncio.get_running_loop(), bytearray()
+    while nbytes is None or len(got) < nbytes:
+        piece = await loop.sock_recv(end, 1 << 16)
+        if not piece:
+            break
+        got += piece
+    return bytes(got)
+
+
 async def eventually(true: Callable[[], bool], seconds: float = 5.0) -> None:
     async with asyncio.timeout(seconds):
-        while not true():
+        while not true():  # noqa: ASYNC110 (what is waited for has no event)
             await asyncio.sleep(0.01)

@@ -1,0 +1,159 @@
+"""A node's side of a relay: how it is reached, and how its loss is noticed."""
+
+import asyncio
+import socket
+
+import pytest
+
+from nat import pulse
+from nat.relay_wire import Data, Message, Opened, Reserved
+from nat.relaying import Deliver, Effect, Relaying
+from node.runtime.relaying import channels, client
+from node.runtime.relaying.channels import RelayFailed
+from tests.node.runtime.relaying.small_relay import (
+    AMPLE,
+    Mesh,
+    eventually,
+    guest,
+    guests,
+    serving,
+)
+
+
+@pytest.fixture(scope="module")
+def mesh(tmp_path_factory: pytest.TempPathFactory) -> Mesh:
+    return Mesh.make(tmp_path_factory.mktemp("mesh"))
+
+
+async def test_an_address_that_does_not_answer_holds_up_nothing(mesh: Mesh) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        silent = f"127.0.0.1:{mute.getsockname()[1]}"
+        async with serving(mesh.anna) as relay:
+            bert = guest(mesh.bert, mesh.anna)
+            began = asyncio.get_running_loop().time()
+
+            await bert.client.connect((silent, "via:somebody", relay.address))
+
+            assert asyncio.get_running_loop().time() - began < 1.5
+            await bert.client.close()
+
+
+async def test_another_node_at_the_address_is_not_the_relay(mesh: Mesh) -> None:
+    async with serving(mesh.carl) as other:
+        bert = guest(mesh.bert, mesh.anna)
+
+        with pytest.raises(RelayFailed, match=f"is another node: {mesh.carl.identity.id[:8]}"):
+            await bert.client.connect((other.address,))
+
+        assert other.server.guests == ()
+
+
+async def test_what_went_wrong_is_told_for_each_address(mesh: Mesh) -> None:
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        closed = f"127.0.0.1:{nobody.getsockname()[1]}"
+
+        with pytest.raises(RelayFailed, match=f"nothing listens at {closed}"):
+            await guest(mesh.bert, mesh.anna).client.connect((closed,))
+        with pytest.raises(RelayFailed, match="no address of it is known"):
+            await guest(mesh.bert, mesh.anna).client.connect(("via:somebody",))
+
+
+async def test_a_relay_that_says_nothing_is_given_up(
+    mesh: Mesh, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Mute(Relaying):
+        def arrived(self, number: int, node: bytes, address: str, now: float) -> list[Effect]:
+            super().arrived(number, node, address, now)
+            return []
+
+    monkeypatch.setattr(client, "RESERVED_S", 0.1)
+    async with serving(mesh.anna, core=Mute(AMPLE)) as relay:
+        with pytest.raises(RelayFailed, match="does not answer"):
+            await guest(mesh.bert, mesh.anna).client.connect((relay.address,))
+
+
+async def test_a_relay_that_falls_silent_is_noticed(
+    mesh: Mesh, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Mute(Relaying):
+        def heard(self, number: int, message: Message, now: float) -> list[Effect]:
+            return []
+
+    monkeypatch.setattr(pulse, "ANSWER_S", 0.1)
+    monkeypatch.setattr(channels, "OPEN_S", 0.05)
+    async with (
+        serving(mesh.anna, core=Mute(AMPLE)) as relay,
+        guests(relay, mesh.anna, mesh.bert) as (bert,),
+    ):
+        with pytest.raises(RelayFailed, match="has said nothing"):
+            await bert.client.open(mesh.carl.identity.id)
+        await asyncio.wait_for(bert.client.lost.wait(), 2.0)
+
+        assert bert.client.reason.startswith("the relay has been silent")
+        with pytest.raises(RelayFailed, match="has been silent"):
+            await bert.client.open(mesh.carl.identity.id)
+
+
+async def test_a_reservation_that_the_relay_has_not_signed_is_none(mesh: Mesh) -> None:
+    async with serving(mesh.anna) as relay:
+        relay.server._signatures.sign = lambda data: bytes(64)  # type: ignore[method-assign]
+
+        with pytest.raises(RelayFailed, match="that it has not signed"):
+            await guest(mesh.bert, mesh.anna).client.connect((relay.address,))
+
+
+async def test_a_relay_that_sends_beyond_the_window_loses_the_channel_alone(mesh: Mesh) -> None:
+    class Flooding(Relaying):
+        def heard(self, number: int, message: Message, now: float) -> list[Effect]:
+            effects = super().heard(number, message, now)
+            match effects:
+                case [*_, Deliver(guest, Opened(peer, channel))]:
+                    flood = Deliver(guest, Data(peer, channel, bytes(60_000)))
+                    return [*effects, *[flood] * 50]
+            return effects
+
+    async with (
+        serving(mesh.anna, core=Flooding(AMPLE)) as relay,
+        guests(relay, mesh.anna, mesh.bert, mesh.carl) as (bert, carl),
+    ):
+        end = await bert.client.open(carl.id)
+        _, there = await carl.accepted()
+
+        await eventually(lambda: relay.server.channels == 0)
+
+        assert not bert.client.lost.is_set()
+        end.close()
+        there.close()
+
+
+async def test_closing_ends_the_channels_and_tells_the_relay(mesh: Mesh) -> None:
+    async with serving(mesh.anna) as relay, guests(relay, mesh.anna, mesh.bert, mesh.carl) as both:
+        bert, carl = both
+        end = await bert.client.open(carl.id)
+        _, there = await carl.accepted()
+
+        await bert.client.close()
+
+        loop = asyncio.get_running_loop()
+        assert await loop.sock_recv(end, 99) == b""
+        assert await asyncio.wait_for(loop.sock_recv(there, 99), 5.0) == b""
+        assert relay.server.guests == (carl.id,)
+        end.close()
+        there.close()
+
+
+async def test_an_opening_that_is_given_up_leaves_nothing(mesh: Mesh) -> None:
+    async with serving(mesh.anna) as relay, guests(relay, mesh.anna, mesh.bert, mesh.carl) as both:
+        bert, carl = both
+        for turns in range(8):
+            opening = asyncio.create_task(bert.client.open(carl.id))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            opening.cancel()
+            await asyncio.wait([opening])
+            if not opening.cancelled():
+                opening.result().close()
+
+        await eventually(lambda: relay.server.channels == 0 and bert.client.channels == 0)
+        assert isinstance(bert.client.reserved, Reserved)
