@@ -202,7 +202,7 @@ class Live:
     def traffic(self) -> Totals:
         """Over links; nothing before this node has come into its mesh."""
         board = self._switchboard
-        return Totals(0, 0, 0, 0) if board is None else board.traffic.totals()
+        return Totals(0, 0, {}) if board is None else board.carried()
 
     def session(self, body: MatrixBody) -> Session:
         return Session(

@@ -16,6 +16,8 @@ from protocol.paths import PathKind
 
 STATES = ("starting", "joining", "ready", "stopping")
 PYTHON = ".".join(map(str, sys.version_info[:3]))
+PATHS = (*(kind.value for kind in PathKind), "bare", "none")
+"""Of links: `bare` is one to a node that knows no paths, `none` one that has just lost its last path."""
 PEER_STATES = ("connected", "known", "suspect", "lost", "stopped", "left")
 
 
@@ -48,10 +50,12 @@ def _peers(peers: Iterable[PeerView], traffic: Totals) -> Iterator[Family]:
     states = [({"state": state}, count[state]) for state in PEER_STATES]
     yield _labelled("sedma_peers", "gauge", "Other nodes, by how they are seen from here.", states)
     links = [
-        ({"opened_by": "us"}, traffic.dialed),
-        ({"opened_by": "peer"}, traffic.accepted),
+        ({"opened_by": side, "path": path}, traffic.links.get((dialed, path), 0))
+        for dialed, side in ((True, "us"), (False, "peer"))
+        for path in PATHS
     ]
-    yield _labelled("sedma_links", "gauge", "Open links, by who opened them.", links)
+    about = "Open links, by who opened them and the path that carries them."
+    yield _labelled("sedma_links", "gauge", about, links)
     yield _labelled(
         "sedma_link_bytes_total",
         "counter",

@@ -22,7 +22,7 @@ from node.runtime.paths.ways import Ways
 from node.runtime.reaching import greeted, reach
 from node.runtime.tcp_link import LinkServer, Security, serve_connections
 from node.runtime.tls import explain
-from node.runtime.traffic import Traffic
+from node.runtime.traffic import Totals, Traffic
 from protocol.digests import LoadDigest
 from protocol.errors import ErrorCode, ErrorInfo, TaskError
 from protocol.ids import MeshId, NodeId, short
@@ -46,7 +46,7 @@ class Switchboard:
     ) -> None:
         self._own = own
         self._terms = Terms(own, mesh, software, plain=client is None)
-        self.traffic = Traffic()
+        self._traffic: Traffic[Link] = Traffic()
         self._heard = heard
         self.ways = Ways(self, client, random.SystemRandom())
         self._bulk = Bulk(self.ways, heard, self._dial_bulk)
@@ -136,6 +136,10 @@ class Switchboard:
     def refuse(self, request: int, error: ErrorInfo) -> None:
         one = self._requests.pop(request)
         one.connection.refuse(one, error)
+
+    def carried(self) -> Totals:
+        """By all links, those that are gone included."""
+        return self._traffic.totals(self._path_of)
 
     async def close(self, reason: str) -> None:
         """Tell every peer, and return when all connections are gone."""
@@ -281,7 +285,7 @@ class Switchboard:
         """On a link that is new; `address` is where we dialed it."""
         connection = Connection(link, self, self._terms, bulk=bulk, address=address)
         self._unknown[connection] = None
-        self.traffic.watch(link)
+        self._traffic.watch(link)
         return connection
 
     # -- which connection ----------------------------------------------------------------------------
@@ -346,6 +350,13 @@ class Switchboard:
         if not task.cancelled():
             # What goes wrong on the way is told as it goes; anything else is our own fault, and loud.
             task.result()
+
+    def _path_of(self, link: Link) -> str:
+        """The kind of the path in use; `none` while the link has lost its last one."""
+        multipath = self.ways.multipath(link)
+        if multipath is None:
+            return "bare"
+        return "none" if multipath.kind is None else multipath.kind.value
 
     def _connections(self) -> list[Connection]:
         pairs = [pair.connections for pair in self._pairs.values()]

@@ -4,8 +4,10 @@ A link counts its own bytes, and counts no more once it closes. Links are kept h
 that have closed are summed up when the next one comes or somebody asks.
 """
 
+from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
 
 class Counted(Protocol):
@@ -30,28 +32,30 @@ class Totals:
 
     bytes_in: int
     bytes_out: int
-    dialed: int
-    accepted: int
+    links: Mapping[tuple[bool, str], int]
+    """By whether we opened them, and by the path that carries them."""
 
 
-class Traffic:
+C = TypeVar("C", bound=Counted)
+
+
+class Traffic(Generic[C]):
     def __init__(self) -> None:
-        self._open: list[Counted] = []
+        self._open: list[C] = []
         self._gone_in = self._gone_out = 0
 
-    def watch(self, link: Counted) -> None:
+    def watch(self, link: C) -> None:
         """One more, from its beginning."""
         self._sum_up()
         self._open.append(link)
 
-    def totals(self) -> Totals:
+    def totals(self, path_of: Callable[[C], str]) -> Totals:
+        """`path_of` names the path that carries a link."""
         self._sum_up()
-        dialed = sum(link.dialed for link in self._open)
         return Totals(
             bytes_in=self._gone_in + sum(link.bytes_in for link in self._open),
             bytes_out=self._gone_out + sum(link.bytes_out for link in self._open),
-            dialed=dialed,
-            accepted=len(self._open) - dialed,
+            links=Counter((link.dialed, path_of(link)) for link in self._open),
         )
 
     def _sum_up(self) -> None:

@@ -58,7 +58,7 @@ LOST = msgspec.structs.replace(PEER, id="4567", state="lost")
 
 
 def told(tally: Tally, lag: Lag) -> dict[str, Metric]:
-    totals = Totals(bytes_in=100, bytes_out=200, dialed=1, accepted=2)
+    totals = Totals(100, 200, {(True, "relay"): 1, (False, "lan"): 2})
     text = exposition(families(STATUS, [PEER, PEER, LOST], totals, tally, lag))
     return {read.name: read for read in text_string_to_metric_families(text)}
 
@@ -116,7 +116,9 @@ def test_the_figures_of_status_and_peers_are_told(read: dict[str, Metric]) -> No
 
 
 def test_links_packets_paths_and_refusals_are_told_by_kind(read: dict[str, Metric]) -> None:
-    assert value(read, "sedma_links", opened_by="peer") == 2
+    assert value(read, "sedma_links", opened_by="peer", path="lan") == 2
+    assert value(read, "sedma_links", opened_by="us", path="relay") == 1
+    assert value(read, "sedma_links", opened_by="us", path="none") == 0
     assert value(read, "sedma_link_bytes_total", direction="in") == 100
     assert value(read, "sedma_packets_total", kind="dropped.forged") == 2
     assert value(read, "sedma_packet_bytes_total", direction="out") == 900
