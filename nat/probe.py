@@ -193,7 +193,9 @@ class Probe:
         if came.get("address"):
             filtering = Filtering.INDEPENDENT
         elif came.get("port"):
-            filtering = Filtering.ADDRESS
+            # With one host to ask it may be either. NATs filter by address now and then, bare firewalls hardly ever.
+            bare = self._alone and self.found.mapping is Mapping.NONE
+            filtering = Filtering.INDEPENDENT if bare else Filtering.ADDRESS
         else:
             filtering = Filtering.UNKNOWN if came["port"] is None else Filtering.PORT
         return [*self._learn(replace(self.found, filtering=filtering)), *self._begin_lifetime(now)]

@@ -76,7 +76,9 @@ async def _serve(resolved: Resolved) -> None:
 async def _enter(entry: "Entry", live: "Live", data: DataDir, join: str | None) -> None:
     """Come into the mesh and look for the others."""
     membership = await entry.enter(join)
-    live.connect(*await entry.open(membership, live))
+    switchboard, packets = await entry.open(membership, live)
+    live.connect(switchboard, packets)
+    live.look_out(await entry.outlook(switchboard, packets, live.learn))
     live.feed(live.node.introduce(membership.mesh, entry.listens, live.now))
     kept = data.members.load(time.time())
     members = {record.id: record for record in kept.members}

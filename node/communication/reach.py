@@ -31,6 +31,8 @@ PERIOD_S = 600.0
 JITTER = 0.1
 LINKS_BACK_S = 15.0
 """So long after the network has changed links stand again, by which packets are asked for: we look once more."""
+QUIET_S = 60.0
+"""Changes that leave our addresses as they are: containers come and go, routers renew what they have given."""
 SERVERS_MAX = 4
 PROVERS_MAX = 3
 """Asked in one round to dial us back, until one has come in by TCP and UDP."""
@@ -68,6 +70,13 @@ class Relocated:
     addresses: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class HomesAre:
+    """Answers `KeepRelays`: by way of these others reach us now, the nearest first."""
+
+    homes: tuple[NodeId, ...]
+
+
 Fact = NatKnown | Knocked | DialedOut | Relocated
 
 
@@ -101,6 +110,7 @@ class Reach(OnlyCalls):
         self._listens: tuple[str, ...] = ()
         self._look_at = self._probe_at = self._again_at = self._prove_at = NEVER
         self._look_s = LOOK_FIRST_S
+        self._relocated_at = -QUIET_S
         self._servers: tuple[NodeId, ...] = ()
         """That were asked last."""
         self._asked: list[NodeId] = []
@@ -140,6 +150,9 @@ class Reach(OnlyCalls):
             case DialedOut(request=request, outcome=outcome):
                 return [Reply(request, outcome)]
             case Relocated(addresses=addresses):
+                if addresses == self._listens and now < self._relocated_at + QUIET_S:
+                    return []
+                self._relocated_at = now
                 self.introduced(addresses, now)
                 self.news = True
                 self._servers = ()
@@ -186,7 +199,7 @@ class Reach(OnlyCalls):
     # -- whom to ask from where we are seen ----------------------------------------------------------
 
     def _look_soon(self, now: float) -> None:
-        if not _leads_somewhere(self._listens):
+        if not leads_somewhere(self._listens):
             self._look_at = self._probe_at = self._prove_at = NEVER
         else:
             self._look_s = LOOK_FIRST_S
@@ -300,7 +313,7 @@ class Reach(OnlyCalls):
         self.deadline = None if soonest == NEVER else soonest
 
 
-def _leads_somewhere(addresses: tuple[str, ...]) -> bool:
+def leads_somewhere(addresses: tuple[str, ...]) -> bool:
     """Whether one of them can be reached from another machine."""
     scopes = {scope(one.host) for one in map(endpoint_of, addresses) if one is not None}
     return bool(scopes & {Scope.PRIVATE, Scope.GLOBAL})

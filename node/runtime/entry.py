@@ -9,8 +9,10 @@ import os
 import random
 import socket
 import time
+from collections.abc import Callable
 from typing import Protocol
 
+from node.communication.reach import Fact, Relocated
 from node.config import MeshConfig, host_port
 from node.log import Log
 from node.runtime import credentials, leaving, tls
@@ -20,6 +22,7 @@ from node.runtime.datadir import DataDir
 from node.runtime.heard import Heard
 from node.runtime.identity import Identity
 from node.runtime.joining import ask_to_join
+from node.runtime.outlook import Outlook
 from node.runtime.packets import Hearer, Packets, bind
 from node.runtime.paths.doorway import ALPN_HTTP, ALPN_PATH
 from node.runtime.registrar import Registrar
@@ -79,6 +82,7 @@ class Entry:
         self.entered = False
         self.obstacle = ""
         self.listens: tuple[str, ...] = ()
+        self._port = 0
         """host:port, as others are told."""
         self._data = data
         self._registrar = registrar
@@ -137,8 +141,8 @@ class Entry:
         server = Security(tls.server_context(membership, (ALPN_PATH, ALPN_HTTP)), tls.peer_id)
         switchboard = Switchboard(self._identity.id, membership.mesh, self._software, ears, client)
         port, bound = await self._listen(switchboard, server)
-        host, _ = host_port(self._settings.listen)
-        self.listens, self._warning = own_addresses(host, port, self._settings.advertise)
+        self._port = port
+        self.look_again()
         if self._warning:
             self._log.warning("listen.loopback_only", reason=self._warning)
         self.entered = True
@@ -152,6 +156,29 @@ class Entry:
             ears.key_of,
         )
         return switchboard, Packets(bound, sealing, ears)
+
+    def look_again(self) -> tuple[str, ...]:
+        """Where the node listens, by the addresses that this machine has now."""
+        host, _ = host_port(self._settings.listen)
+        self.listens, self._warning = own_addresses(host, self._port, self._settings.advertise)
+        return self.listens
+
+    async def outlook(
+        self, switchboard: Switchboard, packets: Packets | None, tell: Callable[[Fact], None]
+    ) -> Outlook:
+        """What finds out how others reach this node, once it is open."""
+        membership = self._membership
+        assert membership is not None
+        outlook = Outlook(switchboard, lambda: tls.client_context(membership), tell)
+        if packets is not None:
+            host, _ = host_port(self._settings.listen)
+            outlook.speak_stun(packets, await bind(host, 0))
+        try:
+            outlook.watch(lambda: tell(Relocated(self.look_again())))
+        except OSError as wrong:
+            reason = f"{wrong.strerror or wrong}; a change of network is noticed within ten minutes"
+            self._log.warning("network.not_watched", reason=reason)
+        return outlook
 
     async def mint(self, request: TicketRequest) -> TicketView:
         assert self._membership is not None

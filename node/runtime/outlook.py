@@ -21,6 +21,8 @@ from node.communication.reach import DialedOut, Fact, Knocked, NatKnown
 from node.effects import DialOut, ProbeNat
 from node.runtime.dialling_back import dial_back
 from node.runtime.look import Look
+from node.runtime.network_changes import NetworkChanges
+from node.runtime.packets import Packets
 from node.runtime.stunning import Stunning
 from node.runtime.switchboard import Switchboard
 from protocol.digests import LoadDigest
@@ -33,25 +35,35 @@ ASK_S = 2.0
 
 
 class Outlook:
-    """Of one daemon. `stunning` None: no UDP is to be had, and nothing is known of NATs."""
+    """Of one daemon. Without UDP it dials back all the same."""
 
     def __init__(
         self,
         switchboard: Switchboard,
-        stunning: Callable[[Callable[[stun.Message], None]], Stunning] | None,
         client: Callable[[], ssl.SSLContext],
         tell: Callable[[Fact], None],
     ) -> None:
+        """`client` makes what a member dials with; it takes a moment, and most nodes never need it."""
         self._switchboard = switchboard
-        self._stunning = None if stunning is None else stunning(self._heard)
+        self._stunning: Stunning | None = None
+        self._changes: NetworkChanges | None = None
         self._client = client
         self._context: ssl.SSLContext | None = None
-        self._tell = tell
+        self.tell = tell
+        """Who is told of what was found."""
         self._loop = asyncio.get_running_loop()
         self._dice = random.SystemRandom()
         self._looks: dict[socket.AddressFamily, Look] = {}
         self._found: dict[socket.AddressFamily, Behaviour] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+
+    def speak_stun(self, packets: Packets, alternate: socket.socket) -> None:
+        """On the port of our packets, and on a second one."""
+        self._stunning = Stunning(packets, alternate, self._heard)
+
+    def watch(self, changed: Callable[[], None]) -> None:
+        """Call back when this machine's network has changed; OSError where nobody tells of it."""
+        self._changes = NetworkChanges(changed)
 
     @property
     def counters(self) -> dict[str, int]:
@@ -68,6 +80,8 @@ class Outlook:
                 assert_never(effect)
 
     async def close(self) -> None:
+        if self._changes is not None:
+            self._changes.close()
         self._end_looks()
         for task in self._tasks:
             task.cancel()
@@ -75,6 +89,7 @@ class Outlook:
             await asyncio.wait(self._tasks)
         if self._stunning is not None:
             self._stunning.close()
+            self._stunning = None
 
     # -- our NAT -------------------------------------------------------------------------------------
 
@@ -106,14 +121,14 @@ class Outlook:
         self._found[family] = behaviour
         found = self._found
         known = SelfKnowledge(found.get(socket.AF_INET), found.get(socket.AF_INET6))
-        self._tell(NatKnown(known))
+        self.tell(NatKnown(known))
 
     def _heard(self, message: stun.Message) -> None:
         """On the main socket."""
         for look in list(self._looks.values()):
             look.heard(0, message)
         if message.kind is stun.Kind.INDICATION:
-            self._tell(Knocked(message.transaction))
+            self.tell(Knocked(message.transaction))
 
     def _ask(self, ask: AskKnock, look: Look) -> None:
         knock = Knock(str(ask.to), ask.token, ask.alternate)
@@ -145,7 +160,7 @@ class Outlook:
                 self._context = self._client()
             reached, missed = await dial_back(effect.peer, effect.addresses, self._context)
         outcome = DialedBack(reached=reached, missed=missed, sent=tuple(sent))
-        self._tell(DialedOut(effect.request, outcome))
+        self.tell(DialedOut(effect.request, outcome))
 
     # -- within --------------------------------------------------------------------------------------
 

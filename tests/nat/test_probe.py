@@ -105,7 +105,10 @@ def test_one_public_node_tells_what_one_can() -> None:
     with_two_ports = World(Kind(SAME, Filtering.ADDRESS), ("anna",)).run()
     with_one = World(Kind(SAME, Filtering.ADDRESS, alternate=False), ("anna",)).run()
 
+    open_host = World(Kind(Mapping.NONE, Filtering.INDEPENDENT), ("anna",)).run()
+
     assert with_two_ports.nat is NatClass.ADDRESS
+    assert open_host.nat is NatClass.OPEN
     assert (with_one.mapping, with_one.filtering) == (Mapping.UNKNOWN, Filtering.UNKNOWN)
     assert with_one.nat is NatClass.SOME_NAT
     assert with_one.outside == Endpoint(OUTSIDE, MAIN_PORT)
