@@ -54,8 +54,11 @@ EVERYWHERE = {
     "ipv6/conf/default/accept_ra": 0,
     "ipv4/conf/all/rp_filter": 0,
     "ipv4/conf/default/rp_filter": 0,
+    "ipv4/tcp_congestion_control": "cubic",
 }
-"""No second of waiting whether anyone else has our address, and no router but ours."""
+"""No second of waiting whether anyone else has our address, no router but ours, and what most machines have for TCP:
+with another choice, such as BBR, a lossy wire carries twenty times as much.
+"""
 
 FORWARDING = {
     "ipv4/ip_forward": 1,

@@ -65,7 +65,6 @@ def _firewall(manner: Manner, outside: str) -> Iterator[str]:
     yield "ct state established,related accept"
     yield "ct status dnat accept"
     yield from _strangers(manner)
-    yield 'iifname "wan" drop'
     yield 'oifname != "wan" drop'
     if manner.only is not None:
         yield "tcp dport != 443 drop"
