@@ -80,7 +80,9 @@ def _packets(counted: dict[str, int]) -> Iterator[Family]:
 
 
 def _paths(tally: Tally) -> Iterator[Family]:
-    counted = tally.path_counters
+    counted = tally.paths()
+    now = [({"kind": kind.value}, counted[f"{kind}.open"]) for kind in PathKind]
+    yield _labelled("sedma_paths", "gauge", "Paths that are open, in use or held ready.", now)
     attempts = [({"kind": kind.value}, counted[f"{kind}.attempts"]) for kind in PathKind]
     yield _labelled("sedma_path_attempts_total", "counter", "Tries at a path to a peer.", attempts)
     outcomes = [

@@ -1,11 +1,12 @@
 """What has become of paths, and who was refused what: numbers that only grow, for `/metrics`.
 
 Whoever tries a path tells of it here. Keys are short texts, so counting is one step in a dict, and a kind that is new
-needs nothing but its name.
+needs nothing but its name. A path counts its own bytes; it is watched here while it is open, and what it has carried is
+taken over when it has closed.
 """
 
 from collections import Counter
-from typing import Literal
+from typing import Literal, Protocol
 
 from protocol.paths import PathKind
 
@@ -17,6 +18,22 @@ Refused = Literal["client", "peer", "stranger"]
 """Who was told no: over HTTP, over a link, or at the door."""
 
 
+class Carrier(Protocol):
+    """As much of a path as is looked at here."""
+
+    @property
+    def kind(self) -> PathKind: ...
+
+    @property
+    def bytes_in(self) -> int: ...
+
+    @property
+    def bytes_out(self) -> int: ...
+
+    @property
+    def closing(self) -> bool: ...
+
+
 class Tally:
     """Of one daemon, from its start."""
 
@@ -25,18 +42,41 @@ class Tally:
         """`KIND.attempts`, `KIND.connected`, `KIND.failed`, `KIND.lost`, `KIND.bytes_in`, `KIND.bytes_out`."""
         self.refusals: Counter[tuple[Refused, str]] = Counter()
         """By whom they met, and why: an error's code, or for strangers the event that the log has."""
+        self._open: list[Carrier] = []
 
     def attempt(self, kind: PathKind) -> None:
         """Somebody here tries to bring up such a path."""
         self.path_counters[f"{kind}.attempts"] += 1
 
     def outcome(self, kind: PathKind, outcome: Outcome) -> None:
+        """Of a path that is not watched; `watch` counts by itself that one is connected."""
         self.path_counters[f"{kind}.{outcome}"] += 1
 
-    def carried(self, kind: PathKind, *, bytes_in: int = 0, bytes_out: int = 0) -> None:
-        """Such a path has carried so many bytes more."""
-        self.path_counters[f"{kind}.bytes_in"] += bytes_in
-        self.path_counters[f"{kind}.bytes_out"] += bytes_out
+    def watch(self, path: Carrier) -> None:
+        """It carries a link from now on: it is connected, and its bytes count until it closes."""
+        self.outcome(path.kind, "connected")
+        self._take_over()
+        self._open.append(path)
+
+    def paths(self) -> Counter[str]:
+        """The counters with the bytes of the paths that are open, and `KIND.open`: how many those are."""
+        self._take_over()
+        told = self.path_counters.copy()
+        for path in self._open:
+            told[f"{path.kind}.open"] += 1
+            _add(told, path)
+        return told
 
     def refused(self, whom: Refused, reason: str) -> None:
         self.refusals[whom, reason] += 1
+
+    def _take_over(self) -> None:
+        for path in self._open:
+            if path.closing:
+                _add(self.path_counters, path)
+        self._open = [path for path in self._open if not path.closing]
+
+
+def _add(counters: Counter[str], path: Carrier) -> None:
+    counters[f"{path.kind}.bytes_in"] += path.bytes_in
+    counters[f"{path.kind}.bytes_out"] += path.bytes_out

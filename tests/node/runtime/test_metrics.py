@@ -12,6 +12,7 @@ from node.runtime.tally import Tally
 from node.runtime.traffic import Totals
 from protocol.client import PeerView, StatusView
 from protocol.paths import PathKind
+from tests.node.runtime.test_tally import Way
 
 STATUS = StatusView(
     id="abcdef",
@@ -77,8 +78,8 @@ async def read() -> dict[str, Metric]:
     lag.stop()
     lag.lateness.noted(0.25, lag.lateness._began_at)
     tally.attempt(PathKind.PUNCHED)
-    tally.outcome(PathKind.PUNCHED, "connected")
-    tally.carried(PathKind.RELAY, bytes_out=64)
+    tally.watch(Way(PathKind.PUNCHED))
+    tally.watch(Way(PathKind.RELAY, bytes_out=64))
     tally.refused("client", "no_room")
     return told(tally, lag)
 
@@ -126,6 +127,8 @@ def test_links_packets_paths_and_refusals_are_told_by_kind(read: dict[str, Metri
     assert value(read, "sedma_path_outcomes_total", kind="punched", outcome="connected") == 1
     assert value(read, "sedma_path_outcomes_total", kind="ipv6", outcome="failed") == 0
     assert value(read, "sedma_path_bytes_total", kind="relay", direction="out") == 64
+    assert value(read, "sedma_paths", kind="relay") == 1
+    assert value(read, "sedma_paths", kind="lan") == 0
     assert value(read, "sedma_refusals_total", to="client", reason="no_room") == 1
 
 
