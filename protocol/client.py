@@ -219,9 +219,18 @@ class PeerView(msgspec.Struct, frozen=True, kw_only=True):
     """Share of its budget that is accounted for."""
     incarnation: int = 0
     reach: str = ""
-    """unknown | direct | outgoing: how others get to it."""
+    """unknown | direct | outgoing | public (another node has come in from outside): how others get to it."""
     cause: str = ""
     """Why it is gone: silent | stopped | left."""
+
+
+class FindingView(msgspec.Struct, frozen=True, kw_only=True):
+    """Something found out about how others reach a node."""
+
+    what: str
+    means: str
+    fix: str
+    """What would help; empty where nothing need be done, or nothing can be."""
 
 
 class StatusView(msgspec.Struct, frozen=True, kw_only=True):
@@ -255,6 +264,12 @@ class StatusView(msgspec.Struct, frozen=True, kw_only=True):
     """Why another process must be running with this node's key, if one is."""
     packets: dict[str, int] = {}
     """Sent and received over UDP, and what became of the others, by kind; empty where there is no UDP."""
+    nat: str = ""
+    """How others reach this node, in one line; empty where all its addresses lead to this machine alone."""
+    findings: tuple[FindingView, ...] = ()
+    """The same, one by one."""
+    public: tuple[str, ...] = ()
+    """Addresses at which another node has come in from outside."""
 
 
 class PlanRequest(msgspec.Struct, frozen=True, kw_only=True):

@@ -151,6 +151,8 @@ def _show_status(told: dict[str, Any]) -> None:
         ),
         ("up", f"{duration_text(told['uptime_s'])}, version {told['version']}"),
     ]
+    if told.get("nat"):
+        lines.insert(9, ("nat", told["nat"]))
     if told.get("duplicated"):
         lines.insert(1, ("identity", told["duplicated"]))
     pairs(lines)

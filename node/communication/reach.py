@@ -14,6 +14,7 @@ from typing import Protocol
 from nat.behaviour import SelfKnowledge
 from nat.endpoint import Endpoint, Scope, endpoint_of, scope
 from nat.favours import Favours
+from nat.findings import summary
 from nat.stun import TRANSACTION_BYTES
 from node.communication.desk import Desk, OnlyCalls
 from node.effects import Call, DialOut, Effect, ProbeNat, Reply, note
@@ -100,6 +101,8 @@ class Reach(OnlyCalls):
         self.proven: tuple[str, ...] = ()
         self.udp = False
         """Packets come in there too, from a port to which we have sent nothing."""
+        self.servers_at: tuple[Endpoint, ...] = ()
+        """Where public members answer those who ask from where they are seen."""
         self.news = False
         """What we say of ourselves may be different now; whoever says it asks, and resets this."""
         self.favours: Favours | None = None
@@ -125,6 +128,13 @@ class Reach(OnlyCalls):
         if not self.proven:
             return Public.NO
         return Public.BOTH if self.udp else Public.TCP
+
+    @property
+    def summary(self) -> str:
+        """In one line; empty where there is nothing to find out."""
+        if not leads_somewhere(self._listens):
+            return ""
+        return summary(self.knowledge, self.proven, udp=self.udp)
 
     # -- what happens --------------------------------------------------------------------------------
 
@@ -230,6 +240,8 @@ class Reach(OnlyCalls):
         servers = [(peer, _global(self._peers.addresses_of(peer))) for peer in chosen]
         servers = [one for one in servers if one[1]]
         self._servers = tuple(peer for peer, _ in servers)
+        found = (endpoint_of(one) for _, addresses in servers for one in addresses)
+        self.servers_at = tuple(endpoint for endpoint in found if endpoint is not None)
         self._probe_at = now + self._period_s() if servers else NEVER
         return [ProbeNat(tuple(servers))] if servers else []
 

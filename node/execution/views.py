@@ -1,9 +1,11 @@
 """What people are told of the mesh: its weights and its nodes."""
 
+from nat.findings import findings
 from node.communication.mesh import Mesh
+from node.communication.reach import Reach
 from node.execution.fleet import Fleet
 from node.execution.shards import VALUE_BYTES
-from protocol.client import PeerView, WeightsView
+from protocol.client import FindingView, PeerView, WeightsView
 from protocol.digests import NodeRecord
 from protocol.ids import NodeId
 from protocol.members import Cause
@@ -55,6 +57,12 @@ def peer_views(mesh: Mesh, fleet: Fleet, now: float) -> list[PeerView]:
     return [_peer(peer, mesh, fleet, now) for peer in sorted(known)]
 
 
+def reach_findings(reach: Reach) -> tuple[FindingView, ...]:
+    """What a node knows of how others reach it."""
+    found = findings(reach.knowledge, reach.proven, udp=reach.udp)
+    return tuple(FindingView(what=one.what, means=one.means, fix=one.fix) for one in found)
+
+
 def _peer(peer: NodeId, mesh: Mesh, fleet: Fleet, now: float) -> PeerView:
     record = mesh.record(peer) or NodeRecord(id=peer, incarnation=0, version=0)
     load = mesh.gossip.load(peer)
@@ -76,7 +84,7 @@ def _peer(peer: NodeId, mesh: Mesh, fleet: Fleet, now: float) -> PeerView:
         in_flight=load.in_flight,
         rtt_ms=None if rtt_s is None or cause is not None else rtt_s * 1e3,
         incarnation=mesh.incarnation_of(peer),
-        reach=record.reach,
+        reach="public" if record.public else record.reach,
         age_s=now - mesh.changed_at.get(peer, now),
         cause="" if cause is None else cause.value,
         why=mesh.linking.why_apart(peer),

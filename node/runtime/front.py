@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from node.execution.views import held_here_alone
+from node.execution.views import held_here_alone, reach_findings
 from node.runtime.awaited import Awaited
 from node.runtime.download import download
 from node.runtime.entry import Entry
@@ -65,7 +65,7 @@ class Front:
 
     def status(self) -> StatusView:
         node, ledger = self._node, self._node.ledger
-        digest = ledger.digest()
+        digest, reach = ledger.digest(), node.mesh.reach
         return StatusView(
             id=node.own,
             name=self._face.name,
@@ -92,6 +92,9 @@ class Front:
             joining=self._joining,
             packets=self._live.packets,
             duplicated=node.mesh.membership.twin,
+            nat=reach.summary,
+            findings=reach_findings(reach),
+            public=reach.proven,
         )
 
     def peers(self) -> list[PeerView]:

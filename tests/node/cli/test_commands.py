@@ -123,6 +123,19 @@ def test_a_second_process_with_the_key_of_a_node_shows_in_its_status(
     assert run("status").stdout.splitlines()[1] == "identity  another process runs with a copy"
 
 
+def test_status_says_in_a_line_how_others_reach_the_node(
+    daemon: "Daemon", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tests.node.cli import conftest
+
+    monkeypatch.setitem(conftest.STATUS, "nat", "IPv4: port-restricted NAT, hairpin no")
+
+    lines = run("status").stdout.splitlines()
+
+    assert lines[8].startswith("listens")
+    assert lines[9] == "nat      IPv4: port-restricted NAT, hairpin no"
+
+
 def test_a_ticket_is_one_line_with_its_warning_beside_it(daemon: "Daemon") -> None:
     told = run("ticket", "--ttl", "90m", "--uses", 3, "--may-invite")
 
