@@ -83,6 +83,7 @@ def findings(patient: Patient, now_wall: float) -> Iterator[Finding]:
     else:
         yield from mesh.judge_daemon(patient.status, patient.pid)
         yield from mesh.judge_address(patient.status)
+        yield from mesh.judge_reach(patient.status)
         yield from mesh.judge_versions(ours, patient.status, patient.peers)
         yield from mesh.judge_peers(patient.peers)
         if patient.pid is None:

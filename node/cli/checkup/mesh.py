@@ -38,8 +38,16 @@ def judge_daemon(status: Document, pid: int | None) -> Iterator[Finding]:
             "stop one of the two, remove node.key, node.id and mesh/ from its copy, and join it by a fresh ticket;"
             " then start the other again, which believes in its twin until then",
         )
-    if nat := status.get("nat"):
-        yield ok("NAT", nat)
+
+
+def judge_reach(status: Document) -> Iterator[Finding]:
+    """What the daemon has found out of how others reach it; what could be better there is a warning."""
+    told = status.get("findings", ())
+    for one in told:
+        make = warning if one["fix"] else ok
+        yield make("NAT", one["what"], one["means"], one["fix"])
+    if not told and (summary := status.get("nat")):
+        yield ok("NAT", summary)
 
 
 def judge_address(status: Document) -> Iterator[Finding]:

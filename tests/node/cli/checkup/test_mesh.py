@@ -9,6 +9,7 @@ from node.cli.checkup.mesh import (
     judge_address,
     judge_daemon,
     judge_peers,
+    judge_reach,
     judge_versions,
 )
 
@@ -53,10 +54,26 @@ def test_a_twin_of_this_node_is_a_problem() -> None:
     assert (told.check, told.state, told.found) == ("identity", "problem", twin)
 
 
-def test_the_nat_is_told_where_it_is_known() -> None:
-    _, told = judge_daemon(STATUS | {"nat": "IPv4: port-restricted"}, 7)
+def test_what_is_known_of_the_nat_is_told_and_what_would_help_is_a_warning() -> None:
+    found = [
+        {"what": "IPv4: symmetric", "means": "a relay carries all", "fix": "forward the port"},
+        {"what": "IPv6: open", "means": "everybody can send", "fix": ""},
+    ]
+    first, second = judge_reach(STATUS | {"nat": "IPv4: symmetric", "findings": found})
 
-    assert (told.check, told.found) == ("NAT", "IPv4: port-restricted")
+    assert (first.state, first.found, first.fix) == (
+        "warning",
+        "IPv4: symmetric",
+        "forward the port",
+    )
+    assert (second.state, second.means) == ("ok", "everybody can send")
+
+
+def test_a_nat_of_which_nothing_is_known_yet_is_told_in_one_line() -> None:
+    (told,) = judge_reach(STATUS | {"nat": "not known", "findings": []})
+
+    assert (told.check, told.state, told.found) == ("NAT", "ok", "not known")
+    assert list(judge_reach(STATUS)) == []
 
 
 def test_a_node_on_loopback_alone_is_warned() -> None:
