@@ -48,6 +48,7 @@ def wire(
         name=name,
         software=software,
         labels=settings.node.labels,
+        relays=settings.relay.serve,
         device=DeviceProfile(settings.compute.backend, settings.compute.device, workers),
     )
     policy = Policy(
@@ -72,6 +73,7 @@ def wire(
         signatures,
         incarnation,
         settings.mesh,
+        settings.relay,
         settings.gossip.redial_s,
         software,
         log,

@@ -83,12 +83,17 @@ class MeshConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     listen: Address = "0.0.0.0:7879"
     """Where other nodes reach this one: host:port, port 0 for any free one."""
 
+    also_listen: Address | None = None
+    """A second address, such as 0.0.0.0:443: some networks let nothing out but to that port."""
+
     advertise: Annotated[tuple[Address, ...], Meta(max_length=ADDRESSES_MAX)] = ()
     """Further addresses to tell others, such as a port forwarded by a router."""
 
     def __post_init__(self) -> None:
         for address in (self.listen, *self.advertise):
             host_port(address)
+        if self.also_listen is not None:
+            host_port(self.also_listen)
         for address in self.advertise:
             if host_port(address)[1] == 0:
                 raise ConfigError(f'"{address}" has port 0: write the port that others can dial')

@@ -16,7 +16,7 @@ from node.communication.knowledge import Knowledge
 from node.communication.mesh import Mesh
 from node.communication.outstanding import Outstanding
 from node.communication.policies import chooser
-from node.communication.reach import Fact
+from node.communication.reach import Fact, HomesAre
 from node.communication.scoring import Candidate, HedgeBudget
 from node.communication.signatures import Signatures
 from node.deployment.catalogue import Catalogue
@@ -217,7 +217,7 @@ class Node:
         """Say goodbye to all others."""
         return self._settle(self.mesh.leave(cause, now), now)
 
-    def learn(self, fact: Fact, now: float) -> list[Effect]:
+    def learn(self, fact: Fact | HomesAre, now: float) -> list[Effect]:
         """Something was found out about our own way to the world."""
         return self._talked(self.mesh.learn(fact, now), now)
 

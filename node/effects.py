@@ -95,6 +95,23 @@ class ProbeNat:
 
 
 @dataclass(frozen=True, slots=True)
+class RelayAt:
+    """A public member that forwards for others."""
+
+    node: NodeId
+    addresses: tuple[str, ...]
+    rtt_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class KeepRelays:
+    """Choose from these whom to be reached by, if that is needed. Answer: HomesAre, each time that they change."""
+
+    needed: bool
+    relays: tuple[RelayAt, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class DialOut:
     """See whether this peer answers at these addresses, and send it packets. Answer: DialedOut."""
 
@@ -202,6 +219,7 @@ Effect = (
     | SendPacket
     | ProbeNat
     | DialOut
+    | KeepRelays
     | KeepMembers
     | KeepIncarnation
     | Note

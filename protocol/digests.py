@@ -110,6 +110,8 @@ class NodeRecord(msgspec.Struct, frozen=True, kw_only=True):
     ready: Annotated[tuple[WeightsVersion, ...], Meta(max_length=HELD_MAX)] = ()
     """Versions of weights of which this node has all its blocks in memory."""
     public: Public = Public.NO
+    relays: bool = False
+    """It forwards for others, where it is public."""
     """What it says of itself; whoever relies on it finds out by connecting."""
 
     @property

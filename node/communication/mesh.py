@@ -14,7 +14,8 @@ from node.communication.gossip import Gossip
 from node.communication.knowledge import Knowledge
 from node.communication.linking import LINKS_KEPT_MAX, NEIGHBOURS, Linking
 from node.communication.membership import Membership
-from node.communication.reach import Fact, Reach, Relocated
+from node.communication.reach import Fact, HomesAre, Reach, Relocated
+from node.communication.relays import Relays
 from node.communication.roster import Change
 from node.communication.signatures import Signatures
 from node.effects import Call, CancelCall, Effect, Grave, Hang
@@ -60,6 +61,7 @@ class Mesh(OnlyCalls):
         self.linking = Linking(record.id, dice, redial_s)
         self.gossip = Gossip(record, self.membership, desk, memory, dice, interval_s=interval_s)
         self.reach = Reach(self, desk, dice)
+        self.relays = Relays(self)
         self.changed_at: dict[NodeId, float] = {}
         """When we last changed our mind about a member."""
         self._listens: tuple[str, ...] = ()
@@ -113,6 +115,10 @@ class Mesh(OnlyCalls):
         """What a node has told of itself."""
         return self.own if peer == self.id else self.gossip.records.get(peer)
 
+    def known(self) -> list[NodeId]:
+        """All members that are alive, but ourselves."""
+        return [peer for peer in sorted(self.membership.members) if peer != self.id]
+
     def addresses_of(self, peer: NodeId) -> tuple[str, ...]:
         known = self._member(peer)
         return () if known is None else known.addresses
@@ -144,12 +150,16 @@ class Mesh(OnlyCalls):
         self.mesh = mesh
         self._listens = self._told = addresses
         self.reach.introduced(addresses, now)
+        self.relays.introduced(addresses, now)
         effects = self.membership.introduce(mesh, addresses, now)
         effects += self.gossip.describe(self._incarnate(self.own), now)
         return effects
 
-    def learn(self, fact: Fact, now: float) -> list[Effect]:
+    def learn(self, fact: Fact | HomesAre, now: float) -> list[Effect]:
         """Something was found out about our own way to the world."""
+        if isinstance(fact, HomesAre):
+            self.relays.homes, self.reach.news = fact.homes, True
+            return []
         if isinstance(fact, Relocated):
             self._listens = fact.addresses
         return self.reach.learn(fact, now)
@@ -193,6 +203,7 @@ class Mesh(OnlyCalls):
         effects += self.membership.met(peer, now)
         effects += self.gossip.link_up(peer, now)
         self.reach.linked(peer, now)
+        self.relays.look_soon(now)
         if (reach := self._reach(dialled)) is not self.own.reach:
             effects += self.describe(msgspec.structs.replace(self.own, reach=reach), now)
         return effects
@@ -240,7 +251,7 @@ class Mesh(OnlyCalls):
 
     def tick(self, now: float) -> list[Effect]:
         effects: list[Effect] = []
-        for machine in (self.membership, self.gossip, self.linking, self.reach):
+        for machine in (self.membership, self.gossip, self.linking, self.reach, self.relays):
             if machine.deadline is not None and machine.deadline <= now:
                 effects += machine.tick(now)
         return effects
@@ -248,7 +259,8 @@ class Mesh(OnlyCalls):
     @property
     def deadline(self) -> float | None:
         soonest = self.membership.deadline
-        for moment in (self.gossip.deadline, self.linking.deadline, self.reach.deadline):
+        for machine in (self.gossip, self.linking, self.reach, self.relays):
+            moment = machine.deadline
             if moment is not None and (soonest is None or moment < soonest):
                 soonest = moment
         return soonest
@@ -327,7 +339,10 @@ class Mesh(OnlyCalls):
         self.reach.news = False
         if self.membership.gone:
             return []
-        addresses = tuple(dict.fromkeys([*self.reach.proven, *self._listens]))[:ADDRESSES_MAX]
+        self.relays.own_is(self.reach.public, now)
+        # Relays before our own: of a record that is too long for a packet the last ones are left out.
+        ours = [*self.reach.proven, *self.relays.addresses, *self._listens]
+        addresses = tuple(dict.fromkeys(ours))[:ADDRESSES_MAX]
         effects: list[Effect] = []
         if addresses != self._told:
             # Compared with what we told, not with what of it had room in our record.

@@ -10,10 +10,11 @@ import random
 import socket
 import time
 from collections.abc import Callable
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from node.communication.reach import Fact, Relocated
-from node.config import MeshConfig, host_port
+from nat.relaying import RelayLimits
+from node.communication.reach import Fact, HomesAre, Relocated
+from node.config import MeshConfig, RelayConfig, host_port
 from node.log import Log
 from node.runtime import credentials, leaving, tls
 from node.runtime.addresses import own_addresses
@@ -25,7 +26,9 @@ from node.runtime.joining import ask_to_join
 from node.runtime.outlook import Outlook
 from node.runtime.packets import Hearer, Packets, bind
 from node.runtime.paths.doorway import ALPN_HTTP, ALPN_PATH
+from node.runtime.paths.surroundings import Surroundings
 from node.runtime.registrar import Registrar
+from node.runtime.relaying.forwarding import Forwarding
 from node.runtime.sealing import RUN_BYTES, Sealing
 from node.runtime.signatures import Ed25519
 from node.runtime.switchboard import Switchboard
@@ -36,6 +39,9 @@ from protocol.ids import MeshId, NodeId, node_id, short
 from protocol.limits import ADDRESSES_MAX
 from protocol.messages import Join, Joined
 from protocol.ticket import Ticket, decode, read_token
+
+if TYPE_CHECKING:
+    from node.runtime.paths.punching import Puncher
 
 RETRY_FIRST_S = 0.1
 
@@ -74,6 +80,7 @@ class Entry:
         signatures: Ed25519,
         incarnation: int,
         settings: MeshConfig,
+        relay: RelayConfig,
         redial_s: float,
         software: str,
         log: Log,
@@ -83,6 +90,9 @@ class Entry:
         self.obstacle = ""
         self.listens: tuple[str, ...] = ()
         self._port = 0
+        self._also: tuple[str, int] | None = None
+        """Where else it listens."""
+        self._server: Security | None = None
         """host:port, as others are told."""
         self._data = data
         self._registrar = registrar
@@ -90,6 +100,7 @@ class Entry:
         self._signatures = signatures
         self._incarnation = incarnation
         self._settings = settings
+        self._relay = relay
         self._redial_s = redial_s
         self._software = software
         self._log = log
@@ -140,8 +151,12 @@ class Entry:
         client = Security(tls.client_context(membership, (ALPN_PATH,)), tls.peer_id)
         server = Security(tls.server_context(membership, (ALPN_PATH, ALPN_HTTP)), tls.peer_id)
         switchboard = Switchboard(self._identity.id, membership.mesh, self._software, ears, client)
+        self._server = server
         port, bound = await self._listen(switchboard, server)
         self._port = port
+        if self._settings.also_listen is not None:
+            also = host_port(self._settings.also_listen)
+            self._also = await switchboard.listen(*also, server)
         self.look_again()
         if self._warning:
             self._log.warning("listen.loopback_only", reason=self._warning)
@@ -160,8 +175,47 @@ class Entry:
     def look_again(self) -> tuple[str, ...]:
         """Where the node listens, by the addresses that this machine has now."""
         host, _ = host_port(self._settings.listen)
-        self.listens, self._warning = own_addresses(host, self._port, self._settings.advertise)
+        found, self._warning = own_addresses(host, self._port, self._settings.advertise)
+        if self._also is not None:
+            more, _ = own_addresses(
+                host_port(self._settings.also_listen or "")[0], self._also[1], ()
+            )
+            found = tuple(dict.fromkeys([*found, *more]))[:ADDRESSES_MAX]
+        self.listens = found
         return self.listens
+
+    async def forwarding(
+        self, switchboard: Switchboard, surroundings: Surroundings, tell: Callable[[HomesAre], None]
+    ) -> Forwarding:
+        """What reaches others by way of relays, and punches through NATs; once the node is open."""
+        membership, ways = self._membership, switchboard.ways
+        assert membership is not None and self._server is not None
+        relay = self._relay
+        limits = RelayLimits(
+            relay.reservations,
+            relay.per_address,
+            relay.rate_bytes,
+            relay.burst_bytes,
+            relay.total_bytes,
+        )
+        forwarding = Forwarding(
+            membership,
+            self._signatures,
+            self._server,
+            limits if relay.serve else None,
+            ways,
+            tell,
+            self._dice,
+        )
+        await forwarding.start()
+
+        def puncher() -> "Puncher":
+            from node.runtime.paths.punching import Puncher
+
+            return Puncher(self._identity.id, membership, self._signatures, surroundings, ways)
+
+        ways.make_puncher = puncher
+        return forwarding
 
     async def outlook(
         self, switchboard: Switchboard, packets: Packets | None, tell: Callable[[Fact], None]

@@ -10,7 +10,8 @@ from typing import TypeVar, assert_never
 
 import msgspec
 
-from node.communication.reach import Fact
+from nat.endpoint import Endpoint
+from node.communication.reach import Fact, HomesAre
 from node.core import Node
 from node.effects import (
     Allocate,
@@ -27,6 +28,7 @@ from node.effects import (
     Hang,
     KeepIncarnation,
     KeepMembers,
+    KeepRelays,
     Note,
     ProbeNat,
     Refuse,
@@ -46,6 +48,7 @@ from node.runtime.keeping import Keeping
 from node.runtime.lag import Lag
 from node.runtime.outlook import Outlook
 from node.runtime.packets import Packets
+from node.runtime.relaying.forwarding import Forwarding
 from node.runtime.sessions import Session
 from node.runtime.spool import Spool
 from node.runtime.store import Store
@@ -106,6 +109,7 @@ class Live:
         self._endings: dict[str, Ending] = {}
         self._calls: dict[int, OutgoingCall] = {}
         self._outlook: Outlook | None = None
+        self._forwarding: Forwarding | None = None
         self._farewell = Farewell()
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
@@ -138,9 +142,9 @@ class Live:
         self._switchboard = self._working.switchboard = switchboard
         self._packets = packets
 
-    def look_out(self, outlook: Outlook) -> None:
-        """From now on there is somebody to find out how others reach us, and to dial them back."""
-        self._outlook = outlook
+    def look_out(self, outlook: Outlook, forwarding: Forwarding) -> None:
+        """From now on there is somebody to find out how others reach us, to dial them back, and to keep relays."""
+        self._outlook, self._forwarding = outlook, forwarding
 
     async def farewell(self, cause: Cause) -> None:
         """Tell the others that this node goes, and why; return when that has left, or after a moment. Once alone."""
@@ -160,6 +164,8 @@ class Live:
             self.feed(self.node.cancel(task, self.now))
         if self._outlook is not None:
             await self._outlook.close()
+        if self._forwarding is not None:
+            await self._forwarding.close()
         if self._switchboard is not None:
             await self._switchboard.close("the node is stopping")
         if self._packets is not None:
@@ -237,8 +243,14 @@ class Live:
     def packet_dropped(self, why: str) -> None:
         self._strangers.packet_dropped(why)
 
-    def learn(self, fact: Fact) -> None:
+    def learn(self, fact: Fact | HomesAre) -> None:
         self.feed(self.node.learn(fact, self.now))
+
+    def stun_servers(self) -> tuple[Endpoint, ...]:
+        return self.node.mesh.reach.servers_at
+
+    def seen_at(self) -> tuple[Endpoint, ...]:
+        return self.node.mesh.reach.knowledge.outside
 
     def key_of(self, peer: NodeId) -> bytes | None:
         return self.node.mesh.key_of(peer)
@@ -317,6 +329,9 @@ class Live:
                 case ProbeNat() | DialOut():
                     if self._outlook is not None:
                         self._outlook.carry_out(effect)
+                case KeepRelays():
+                    if self._forwarding is not None:
+                        self._forwarding.carry_out(effect)
                 case KeepMembers() | KeepIncarnation():
                     self._keeping.carry_out(effect)
                 case Note():

@@ -27,7 +27,6 @@ from protocol.digests import LoadDigest
 from protocol.errors import ErrorCode, ErrorInfo, TaskError
 from protocol.ids import MeshId, NodeId, short
 from protocol.messages import Join, Request, RequestHeader, Response
-from protocol.paths import relay_in
 
 CLOSE_S = 1.0
 
@@ -51,7 +50,7 @@ class Switchboard:
         self.ways = Ways(self, client, random.SystemRandom())
         self._bulk = Bulk(self.ways, heard, self._dial_bulk)
         self._loop = asyncio.get_running_loop()
-        self._server: LinkServer | None = None
+        self._servers: list[LinkServer] = []
         self._pairs: dict[NodeId, Pair] = {}
         self._unknown: dict[Connection, None] = {}
         """Not greeted yet, or with a stranger on the other side. The oldest first."""
@@ -66,10 +65,11 @@ class Switchboard:
     # -- what the driver asks for --------------------------------------------------------------------
 
     async def listen(self, host: str, port: int, server: Security | None) -> tuple[str, int]:
-        """Let others dial us; where we really listen. ConfigError when the address cannot be had."""
+        """Let others dial us, here too; where we really listen. ConfigError when the address cannot be had."""
         make = self.ways.doorway(server)
-        self._server = await serve_connections(host, port, server, make, self._refused)
-        return self._server.address
+        opened = await serve_connections(host, port, server, make, self._refused)
+        self._servers.append(opened)
+        return opened.address
 
     def dial(self, addresses: tuple[str, ...], peer: NodeId | None) -> None:
         """Try the addresses in order; `link_up`, `reached` or `dial_failed` tells how it ended."""
@@ -149,8 +149,8 @@ class Switchboard:
         if self._tasks:
             await asyncio.wait(self._tasks)
         await self.ways.close()
-        if self._server is not None:
-            await self._server.close()
+        for server in self._servers:
+            await server.close()
         links = [*self._leaving, *(connection.link for connection in self._connections())]
         for link in links:
             link.close(reason)
@@ -266,8 +266,8 @@ class Switchboard:
             self._heard.reached(addresses)
 
     async def _reach(self, addresses: tuple[str, ...], peer: NodeId | None) -> None:
-        """By way of relays too, where the peer has any; else one address after the other."""
-        if peer is None or all(relay_in(one) is None for one in addresses):
+        """By all ways at once, relays among them; one address after the other where it is not known who is there."""
+        if peer is None or len(addresses) == 1 or not self.ways.has_paths:
             await reach(addresses, self.ways.dial, self._begin, peer)
             return
         made: list[Connection] = []

@@ -47,6 +47,10 @@ class PathDialer:
         self._security = security
         self._unattached = Unattached()
 
+    @property
+    def is_secure(self) -> bool:
+        return self._security is not None
+
     async def tcp(self, address: str, on_link: OnLink) -> Opened | FrameLink:
         """A bare link where the other side knows no paths. OSError as of `open_connection`."""
         identify = None if self._security is None else self._security.identify

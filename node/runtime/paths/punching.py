@@ -7,12 +7,11 @@ is loaded when it is needed first, for it takes 9 MiB and 0.13 s: a node that ev
 
 import asyncio
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from nat.candidates import OfferJudge, check_rate
-from nat.endpoint import Endpoint
 from nat.ice import IceAttempt
 from nat.proof import Credentials, agreed_on
 from nat.quic import open_quic
@@ -20,6 +19,7 @@ from node.runtime.credentials import Membership
 from node.runtime.paths.arrival import Unattached
 from node.runtime.paths.end import PathEnd
 from node.runtime.paths.multipath import Multipath
+from node.runtime.paths.surroundings import Surroundings
 from node.runtime.signatures import Ed25519
 from protocol import codec
 from protocol.errors import PeerError, SedmaError
@@ -34,19 +34,6 @@ PUNCH_S = 3.0
 
 ANSWERS_MAX = 16
 """Offers of others that are being answered at once; a further one is not."""
-
-
-class Surroundings(Protocol):
-    """What is known of where this node is."""
-
-    def key_of(self, peer: NodeId) -> bytes | None:
-        """The public key of a member."""
-
-    def stun_servers(self) -> tuple[tuple[str, int], ...]:
-        """Public members that tell from where we are seen: IP addresses and UDP ports."""
-
-    def seen_at(self) -> tuple[Endpoint, ...]:
-        """Where others see us, as far as that was found out."""
 
 
 @dataclass(slots=True)

@@ -1,6 +1,7 @@
 """All ways to one peer at once: the first that comes up carries the new link, the others are attached to it.
 
 A relay answers in a round trip or two whatever lies between, so the first message never waits for a direct path.
+Addresses are dialled one a moment after the other: the first is the likeliest, and one that is dead holds up nobody.
 """
 
 import asyncio
@@ -13,10 +14,14 @@ from node.runtime.paths.multipath import Multipath
 from node.runtime.tls import explain
 from protocol.errors import ErrorCode, SedmaError, TaskError
 from protocol.ids import NodeId, short
-from protocol.paths import relay_in
+from protocol.paths import PathKind, relay_in
 
 if TYPE_CHECKING:
     from node.runtime.paths.ways import Ways
+
+
+STAGGER_S = 0.1
+"""Between one address and the next."""
 
 
 class Race:
@@ -32,14 +37,16 @@ class Race:
         self._direct = [one for one in addresses if relay_in(one) is None]
         self._relays = [relay for one in addresses if (relay := relay_in(one)) is not None]
         self._multipath: Multipath | None = None
+        self._straight: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        """Done once an address has answered: the others are of no use then."""
         self._failures: list[str] = []
 
     async def run(self) -> None:
         try:
             async with asyncio.TaskGroup() as attempts:
-                for address in self._direct:
-                    attempts.create_task(self._dial(address))
                 attempts.create_task(self._by_relay())
+                for number, address in enumerate(self._direct):
+                    attempts.create_task(self._dial(address, number * STAGGER_S))
         finally:
             if not self.first.done():
                 reason = "; ".join(self._failures) or "no address is known"
@@ -47,7 +54,11 @@ class Race:
                 # Nobody may be left to ask.
                 self.first.exception()
 
-    async def _dial(self, address: str) -> None:
+    async def _dial(self, address: str, after_s: float) -> None:
+        if after_s:
+            await asyncio.wait([self._straight], timeout=after_s)
+            if self._straight.done():
+                return
         try:
             opened = await self._ways.dialer.tcp(address, self._on_link)
         except OSError as wrong:
@@ -73,6 +84,10 @@ class Race:
                 return
 
     def _arrived(self, opened: Opened | FrameLink, where: str) -> None:
+        is_found = isinstance(opened, FrameLink) or opened.peer == self._peer
+        is_relayed = not isinstance(opened, FrameLink) and opened.end.kind is PathKind.RELAY
+        if is_found and not is_relayed and not self._straight.done():
+            self._straight.set_result(None)
         if isinstance(opened, FrameLink):
             # From before paths; it is heard already, and whoever asked waits for what it says.
             if not self.first.done():

@@ -80,6 +80,11 @@ class Ways:
         return self._over.get(link)
 
     @property
+    def has_paths(self) -> bool:
+        """Links may have several; else each is one connection."""
+        return self.dialer.is_secure
+
+    @property
     def can_relay(self) -> bool:
         return self.dialer.relays is not None
 

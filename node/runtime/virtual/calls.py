@@ -10,7 +10,7 @@ CANCEL ->                  the caller waits no longer: its time was up, or it ch
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-from node.runtime.switchboard import BULK_BYTES_MIN
+from node.runtime.bulk import BULK_BYTES_MIN
 from node.runtime.virtual.links import BULK, CONTROL, FRAME_BYTES, Act, End, Links
 from node.runtime.virtual.shop import Body
 from node.work import BufferRef

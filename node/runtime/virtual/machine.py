@@ -26,6 +26,7 @@ from node.effects import (
     Hang,
     KeepIncarnation,
     KeepMembers,
+    KeepRelays,
     Note,
     ProbeNat,
     Refuse,
@@ -333,7 +334,7 @@ class Machine:
                     self.clients.ended(effect.task, None)
                 case Failed():
                     self.clients.ended(effect.task, effect.error)
-                case ProbeNat() | DialOut():
+                case ProbeNat() | DialOut() | KeepRelays():
                     raise AssertionError("its addresses are names: there is no NAT to ask about")
                 case KeepMembers() | KeepIncarnation():
                     self.disk.keep(effect, self._world.now)

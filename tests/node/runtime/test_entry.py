@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from node.config import MeshConfig
+from node.config import MeshConfig, RelayConfig
 from node.runtime import entry
 from node.runtime.entry import Entry
 from node.runtime.packets import Packets, bind
@@ -63,6 +63,7 @@ class House:
             Ed25519(who.identity.seed()),
             1,
             MeshConfig(listen=listen),
+            RelayConfig(),
             1.0,
             "sedma 0",
             self.log,
