@@ -54,7 +54,7 @@ EVERYWHERE = {
     "ipv6/conf/default/accept_ra": 0,
     "ipv4/conf/all/rp_filter": 0,
     "ipv4/conf/default/rp_filter": 0,
-    "ipv4/tcp_congestion_control": "cubic",
+    "ipv4/tcp_congestion_control": "reno",
 }
 """No second of waiting whether anyone else has our address, no router but ours, and what most machines have for TCP:
 with another choice, such as BBR, a lossy wire carries twenty times as much.
@@ -79,13 +79,13 @@ def why_not() -> str:
         return why
     if not Path("/dev/net/tun").exists():
         return "there is no /dev/net/tun"
+    if not os.access("/proc/sys/net/ipv4/ip_forward", os.W_OK):
+        return "/proc/sys is read-only"
     try:
-        # Between them they need all that the others need.
+        # Between them they need all that the others need. Whatever else goes wrong here is our own fault.
         Lab([Kind.FULL, Kind.SYMMETRIC_SEQUENTIAL, Kind.TLS_ONLY, Kind.DUAL_STACK]).close()
     except subprocess.CalledProcessError as refused:
         return f"the kernel refuses: {' '.join(refused.cmd)}: {refused.stderr.strip()}"
-    except OSError as refused:
-        return f"the kernel refuses: {refused}"
     return ""
 
 
