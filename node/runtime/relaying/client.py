@@ -6,6 +6,7 @@ lost a connection is lost for good: who wants another one makes another client.
 
 import asyncio
 import random
+import re
 import socket
 import ssl
 import time
@@ -19,6 +20,8 @@ from aiohttp import (
     ClientWebSocketResponse,
     ClientWSTimeout,
     TCPConnector,
+    TraceConfig,
+    TraceRequestRedirectParams,
     WSMsgType,
     WSServerHandshakeError,
 )
@@ -58,6 +61,8 @@ RESERVED_S = 5.0
 """How long the relay may take to say that it forwards for us."""
 
 CLOSE_S = 1.0
+
+HOST = re.compile(r"[A-Za-z0-9._:-]{1,253}")
 
 OnChannel = Callable[[NodeId, socket.socket, NodeId], None]
 """(who has opened it, our end, the relay)"""
@@ -102,7 +107,9 @@ class RelayClient:
     async def connect(self, addresses: tuple[str, ...]) -> None:
         """Have a reservation; RelayFailed with the reason if there is none to be had."""
         connector = TCPConnector(ssl=self._context, limit=0)
-        session = ClientSession(connector=connector, timeout=ClientTimeout(total=None))
+        session = ClientSession(
+            connector=connector, timeout=ClientTimeout(total=None), trace_configs=[_here_alone()]
+        )
         try:
             websocket = await self._dial(session, addresses)
         except BaseException:
@@ -177,12 +184,12 @@ class RelayClient:
                 )
         except WSServerHandshakeError as wrong:
             raise RelayFailed(f"{address} forwards for nobody (HTTP {wrong.status})") from wrong
-        except (ClientError, OSError) as wrong:
+        except (ClientError, OSError, UnicodeError) as wrong:
             cause = getattr(wrong, "os_error", wrong)
             told = tls.explain(cause, address) if isinstance(cause, OSError) else str(wrong)
             raise RelayFailed(told) from wrong
-        secured = websocket.get_extra_info("ssl_object")
-        if secured is None or (there := tls.peer_id(secured)) != self.relay:
+        there = _peer_of(websocket)
+        if there != self.relay:
             await websocket.close()
             raise RelayFailed(f"{address} is another node: {short(there or 'nobody')}")
         return websocket
@@ -299,12 +306,30 @@ class RelayClient:
 
 
 def _is_dialled(address: str) -> bool:
-    """Others say where they are in words that we may not know."""
+    """Others say where they are in words that we may not know, or that mean something else in a URL."""
     try:
-        host_port(address)
+        host, _ = host_port(address)
     except ConfigError:
         return False
-    return True
+    return HOST.fullmatch(host) is not None
+
+
+def _here_alone() -> TraceConfig:
+    """We go where we meant to go, and not where a relay sends us instead; aiohttp has no switch for it."""
+    trace = TraceConfig()
+    trace.on_request_redirect.append(_redirected)
+    return trace
+
+
+async def _redirected(_: ClientSession, __: object, redirect: TraceRequestRedirectParams) -> None:
+    raise RelayFailed(f"{redirect.url.host}:{redirect.url.port} points elsewhere")
+
+
+def _peer_of(websocket: ClientWebSocketResponse) -> NodeId | None:
+    try:
+        return tls.peer_id(websocket.get_extra_info("ssl_object"))
+    except PeerError:
+        return None
 
 
 def _key_of(websocket: ClientWebSocketResponse) -> bytes:

@@ -12,11 +12,12 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import assert_never
 
 from nat.home import Effect, HomeRelays, Public, Release, Reserve
+from node.log import Log
 from node.runtime.relaying.channels import RelayFailed
 from node.runtime.relaying.client import OnChannel, RelayClient
 from node.runtime.relaying.server import RelayServer
 from node.runtime.signatures import Ed25519
-from protocol.ids import NodeId, digest_of_id, node_id
+from protocol.ids import NodeId, digest_of_id, node_id, short
 
 IDLE_S = 30.0
 """How long a relay that is no home is kept without a channel: the next one is likely to follow."""
@@ -63,13 +64,17 @@ class Homes:
         on_homes: OnHomes,
         dice: random.Random,
         server: RelayServer | None,
+        log: Log | None = None,
     ) -> None:
+        self.obstacles: dict[NodeId, str] = {}
+        """Why relays that should be our homes are not, as we were told last."""
         self._own = node_id(signatures.key)
         self._context = context
         self._signatures = signatures
         self._on_channel = on_channel
         self._on_homes = on_homes
         self._dice = dice
+        self._log = log
         self._core = HomeRelays(dice)
         self._loop = asyncio.get_running_loop()
         self._addresses: Mapping[NodeId, tuple[str, ...]] = {}
@@ -157,6 +162,8 @@ class Homes:
     def _tell(self) -> None:
         if self._core.homes != self._told:
             self._told = self._core.homes
+            if self._log is not None:
+                self._log.info("relay.homes", relays=[short(relay) for relay in self._told])
             self._on_homes(self._told)
 
     def _reserve(self, relay: NodeId) -> None:
@@ -191,15 +198,25 @@ class Homes:
             line.ready.set_result(None)
             self._reserved(line)
             await self._keep(line)
+            self._lost(line, line.client.reason)
         except RelayFailed as failed:
             line.fail(failed)
+            self._lost(line, str(failed))
         finally:
             line.fail(RelayFailed("this node is closing"))
-            if self._lines.get(line.client.relay) is line:
-                del self._lines[line.client.relay]
-            if line.home:
-                self._feed(self._core.failed(line.client.relay, self._loop.time()))
             await line.client.close()
+
+    def _lost(self, line: _Line, reason: str) -> None:
+        relay = line.client.relay
+        if self._lines.get(relay) is line:
+            del self._lines[relay]
+        if not line.home:
+            return
+        if self.obstacles.get(relay) != reason:
+            self.obstacles[relay] = reason
+            if self._log is not None:
+                self._log.info("relay.failed", relay=short(relay), reason=reason)
+        self._feed(self._core.failed(relay, self._loop.time()))
 
     async def _keep(self, line: _Line) -> None:
         """Until it is lost, or has been idle for a while."""
@@ -220,4 +237,5 @@ class Homes:
 
     def _reserved(self, line: _Line) -> None:
         if line.home:
+            self.obstacles.pop(line.client.relay, None)
             self._feed(self._core.reserved(line.client.relay, self._loop.time()))

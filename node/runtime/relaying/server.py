@@ -43,13 +43,14 @@ from nat.relaying import (
     Reserve,
     Resume,
 )
+from node.log import Log
 from node.runtime import tls
 from node.runtime.relaying.channels import Channels, OnChannel
 from node.runtime.relaying.outbox import Outbox
 from node.runtime.relaying.visitors import Visitors
 from node.runtime.signatures import Ed25519
 from protocol.errors import PeerError
-from protocol.ids import NodeId, digest_of_id, id_of_digest, key_digest
+from protocol.ids import NodeId, digest_of_id, id_of_digest, key_digest, short
 
 PATH = "/relay"
 
@@ -75,11 +76,12 @@ class _Guest:
 class RelayServer:
     """`start` it before the first connection comes."""
 
-    def __init__(self, signatures: Ed25519, limits: RelayLimits) -> None:
+    def __init__(self, signatures: Ed25519, limits: RelayLimits, log: Log | None = None) -> None:
         self._signatures = signatures
         self._own = key_digest(signatures.key)
         self._limits = limits
         self._core = Relaying(limits)
+        self._log = log
         self._loop = asyncio.get_running_loop()
         self._guests: dict[int, _Guest] = {}
         self._numbers = itertools.count(1)
@@ -149,7 +151,12 @@ class RelayServer:
     # -- guests ------------------------------------------------------------------------------------------
 
     async def _asked(self, request: web.Request) -> web.StreamResponse:
-        node = _member(request)
+        transport = request.transport
+        peername = None if transport is None else transport.get_extra_info("peername")
+        if transport is None or peername is None:
+            # It has hung up already: nobody reads this.
+            return await _nothing_here(request)
+        node = _member(transport)
         if node is None:
             return _short(web.HTTPForbidden.status_code, "only members of the mesh are served here")
         websocket = web.WebSocketResponse(
@@ -158,26 +165,29 @@ class RelayServer:
         if not websocket.can_prepare(request):
             return await _nothing_here(request)
         await websocket.prepare(request)
-        assert request.transport is not None
-        self._visitors.stays(request.transport)
-        await self._serve(node, websocket, request.transport)
+        self._visitors.stays(transport)
+        host, port = peername[:2]
+        seen = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        await self._serve(node, host, seen, websocket, transport.abort)
         return websocket
 
     async def _serve(
-        self, node: bytes, websocket: web.WebSocketResponse, transport: asyncio.Transport
+        self,
+        node: bytes,
+        host: str,
+        seen: str,
+        websocket: web.WebSocketResponse,
+        cut: Callable[[], None],
     ) -> None:
         number, outbox = next(self._numbers), Outbox()
-        host, port = transport.get_extra_info("peername")[:2]
 
         def tell(message: Message) -> None:
             outbox.put(message)
             if outbox.nbytes > OUTBOX_BYTES_MAX:
                 self._feed(self._core.broke(number, "it does not take what is sent to it"))
 
-        seen = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        guest = _Guest(node, seen, tell, transport.abort, outbox.end)
+        guest = self._guests[number] = _Guest(node, seen, tell, cut, outbox.end)
         guest.reading.set()
-        self._guests[number] = guest
         try:
             async with asyncio.TaskGroup() as tasks:
                 writing = tasks.create_task(_write(outbox, websocket))
@@ -228,15 +238,21 @@ class RelayServer:
             case Reserve(_, until):
                 guest.tell(self._signed(guest, until))
             case Refuse(number, reason):
+                self._tell("relay.refused", guest, reason)
                 guest.tell(Refused(reason))
                 del self._guests[number]
                 guest.end()
-            case Cut(number, _):
+            case Cut(number, reason):
+                self._tell("relay.cut", guest, reason)
                 del self._guests[number]
                 guest.reading.set()
                 guest.cut()
             case _:
                 assert_never(effect)
+
+    def _tell(self, event: str, guest: _Guest, reason: str) -> None:
+        if self._log is not None:
+            self._log.info(event, node=short(id_of_digest(guest.node)), reason=reason)
 
     def _signed(self, guest: _Guest, until: float) -> Reserved:
         until_wall = time.time() + until - self._loop.time()
@@ -268,9 +284,8 @@ async def _write(outbox: Outbox, websocket: web.WebSocketResponse) -> None:
     await websocket.close(code=WSCloseCode.GOING_AWAY)
 
 
-def _member(request: web.Request) -> bytes | None:
-    assert request.transport is not None
-    secured = request.transport.get_extra_info("ssl_object")
+def _member(transport: asyncio.Transport) -> bytes | None:
+    secured = transport.get_extra_info("ssl_object")
     assert isinstance(secured, ssl.SSLObject | ssl.SSLSocket), "a relay is behind TLS alone"
     try:
         node = tls.peer_id(secured)

@@ -22,6 +22,18 @@ from tests.node.runtime.small_mesh import Member, founder, joiner
 AMPLE = RelayLimits(rate=1e9, burst=1e9, total=1e9)
 
 
+class Told:
+    """A log that remembers."""
+
+    def __init__(self) -> None:
+        self.events: list[tuple[str, dict[str, object]]] = []
+
+    def info(self, event: str, /, **fields: object) -> None:
+        self.events.append((event, fields))
+
+    debug = warning = exception = info
+
+
 class Door(asyncio.Protocol):
     """As the listener of the TLS port does: hands a connection over once it knows what it is."""
 
@@ -57,6 +69,7 @@ class Relay:
     server: RelayServer
     port: int
     listener: asyncio.Server
+    log: Told
 
     @property
     def address(self) -> str:
@@ -68,7 +81,8 @@ async def serving(
     host: Member, limits: RelayLimits = AMPLE, *, core: Relaying | None = None
 ) -> AsyncIterator[Relay]:
     """A `core` of its own makes a relay that does as it likes."""
-    server = RelayServer(signatures(host), limits)
+    log = Told()
+    server = RelayServer(signatures(host), limits, log)
     if core is not None:
         server._core = core
     await server.start()
@@ -77,7 +91,7 @@ async def serving(
     loop = asyncio.get_running_loop()
     listener = await loop.create_server(lambda: Door(server), "127.0.0.1", 0, ssl=context)
     try:
-        yield Relay(server, listener.sockets[0].getsockname()[1], listener)
+        yield Relay(server, listener.sockets[0].getsockname()[1], listener, log)
     finally:
         listener.close()
         await server.close()

@@ -4,10 +4,12 @@ import asyncio
 import socket
 
 import pytest
+from aiohttp import web
 
 from nat import pulse
 from nat.relay_wire import Data, Message, Opened, Reserved
 from nat.relaying import Deliver, Effect, Relaying
+from node.runtime import tls
 from node.runtime.relaying import channels, client
 from node.runtime.relaying.channels import RelayFailed
 from tests.node.runtime.relaying.small_relay import (
@@ -56,7 +58,29 @@ async def test_what_went_wrong_is_told_for_each_address(mesh: Mesh) -> None:
         with pytest.raises(RelayFailed, match=f"nothing listens at {closed}"):
             await guest(mesh.bert, mesh.anna).client.connect((closed,))
         with pytest.raises(RelayFailed, match="no address of it is known"):
-            await guest(mesh.bert, mesh.anna).client.connect(("via:somebody",))
+            await guest(mesh.bert, mesh.anna).client.connect(("via:somebody", "a@127.0.0.1:1"))
+        with pytest.raises(RelayFailed, match="label"):
+            await guest(mesh.bert, mesh.anna).client.connect((f"{'a' * 64}.invalid:1",))
+
+
+async def test_a_relay_that_sends_us_elsewhere_is_not_followed(mesh: Mesh) -> None:
+    async def elsewhere(request: web.Request) -> web.StreamResponse:
+        raise web.HTTPFound(f"https://{other.address}/relay")
+
+    application = web.Application()
+    application.router.add_get("/relay", elsewhere)
+    runner = web.AppRunner(application)
+    await runner.setup()
+    async with serving(mesh.anna) as other:
+        context = tls.server_context(mesh.anna.membership)
+        await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context).start()
+        port = runner.addresses[0][1]
+
+        with pytest.raises(RelayFailed, match=f"127.0.0.1:{port} points elsewhere"):
+            await guest(mesh.bert, mesh.anna).client.connect((f"127.0.0.1:{port}",))
+
+        assert other.server.counters["reserved"] == 0
+    await runner.cleanup()
 
 
 async def test_a_relay_that_says_nothing_is_given_up(

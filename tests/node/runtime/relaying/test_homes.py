@@ -15,7 +15,14 @@ from node.runtime.relaying.client import relay_context
 from node.runtime.relaying.homes import Homes
 from node.runtime.relaying.server import RelayServer
 from protocol.ids import NodeId
-from tests.node.runtime.relaying.small_relay import Mesh, Relay, eventually, serving, signatures
+from tests.node.runtime.relaying.small_relay import (
+    Mesh,
+    Relay,
+    Told,
+    eventually,
+    serving,
+    signatures,
+)
 from tests.node.runtime.small_mesh import Member
 
 
@@ -30,6 +37,7 @@ class House:
     def __init__(self, member: Member, server: RelayServer | None = None) -> None:
         self.id = member.identity.id
         self.came: asyncio.Queue[tuple[NodeId, socket.socket, NodeId]] = asyncio.Queue()
+        self.log = Told()
         self.told: list[tuple[NodeId, ...]] = []
         self.homes = Homes(
             relay_context(member.membership),
@@ -38,6 +46,7 @@ class House:
             self.told.append,
             random.Random(7),
             server,
+            self.log,
         )
 
     def know(self, *relays: tuple[Member, Relay, float]) -> None:
@@ -115,11 +124,18 @@ async def test_a_home_that_comes_back_is_taken_again(mesh: Mesh) -> None:
             bert.homes.wanted(True)
             await eventually(lambda: len(bert.homes.homes) == 1)
         await eventually(lambda: not bert.homes.homes)
+        assert bert.homes.obstacles == {mesh.anna.identity.id: "the relay has hung up"}
 
         async with serving(mesh.anna) as relay:
             bert.know((mesh.anna, relay, 0.01))
             await eventually(lambda: relay.server.guests == (bert.id,))
             await eventually(lambda: len(bert.homes.homes) == 1)
+            assert bert.homes.obstacles == {}
+            assert [event for event, _ in bert.log.events][:3] == [
+                "relay.homes",
+                "relay.failed",
+                "relay.homes",
+            ]
 
 
 async def test_many_that_open_at_once_share_one_connection(mesh: Mesh) -> None:
