@@ -11,6 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
 
+import aiohttp
+
+from nat.relay_wire import Message, decode, encode
 from nat.relaying import Relaying, RelayLimits
 from node.runtime import tls
 from node.runtime.relaying.client import RelayClient, relay_context
@@ -181,3 +184,28 @@ async def eventually(true: Callable[[], bool], seconds: float = 5.0) -> None:
     async with asyncio.timeout(seconds):
         while not true():  # noqa: ASYNC110 (what is waited for has no event)
             await asyncio.sleep(0.01)
+
+
+async def pair(one: Guest, other: Guest) -> tuple[socket.socket, socket.socket]:
+    """Both ends of a channel that the first has opened."""
+    end = await one.client.open(other.id)
+    peer, there = await other.accepted()
+    assert peer == one.id
+    return end, there
+
+
+class Raw:
+    """A guest that says whatever it likes."""
+
+    def __init__(self, websocket: aiohttp.ClientWebSocketResponse) -> None:
+        self._websocket = websocket
+
+    async def say(self, message: Message) -> None:
+        await self._websocket.send_bytes(encode(message))
+
+    async def hear(self) -> Message:
+        return decode(await self._websocket.receive_bytes(timeout=5.0))
+
+
+def session(context: ssl.SSLContext) -> aiohttp.ClientSession:
+    return aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=context))
