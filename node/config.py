@@ -80,8 +80,8 @@ class ShareConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 class MeshConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How other nodes reach this one."""
 
-    listen: Address = "0.0.0.0:7879"
-    """Where other nodes reach this one: host:port, port 0 for any free one."""
+    listen: Address = "[::]:7879"
+    """Where other nodes reach this one: host:port, [::] for all interfaces, port 0 for any free one."""
 
     also_listen: Address | None = None
     """A second address, such as 0.0.0.0:443: some networks let nothing out but to that port."""

@@ -108,6 +108,8 @@ class Linking:
         elif pursuit.addresses != addresses:
             pursuit.addresses, pursuit.dial_at = addresses, dial_at
             pursuit.pause_s = REDIAL_FIRST_S
+            # A dial to where the peer was may take seconds to fail.
+            pursuit.dialling = False
         else:
             return
         self._wake(dial_at)

@@ -206,6 +206,7 @@ class Entry:
             ways,
             tell,
             self._dice,
+            self._log,
         )
         await forwarding.start()
 

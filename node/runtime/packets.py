@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from node.runtime.sealing import PAYLOAD_BYTES_MAX, Dropped, Sealing, Why
+from node.runtime.tcp_link import EVERYWHERE
 from node.runtime.whereabouts import SocketAddress, Whereabouts
 from protocol.codec import decode_packet, encode_packet
 from protocol.errors import PeerError
@@ -141,7 +142,7 @@ class Packets:
 
 async def bind(host: str, port: int) -> socket.socket:
     """A UDP socket where links on this host and port (0: any free one) would be accepted; OSError if it cannot be."""
-    if host:
+    if host not in EVERYWHERE:
         found = await asyncio.get_running_loop().getaddrinfo(
             host, port, type=socket.SOCK_DGRAM, flags=socket.AI_PASSIVE
         )
@@ -153,7 +154,7 @@ async def bind(host: str, port: int) -> socket.socket:
     bound = socket.socket(family, kind, protocol)
     try:
         if family == socket.AF_INET6:
-            bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(bool(host)))
+            bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(host not in EVERYWHERE))
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
         bound.setblocking(False)
         bound.bind(address)

@@ -19,6 +19,9 @@ ACCEPT_RETRY_S = 0.1
 BACKLOG = 128
 READ_BYTES = 64 * 1024
 
+EVERYWHERE = ("", "::")
+"""All interfaces, by IPv6 and by IPv4; where the machine has no IPv6, by IPv4."""
+
 OnRefused = Callable[[str, OSError], None]
 """(remote address, what went wrong) of a connection that never became a link."""
 
@@ -257,7 +260,7 @@ def _why_not(host: str, port: int, wrong: OSError) -> str:
 
 
 async def _bound(host: str, port: int) -> socket.socket:
-    if host:
+    if host not in EVERYWHERE:
         found = await asyncio.get_running_loop().getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )

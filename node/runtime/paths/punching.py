@@ -135,9 +135,13 @@ class Puncher:
         attempt = self._attempt(dialled=False)
         try:
             async with asyncio.timeout(2 * PUNCH_S):
-                answer = await self._offer(multipath, attempt, offer.number, answers=True)
-                multipath.send_offer(codec.encode(answer))
-                way = await attempt.connect(offer.username, offer.password, candidates)
+                try:
+                    answer = await self._offer(multipath, attempt, offer.number, answers=True)
+                    multipath.send_offer(codec.encode(answer))
+                    way = await attempt.connect(offer.username, offer.password, candidates)
+                except BaseException:
+                    await attempt.close()
+                    raise
                 credentials = self._credentials(multipath.peer, agreed_on(offer, answer))
                 peer = multipath.peer
                 await open_quic(
@@ -150,7 +154,6 @@ class Puncher:
             self._ways.note("path.not_punched", peer=short(multipath.peer), reason=str(wrong))
         finally:
             self._answering -= 1
-            await attempt.close()
 
     async def _offer(
         self, multipath: Multipath, attempt: IceAttempt, number: int, *, answers: bool

@@ -1,7 +1,7 @@
 """Looks after one link: finds it a path again when it has none, and better ones while it has.
 
-Both sides look for a path when none is left. Further ones are looked for by the side that has opened the link, as
-`nat/pathfinder.py` decides.
+Both sides look for a path when none is left, and dial each other while there is no direct one. Relays and holes in NATs
+are looked for by the side that has opened the link. When, `nat/pathfinder.py` decides.
 """
 
 import asyncio
@@ -38,13 +38,13 @@ class Upkeep:
 
     def paths_changed(self) -> None:
         """One more, or one less."""
-        if self._multipath.dialed and not self._over and not self._multipath.is_stranded:
+        if not self._over and not self._multipath.is_stranded:
             now = self._loop.time()
             effects = self._finder.means_are(self._means(), now)
             self._carry_out(effects + self._finder.has(self._multipath.kinds, now))
 
     def network_changed(self) -> None:
-        if self._multipath.dialed and not self._over:
+        if not self._over:
             self._carry_out(self._finder.network_changed(self._loop.time()))
 
     def stranded(self, reason: str) -> None:
@@ -62,9 +62,11 @@ class Upkeep:
     def _means(self) -> Means:
         addresses = self._ways.addresses_of(self._multipath.peer)
         relays = any(relay_in(address) is not None for address in addresses)
+        opened = self._multipath.dialed
         return Means(
-            relay=relays and self._ways.can_relay,
-            punch=relays and self._ways.can_punch,
+            relay=opened and relays and self._ways.can_relay,
+            punch=opened and relays and self._ways.can_punch,
+            # Whoever could not dial us may be there to be dialled.
             dial=any(relay_in(address) is None for address in addresses),
         )
 

@@ -8,6 +8,7 @@ from nat.home import Public
 from nat.relaying import RelayLimits
 from node.communication.reach import HomesAre
 from node.effects import KeepRelays
+from node.log import Log
 from node.runtime.credentials import Membership
 from node.runtime.paths.ways import Ways
 from node.runtime.relaying.client import relay_context
@@ -30,8 +31,9 @@ class Forwarding:
         ways: Ways,
         tell: Callable[[HomesAre], None],
         dice: random.Random,
+        log: Log,
     ) -> None:
-        self.server = None if limits is None else RelayServer(signatures, limits)
+        self.server = None if limits is None else RelayServer(signatures, limits, log)
         self._ways = ways
         self._security = server
         self.homes = Homes(
@@ -41,6 +43,7 @@ class Forwarding:
             on_homes=lambda homes: tell(HomesAre(homes)),
             dice=dice,
             server=self.server,
+            log=log,
         )
 
     async def start(self) -> None:

@@ -31,7 +31,7 @@ STATUS = {
     "tasks_in_flight": 0,
     "tasks_done": 5,
     "tasks_failed": 1,
-    "listen": ["0.0.0.0:7879"],
+    "listen": ["[::]:7879"],
     "api": "http://127.0.0.1:7878",
     "data_dir": "/data",
     "can_invite": True,
