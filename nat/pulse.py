@@ -62,6 +62,12 @@ class Pulse:
             self._token = None
         return self.heard(now)
 
+    def look(self, now: float) -> list[Effect]:
+        """There is reason to doubt: the next ping is due at once."""
+        if not self._awaiting and self.deadline is not None:
+            self.deadline = now
+        return self.tick(now)
+
     def tick(self, now: float) -> list[Effect]:
         if self.deadline is None or now < self.deadline:
             return []

@@ -17,6 +17,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from nat.endpoint import plain
 from nat.quotas import Quotas
 from nat.relay_wire import (
     HEADER_BYTES,
@@ -377,9 +378,7 @@ def _source(address: str) -> str:
     """What counts as one address: the kernel has told it, so it is one."""
     if address == OWN:
         return OWN
-    parsed = ipaddress.ip_address(address.partition("%")[0])
+    parsed = ipaddress.ip_address(plain(address))
     if isinstance(parsed, ipaddress.IPv6Address):
-        if parsed.ipv4_mapped is None:
-            return str(ipaddress.ip_network((parsed, IPV6_SITE_BITS), strict=False))
-        parsed = parsed.ipv4_mapped
+        return str(ipaddress.ip_network((parsed, IPV6_SITE_BITS), strict=False))
     return str(parsed)

@@ -73,6 +73,19 @@ def test_the_least_of_the_last_round_trips_is_told() -> None:
     assert [round(rtt_s or 0, 6) for rtt_s in told] == [0.5, 0.25, 0.25, 0.25, 0.25, 1.0]
 
 
+def test_who_has_reason_to_doubt_asks_at_once() -> None:
+    pulse = Pulse(Fixed(1), now=0.0)
+    pulse.pong(asked(pulse, now=0.0), now=0.5)
+
+    (effect,) = pulse.look(now=3.0)
+
+    assert isinstance(effect, SendPing)
+    assert pulse.look(now=4.0) == []
+    assert len(pulse.tick(now=8.0)) == 1
+    assert pulse.tick(now=13.0) == [Lost(silent_s=12.5)]
+    assert pulse.look(now=14.0) == []
+
+
 def test_pings_do_not_keep_step() -> None:
     pauses = set()
     for seed in range(20):

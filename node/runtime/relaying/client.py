@@ -130,6 +130,11 @@ class RelayClient:
         """A socket whose bytes come out at that node. `PeerAbsent` if it is no guest of this relay."""
         return await self._channels.open(digest_of_id(peer))
 
+    def look(self) -> None:
+        """Our network may have changed: find out soon whether the relay still hears us."""
+        if self._answered.done() and not self.lost.is_set():
+            self._feed(self._pulse.look(self._loop.time()))
+
     @property
     def rtt_s(self) -> float | None:
         return self._pulse.rtt_s

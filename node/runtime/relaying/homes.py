@@ -100,6 +100,11 @@ class Homes:
         self._addresses = addresses
         self._feed(self._core.known(publics, self._loop.time()))
 
+    def look(self) -> None:
+        """Our network has changed: a relay that does not hear us any more is found out in seconds."""
+        for line in self._lines.values():
+            line.client.look()
+
     @property
     def homes(self) -> tuple[NodeId, ...]:
         return self._core.homes

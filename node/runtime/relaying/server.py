@@ -9,24 +9,18 @@ import itertools
 import ssl
 import time
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from functools import partial
 from typing import assert_never
 
 import msgspec
-from aiohttp import WSCloseCode, WSMsgType, web
+from aiohttp import web
 
+from nat.endpoint import plain
 from nat.relay_wire import (
     MESSAGE_BYTES_MAX,
-    Absent,
-    Close,
-    Data,
     Message,
-    Open,
-    Opened,
     Refused,
     Reserved,
-    Window,
     decode,
     signed_reservation_bytes,
 )
@@ -46,7 +40,8 @@ from nat.relaying import (
 from node.log import Log
 from node.runtime import tls
 from node.runtime.relaying.channels import Channels, OnChannel
-from node.runtime.relaying.outbox import Outbox
+from node.runtime.relaying.guests import CLOSE_S, ConnectedGuest, Guest, OwnGuest
+from node.runtime.relaying.outbox import HIGH_BYTES
 from node.runtime.relaying.visitors import Visitors
 from node.runtime.signatures import Ed25519
 from protocol.errors import PeerError
@@ -57,20 +52,8 @@ PATH = "/relay"
 OUTBOX_BYTES_MAX = 2 * OWED_BYTES_MAX
 """What waits for a guest that says that it takes everything and takes nothing. It is cut off then."""
 
-CLOSE_S = 1.0
-
-
-@dataclass(slots=True, eq=False)
-class _Guest:
-    """A connection. `tell` takes what is said to it."""
-
-    node: bytes
-    seen: str
-    tell: Callable[[Message], None]
-    cut: Callable[[], None]
-    end: Callable[[], None]
-    reading: asyncio.Event = field(default_factory=asyncio.Event)
-    """Unset while nothing of it is to be read."""
+WAITING_BYTES_MAX = 64 << 20
+"""What waits for all guests together. Beyond it goes the one for whom most waits."""
 
 
 class RelayServer:
@@ -83,7 +66,7 @@ class RelayServer:
         self._core = Relaying(limits)
         self._log = log
         self._loop = asyncio.get_running_loop()
-        self._guests: dict[int, _Guest] = {}
+        self._guests: dict[int, Guest] = {}
         self._numbers = itertools.count(1)
         self._timer: asyncio.TimerHandle | None = None
         application = web.Application(client_max_size=0)
@@ -119,30 +102,15 @@ class RelayServer:
     def own_channels(self, on_channel: OnChannel) -> Channels:
         """Of this node itself, which is a guest of its own relay: thus it reaches the others, and they reach it."""
         number = next(self._numbers)
-
-        def say(message: Message) -> None:
-            # In a turn of its own: what is being carried out comes before it.
-            self._loop.call_soon(self._say, number, message)
-
-        def tell(message: Message) -> None:
-            if isinstance(message, Open | Data | Window | Close | Opened | Absent):
-                channels.heard(message)
-
-        channels = Channels(say, on_channel)
-
-        def end() -> None:
-            channels.close("the relay has ended")
-
-        self._guests[number] = _Guest(self._own, "", tell, end, end)
+        guest = OwnGuest(self._own, partial(self._heard, number), on_channel)
+        self._guests[number] = guest
         self._feed(self._core.arrived(number, self._own, OWN, self._loop.time()))
-        return channels
+        return guest.channels
 
     async def close(self) -> None:
         """Hang up on everybody."""
         for guest in tuple(self._guests.values()):
             guest.end()
-            # Who waits for its quota shall see that it is over.
-            guest.reading.set()
         self._visitors.close()
         await self._runner.cleanup()
         if self._timer is not None:
@@ -166,57 +134,42 @@ class RelayServer:
             return await _nothing_here(request)
         await websocket.prepare(request)
         self._visitors.stays(transport)
-        host, port = peername[:2]
+        host, port = plain(peername[0]), peername[1]
         seen = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        await self._serve(node, host, seen, websocket, transport.abort)
+        await self._serve(host, ConnectedGuest(node, seen, websocket, transport.abort))
         return websocket
 
-    async def _serve(
-        self,
-        node: bytes,
-        host: str,
-        seen: str,
-        websocket: web.WebSocketResponse,
-        cut: Callable[[], None],
-    ) -> None:
-        number, outbox = next(self._numbers), Outbox()
-
-        def tell(message: Message) -> None:
-            outbox.put(message)
-            if outbox.nbytes > OUTBOX_BYTES_MAX:
-                self._feed(self._core.broke(number, "it does not take what is sent to it"))
-
-        guest = self._guests[number] = _Guest(node, seen, tell, cut, outbox.end)
-        guest.reading.set()
+    async def _serve(self, host: str, guest: ConnectedGuest) -> None:
+        number = next(self._numbers)
+        self._guests[number] = guest
+        self._feed(self._core.arrived(number, guest.node, host, self._loop.time()))
         try:
-            async with asyncio.TaskGroup() as tasks:
-                writing = tasks.create_task(_write(outbox, websocket))
-                self._feed(self._core.arrived(number, node, host, self._loop.time()))
-                await self._read(number, guest, websocket)
-                outbox.end()
-                await asyncio.wait([writing], timeout=CLOSE_S)
-                writing.cancel()
+            await guest.serve(partial(self._came, number))
         finally:
             self._guests.pop(number, None)
             self._feed(self._core.gone(number))
 
-    async def _read(self, number: int, guest: _Guest, websocket: web.WebSocketResponse) -> None:
-        while number in self._guests:
-            await guest.reading.wait()
-            received = await websocket.receive()
-            if received.type in (WSMsgType.CLOSE, WSMsgType.CLOSING, WSMsgType.CLOSED):
-                return
-            try:
-                if received.type is not WSMsgType.BINARY:
-                    raise PeerError(f"a WebSocket message that is {received.type.name}")
-                message = decode(received.data)
-            except PeerError as wrong:
-                self._feed(self._core.broke(number, str(wrong)))
-                return
-            self._say(number, message)
+    def _came(self, number: int, data: bytes) -> None:
+        try:
+            message = decode(data)
+        except PeerError as wrong:
+            self._feed(self._core.broke(number, str(wrong)))
+        else:
+            self._heard(number, message)
 
-    def _say(self, number: int, message: Message) -> None:
+    def _heard(self, number: int, message: Message) -> None:
         self._feed(self._core.heard(number, message, self._loop.time()))
+
+    def _deliver(self, number: int, guest: Guest, message: Message) -> None:
+        guest.tell(message)
+        if guest.waiting_bytes <= HIGH_BYTES:
+            return
+        if guest.waiting_bytes <= OUTBOX_BYTES_MAX:
+            waiting = {number: other.waiting_bytes for number, other in self._guests.items()}
+            if sum(waiting.values()) <= WAITING_BYTES_MAX:
+                return
+            number = max(waiting, key=lambda number: waiting[number])
+        self._feed(self._core.broke(number, "it does not take what is sent to it"))
 
     # -- what is decided ---------------------------------------------------------------------------------
 
@@ -227,34 +180,33 @@ class RelayServer:
                 self._carry_out(guest, effect)
         self._arm()
 
-    def _carry_out(self, guest: _Guest, effect: Effect) -> None:
+    def _carry_out(self, guest: Guest, effect: Effect) -> None:
         match effect:
-            case Deliver(_, message):
-                guest.tell(message)
+            case Deliver(number, message):
+                self._deliver(number, guest, message)
             case Pause():
-                guest.reading.clear()
+                guest.pause()
             case Resume():
-                guest.reading.set()
+                guest.resume()
             case Reserve(_, until):
                 guest.tell(self._signed(guest, until))
             case Refuse(number, reason):
                 self._tell("relay.refused", guest, reason)
-                guest.tell(Refused(reason))
                 del self._guests[number]
+                guest.tell(Refused(reason))
                 guest.end()
             case Cut(number, reason):
                 self._tell("relay.cut", guest, reason)
                 del self._guests[number]
-                guest.reading.set()
                 guest.cut()
             case _:
                 assert_never(effect)
 
-    def _tell(self, event: str, guest: _Guest, reason: str) -> None:
+    def _tell(self, event: str, guest: Guest, reason: str) -> None:
         if self._log is not None:
             self._log.info(event, node=short(id_of_digest(guest.node)), reason=reason)
 
-    def _signed(self, guest: _Guest, until: float) -> Reserved:
+    def _signed(self, guest: Guest, until: float) -> Reserved:
         until_wall = time.time() + until - self._loop.time()
         rate = int(self._limits.rate)
         unsigned = Reserved(guest.node, self._own, int(until_wall), rate, guest.seen)
@@ -273,15 +225,6 @@ class RelayServer:
     def _tick(self) -> None:
         self._timer = None
         self._feed(self._core.tick(self._loop.time()))
-
-
-async def _write(outbox: Outbox, websocket: web.WebSocketResponse) -> None:
-    try:
-        await outbox.send_all(websocket.send_bytes)
-    except ConnectionError:
-        # Reading finds out, too, and ends it all.
-        return
-    await websocket.close(code=WSCloseCode.GOING_AWAY)
 
 
 def _member(transport: asyncio.Transport) -> bytes | None:

@@ -172,7 +172,6 @@ async def test_who_speaks_nonsense_is_cut_off(mesh: Mesh) -> None:
             "a relay message of 0 bytes",
             "relay message DATA is empty",
             "a node says no Opened",
-            "a WebSocket message that is TEXT",
         ]
 
 
