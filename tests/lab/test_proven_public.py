@@ -1,0 +1,94 @@
+"""Real daemons on public hosts and behind routers: who is public is proven by others, and `status` tells the truth."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+import sedma
+from tests.lab.kinds import Kind
+from tests.lab.lab import Lab
+from tests.lab.plan import Host
+from tests.live.daemons import Daemon, Daemons, eventually, ticket
+
+BEHIND = (Kind.PORT, Kind.FIREWALL, Kind.SYMMETRIC_RANDOM)
+PROVEN_S = 20.0
+
+
+class Place:
+    """A daemon on a host of the laboratory."""
+
+    def __init__(self, lab: Lab, host: Host, daemons: Daemons, joins: str | None = None) -> None:
+        self._lab = lab
+        self.host = host
+        with lab.on_host(host):
+            self.daemon: Daemon = daemons(
+                f"{host.kind}-{host.name[-4:]}", listen="0.0.0.0:7879", join=joins
+            )
+            self._client = self.daemon.client()
+
+    def ask(self, question: Callable[[sedma.Client], Any]) -> Any:
+        with self._lab.on_host(self.host):
+            return question(self._client)
+
+    def status(self) -> dict[str, Any]:
+        told: dict[str, Any] = self.ask(lambda client: client.status())
+        return told
+
+    def once(self, holds: Callable[["Place"], Any]) -> Any:
+        """What this gives once it is true."""
+        try:
+            return eventually(lambda: holds(self), "what was expected of it", PROVEN_S)
+        except AssertionError as late:
+            raise AssertionError(f"{late}: {self.status()}: {self.daemon.said}") from None
+
+    def reaches(self) -> set[str]:
+        """What it says of how others are reached."""
+        return {peer["reach"] for peer in self.ask(lambda client: client.peers())}
+
+
+@pytest.fixture(scope="module")
+def places(machine: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Place]]:
+    """Two on public hosts, then one behind each of `BEHIND`."""
+    daemons = Daemons(tmp_path_factory.mktemp("lab"))
+    with contextlib.closing(Lab(BEHIND)) as lab, contextlib.closing(daemons):
+        first, *others = [*lab.publics, *lab.hosts]
+        founder = Place(lab, first, daemons)
+        token = founder.ask(lambda client: ticket(client))
+        yield [founder, *(Place(lab, host, daemons, token) for host in others)]
+
+
+def test_who_is_public_is_proven_by_another(places: list[Place]) -> None:
+    for place in places[:2]:
+        address = f"{place.host.address}:7879"
+        status = place.once(lambda place: place.status()["public"] and place.status())
+        assert status["public"] == [address]
+        assert f"public at {address} (another node has come in by TCP and UDP)" in status["nat"]
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [
+        (2, "IPv4: port-restricted NAT, hairpin no"),
+        (3, "IPv4: firewall"),
+        (4, "IPv4: symmetric NAT, hairpin no"),
+    ],
+)
+def test_who_is_not_knows_why(places: list[Place], number: int, words: str) -> None:
+    place = places[number]
+
+    place.once(lambda place: words in place.status()["nat"])
+
+    assert place.status()["public"] == []
+    assert any(found["fix"] for found in place.status()["findings"])
+
+
+def test_each_knows_who_of_the_others_is_public(places: list[Place]) -> None:
+    for place in places[2:]:
+        place.once(lambda place: "public" in place.reaches())
+
+
+def test_nobody_has_stumbled(places: list[Place]) -> None:
+    for place in places:
+        assert "Traceback" not in place.daemon.said, place.daemon.said
