@@ -152,7 +152,7 @@ async def test_who_is_above_its_quota_is_slowed_and_nobody_else(mesh: Mesh) -> N
         took_s = loop.time() - began
 
         await sending
-        assert 0.6 < took_s < 3.0
+        assert 0.6 < took_s < 8.0
         assert quick_s < took_s / 2
         for one in (end, there, light, heard):
             one.close()

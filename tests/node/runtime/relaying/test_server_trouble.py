@@ -7,17 +7,10 @@ import time
 import aiohttp
 import pytest
 
-from nat.relay_wire import (
-    OPENER,
-    Data,
-    Message,
-    Open,
-    Opened,
-    encode,
-)
+from nat.relay_wire import OPENER, WINDOW_BYTES, Data, Message, Open, Opened, Window, encode
 from nat.relaying import Deliver, Effect, Relaying
 from node.runtime import tls
-from node.runtime.relaying import visitors
+from node.runtime.relaying import server, visitors
 from node.runtime.relaying.channels import RelayFailed
 from node.runtime.relaying.client import relay_context
 from protocol.ids import digest_of_id
@@ -173,6 +166,36 @@ async def test_who_speaks_nonsense_is_cut_off(mesh: Mesh) -> None:
             "relay message DATA is empty",
             "a node says no Opened",
         ]
+
+
+@pytest.mark.parametrize("limit", ["OUTBOX_BYTES_MAX", "WAITING_BYTES_MAX"])
+async def test_who_says_that_it_takes_all_and_takes_nothing_is_cut_off(
+    mesh: Mesh, monkeypatch: pytest.MonkeyPatch, limit: str
+) -> None:
+    monkeypatch.setattr(server, limit, 1 << 20)
+    async with (
+        serving(mesh.anna) as relay,
+        guests(relay, mesh.anna, mesh.bert) as (bert,),
+        session(relay_context(mesh.carl.membership)) as http,
+        http.ws_connect(f"https://{relay.address}/relay") as websocket,
+    ):
+        carl, loop = Raw(websocket), asyncio.get_running_loop()
+        await carl.hear()
+        end = await bert.client.open(mesh.carl.identity.id)
+        sending = loop.create_task(loop.sock_sendall(end, bytes(64 << 20)))
+        granted = 0
+        while mesh.carl.identity.id in relay.server.guests:
+            more = min(relay.server.counters["forwarded_bytes"] - granted, WINDOW_BYTES)
+            if more:
+                granted += more
+                await carl.say(Window(digest_of_id(bert.id), 1, more))
+            await asyncio.sleep(0.001)
+
+        with pytest.raises((BrokenPipeError, ConnectionResetError)):
+            await asyncio.wait_for(sending, 5.0)
+        assert relay.log.events[-1][1]["reason"] == "it does not take what is sent to it"
+        assert not bert.client.lost.is_set()
+        end.close()
 
 
 async def test_when_the_relay_ends_so_do_all_channels(mesh: Mesh) -> None:
