@@ -19,6 +19,9 @@ HANDSHAKE_S = 5.0
 """From the first datagram until both keys are proven."""
 CLOSE_S = 2.0
 """How long what was written before `close` may take to leave."""
+BURST_MAX = 64
+"""Datagrams that leave before the loop turns: 256 KiB at once overflow the buffer of a receiver that is busy."""
+TIMER_S_MIN = 0.001
 WRITE_HIGH_BYTES = 64 * 1024
 FLUSH_BYTES = 16 * 1024
 """Written at once, it leaves at once; less waits for what else comes in this turn of the loop."""
@@ -109,6 +112,7 @@ class QuicTransport(asyncio.Transport):
         self._flushing = False
         self._flush_scheduled = False
         self._timer: asyncio.TimerHandle | None = None
+        self._wakes_at = 0.0
         self._close_timer: asyncio.TimerHandle | None = None
         path.listen(self)
         self._engine.start(self._loop.time())
@@ -318,16 +322,14 @@ class QuicTransport(asyncio.Transport):
             self.close()
 
     def _send(self) -> None:
-        now = self._loop.time()
-        while True:
-            if not self._outbox:
-                self._outbox = self._engine.datagrams(now)
-            if not self._outbox:
-                break
-            count = self._path.send(self._outbox)
-            del self._outbox[:count]
-            if self._outbox:
-                break
+        if not self._outbox:
+            self._outbox = self._engine.datagrams(self._loop.time())
+        if self._outbox:
+            burst = self._outbox[:BURST_MAX]
+            taken = self._path.send(burst)
+            del self._outbox[:taken]
+            if self._outbox and taken == len(burst):
+                self._flush_soon()
         if self._closing and self._peer_ended and not self.get_write_buffer_size():
             self._stop("", None)
 
@@ -337,10 +339,12 @@ class QuicTransport(asyncio.Transport):
         if self._gone or deadline is None:
             return
         if self._timer is not None:
-            if self._timer.when() <= deadline:
+            if self._wakes_at <= deadline:
                 return
             self._timer.cancel()
-        self._timer = self._loop.call_at(deadline, self._tick)
+        # uvloop counts in milliseconds, and calls at once what is due in less.
+        self._wakes_at = max(deadline, self._loop.time() + TIMER_S_MIN)
+        self._timer = self._loop.call_at(self._wakes_at, self._tick)
 
     def _tick(self) -> None:
         self._timer = None
