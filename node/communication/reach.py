@@ -11,7 +11,7 @@ import random
 from dataclasses import dataclass
 from typing import Protocol
 
-from nat.behaviour import SelfKnowledge
+from nat.behaviour import NatClass, SelfKnowledge
 from nat.endpoint import Endpoint, Scope, endpoint_of, scope
 from nat.favours import Favours
 from nat.findings import summary
@@ -250,15 +250,9 @@ class Reach(OnlyCalls):
         if knowledge.outside != before.outside and not self.proven and self._call is None:
             self._prove_at = now
         self._rearm()
-        kinds = {
-            name: one.nat.value
-            for name, one in (("ipv4", knowledge.ipv4), ("ipv6", knowledge.ipv6))
-            if one is not None
-        }
-        was = [one and one.nat for one in (before.ipv4, before.ipv6)]
-        if was == [one and one.nat for one in (knowledge.ipv4, knowledge.ipv6)]:
+        if _kinds(knowledge) in (_kinds(before), {}):
             return []
-        return [note("nat.found", **kinds)]
+        return [note("nat.found", **_kinds(knowledge))]
 
     # -- whether we are public -----------------------------------------------------------------------
 
@@ -334,6 +328,16 @@ def leads_somewhere(addresses: tuple[str, ...]) -> bool:
 def _global(addresses: tuple[str, ...]) -> tuple[str, ...]:
     found = [one for one in map(endpoint_of, addresses) if one is not None]
     return tuple(str(one) for one in found if scope(one.host) is Scope.GLOBAL)
+
+
+def _kinds(knowledge: SelfKnowledge) -> dict[str, str]:
+    """What is known, for the log."""
+    families = {"ipv4": knowledge.ipv4, "ipv6": knowledge.ipv6}
+    return {
+        name: one.nat.value
+        for name, one in families.items()
+        if one is not None and one.nat is not NatClass.UNKNOWN
+    }
 
 
 def _knock(address: str, token: bytes) -> Knock:
