@@ -49,10 +49,16 @@ class Place:
 
 
 @pytest.fixture(scope="module")
-def places(machine: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Place]]:
+def small_lab(machine: None) -> Iterator[Lab]:
+    with contextlib.closing(Lab(BEHIND)) as lab:
+        yield lab
+
+
+@pytest.fixture(scope="module")
+def places(small_lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Place]]:
     """Two on public hosts, then one behind each of `BEHIND`."""
-    daemons = Daemons(tmp_path_factory.mktemp("lab"))
-    with contextlib.closing(Lab(BEHIND)) as lab, contextlib.closing(daemons):
+    lab, daemons = small_lab, Daemons(tmp_path_factory.mktemp("lab"))
+    with contextlib.closing(daemons):
         first, *others = [*lab.publics, *lab.hosts]
         founder = Place(lab, first, daemons)
         token = founder.ask(lambda client: ticket(client))
@@ -87,6 +93,17 @@ def test_who_is_not_knows_why(places: list[Place], number: int, words: str) -> N
 def test_each_knows_who_of_the_others_is_public(places: list[Place]) -> None:
     for place in places[2:]:
         place.once(lambda place: "public" in place.reaches())
+
+
+def test_who_moves_says_so_and_looks_anew(small_lab: Lab, places: list[Place]) -> None:
+    place = places[2]
+    before = len(place.daemon.noted("nat.found"))
+
+    small_lab.move(place.host)
+
+    place.once(lambda place: place.status()["listen"] == [f"{place.host.address}:7879"])
+    place.once(lambda place: len(place.daemon.noted("nat.found")) > before)
+    assert len(place.daemon.noted("network.changed")) == 1
 
 
 def test_nobody_has_stumbled(places: list[Place]) -> None:
