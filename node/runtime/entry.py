@@ -235,11 +235,13 @@ class Entry:
             self._log.warning("network.not_watched", reason=reason)
         return outlook
 
-    async def mint(self, request: TicketRequest) -> TicketView:
+    async def mint(self, request: TicketRequest, proven: tuple[str, ...]) -> TicketView:
+        """`proven`: where others have come in, behind a router that leads here too."""
         assert self._membership is not None
+        addresses = tuple(dict.fromkeys([*proven, *self.listens]))[:ADDRESSES_MAX]
         ticket, expires_at = await self._registrar.mint(
             self._membership,
-            self.listens,
+            addresses,
             request.ttl_s,
             request.uses,
             request.may_invite,
@@ -249,7 +251,7 @@ class Entry:
             ticket=ticket,
             expires_at=expires_at,
             uses=request.uses,
-            addresses=self.listens,
+            addresses=addresses,
             warning=self._warning,
         )
 

@@ -153,7 +153,7 @@ class Front:
 
     async def ticket(self, request: TicketRequest) -> TicketView:
         self._require_mesh()
-        return await self._entry.mint(request)
+        return await self._entry.mint(request, self._node.mesh.reach.proven)
 
     async def leave(self, request: LeaveRequest) -> LeftView:
         self._require_mesh()

@@ -11,8 +11,18 @@ from tests.lab.kinds import Kind
 from tests.lab.lab import Lab
 from tests.lab.plan import Host
 from tests.live.daemons import Daemon, Daemons, eventually, ticket
+from tests.live.namespaces import run
 
-BEHIND = (Kind.PORT, Kind.FIREWALL, Kind.SYMMETRIC_RANDOM)
+BEHIND = (Kind.PORT, Kind.FIREWALL, Kind.SYMMETRIC_RANDOM, Kind.RST)
+FORWARD = """
+table ip forwarded {{
+  chain enters {{
+    type nat hook prerouting priority dstnat - 5;
+    iifname "wan" ip daddr {outside} meta l4proto {{ tcp, udp }} th dport 7879 dnat to {inside}
+  }}
+}}
+"""
+"""What a router's page calls a forwarded port."""
 PROVEN_S = 20.0
 
 
@@ -43,6 +53,11 @@ class Place:
         except AssertionError as late:
             raise AssertionError(f"{late}: {self.status()}: {self.daemon.said}") from None
 
+    def addresses(self, peer: str) -> list[str]:
+        """Of another node, as it is known here."""
+        found = [one for one in self.ask(lambda client: client.peers()) if one["id"] == peer]
+        return list(found[0]["addresses"])
+
     def reaches(self) -> set[str]:
         """What it says of how others are reached."""
         return {peer["reach"] for peer in self.ask(lambda client: client.peers())}
@@ -61,8 +76,14 @@ def places(small_lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     with contextlib.closing(daemons):
         first, *others = [*lab.publics, *lab.hosts]
         founder = Place(lab, first, daemons)
-        token = founder.ask(lambda client: ticket(client))
+        token = founder.ask(lambda client: ticket(client, may_invite=True))
+        _forward(lab, lab.of(Kind.RST)[0])
         yield [founder, *(Place(lab, host, daemons, token) for host in others)]
+
+
+def _forward(lab: Lab, host: Host) -> None:
+    rules = FORWARD.format(outside=host.outside, inside=host.address)
+    run("ip", "netns", "exec", host.routers[0].wan.box, "nft", "-f", "-", told=rules)
 
 
 def test_who_is_public_is_proven_by_another(places: list[Place]) -> None:
@@ -88,6 +109,18 @@ def test_who_is_not_knows_why(places: list[Place], number: int, words: str) -> N
 
     assert place.status()["public"] == []
     assert any(found["fix"] for found in place.status()["findings"])
+
+
+def test_a_forwarded_port_is_found_proven_and_told_to_all(places: list[Place]) -> None:
+    founder, place = places[0], places[5]
+    outside = f"{place.host.outside}:7879"
+
+    status = place.once(lambda place: place.status()["public"] and place.status())
+
+    assert status["public"] == [outside]
+    assert "IPv4: " in status["nat"]
+    assert place.ask(lambda client: client.ticket())["addresses"][0] == outside
+    founder.once(lambda founder: founder.addresses(status["id"])[:1] == [outside])
 
 
 def test_each_knows_who_of_the_others_is_public(places: list[Place]) -> None:
