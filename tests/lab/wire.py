@@ -41,7 +41,8 @@ class Cable:
         """Until both ports are there."""
         assert self._process.stdout is not None
         if not self._process.stdout.readline():
-            raise OSError(f"the wire ended with code {self._process.wait()}")
+            code = self._process.wait()
+            raise subprocess.CalledProcessError(code, SCRIPT, stderr="it has said why")
 
     def stop(self) -> None:
         self._process.kill()
