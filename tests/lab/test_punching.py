@@ -1,0 +1,206 @@
+"""Our own punching, through the routers of the laboratory: ICE, and QUIC over the way that it finds."""
+
+import asyncio
+import contextlib
+import hashlib
+from collections.abc import Iterator
+
+import pytest
+
+from nat import stun
+from nat.answering import Answering
+from nat.candidates import check_rate, usable
+from nat.datagrams import Address, Datagrams, OnDatagrams, bind
+from nat.endpoint import Endpoint
+from nat.ice import CONNECT_S, IceAttempt, NoWay
+from nat.punched import PunchedPath
+from protocol.paths import Candidate
+from tests.lab.kinds import Kind, Pair
+from tests.lab.lab import Lab
+from tests.lab.plan import Host
+from tests.lab.wire import Wire
+from tests.nat.test_ice import talking
+from tests.nat.test_quic import closed, noise, send_all
+
+STUN_PORT = 7879
+SOON_S = 0.25
+"""A direct path is there by then, between routers without delay."""
+MIB = 1 << 20
+ROUND_TRIP_S = 0.08
+"""Where each of two hosts is attached by a wire of 20 ms."""
+
+
+class Seers:
+    """The public hosts, which tell everybody from where it is seen, by the rules of a public node."""
+
+    def __init__(self, lab: Lab) -> None:
+        self.addresses: list[Address] = []
+        self._sockets: list[Datagrams] = []
+        loop = asyncio.get_running_loop()
+        self._answering = Answering(loop.time())
+        self._now = loop.time
+        for host in lab.publics:
+            for address in filter(None, (host.address, host.address6)):
+                with lab.on_host(host):
+                    one = Datagrams(bind(address, STUN_PORT), self._came)
+                one.on_datagrams = self._answerer(one)
+                self._sockets.append(one)
+                self.addresses.append((address, STUN_PORT))
+
+    def close(self) -> None:
+        for one in self._sockets:
+            one.close()
+
+    def _came(self, buffer: bytes, segment: int, sender: Address) -> None:
+        raise AssertionError("nothing can come before it is known how to answer")
+
+    def _answerer(self, one: Datagrams) -> OnDatagrams:
+        def came(buffer: bytes, segment: int, sender: Address) -> None:
+            for start in range(0, len(buffer), segment):
+                datagram = buffer[start : start + segment]
+                message = stun.parse(datagram)
+                answer = self._answering.asked(datagram, message, Endpoint(*sender), 0, self._now())
+                if answer is not None:
+                    one.send([answer], sender)
+
+        return came
+
+
+@contextlib.contextmanager
+def seers(lab: Lab) -> Iterator[list[Address]]:
+    with contextlib.closing(Seers(lab)) as all_of_them:
+        yield all_of_them.addresses
+
+
+async def gathered(
+    lab: Lab, host: Host, servers: list[Address], *, dialled: bool, same_site: bool = False
+) -> tuple[IceAttempt, tuple[Candidate, ...]]:
+    rate = check_rate(asyncio.get_running_loop().time())
+    attempt = IceAttempt(dialled=dialled, rate=rate, servers=servers, same_site=same_site)
+    with lab.on_host(host):
+        return attempt, await attempt.gather()
+
+
+async def punch(
+    lab: Lab, one: Host, other: Host, *, same_site: bool = False
+) -> tuple[PunchedPath, PunchedPath, float]:
+    """Both paths, and how long it took after the offers were there."""
+    with seers(lab) as servers:
+        near, ours = await gathered(lab, one, servers, dialled=True, same_site=same_site)
+        far, theirs = await gathered(lab, other, servers, dialled=False, same_site=same_site)
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    paths = await asyncio.gather(
+        near.connect(far.username, far.password, usable(theirs, (), same_site=same_site)),
+        far.connect(near.username, near.password, usable(ours, (), same_site=same_site)),
+        return_exceptions=True,
+    )
+    took_s = loop.time() - began
+    for path in paths:
+        if isinstance(path, BaseException):
+            for there in paths:
+                if isinstance(there, PunchedPath):
+                    there.close()
+            raise path
+    assert isinstance(paths[0], PunchedPath) and isinstance(paths[1], PunchedPath)
+    return paths[0], paths[1], took_s
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (Kind.PORT, Kind.SAME_PREFIX),
+        (Kind.PORT, Kind.CGN),
+        (Kind.CGN, Kind.RST),
+        (Kind.FULL, Kind.SYMMETRIC_RANDOM),
+        (Kind.SYMMETRIC_RANDOM, Kind.FULL),
+        (Kind.OPEN, Kind.SYMMETRIC_SEQUENTIAL),
+        (Kind.ADDRESS, Kind.SYMMETRIC_RANDOM),
+        (Kind.DUAL_STACK, Kind.IPV6_ONLY),
+        (Kind.FIREWALL, Kind.OPEN),
+    ],
+)
+async def test_routers_between_which_there_is_a_way_are_punched_through_at_once(
+    one: Kind, other: Kind, lab: Lab
+) -> None:
+    near_path, far_path, took_s = await punch(lab, lab.of(one)[0], lab.of(other)[0])
+    near, far = await talking(near_path, far_path)
+    data = noise(MIB, 5)
+
+    await asyncio.gather(send_all(near, data), send_all(far, data))
+    await asyncio.gather(near.has(MIB), far.has(MIB))
+
+    assert near.digest.digest() == far.digest.digest() == hashlib.sha256(data).digest()
+    assert took_s < SOON_S
+    await closed(near, far)
+
+
+async def test_two_hosts_of_one_network_meet_there(lab: Lab) -> None:
+    here, there = lab.of(Pair.ONE_LAN)
+
+    near, far, took_s = await punch(lab, here, there, same_site=True)
+
+    assert near.remote[0] == there.address
+    assert took_s < SOON_S
+    near.close()
+    far.close()
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [(Kind.PORT, Kind.SYMMETRIC_RANDOM), (Kind.UDP_BLOCKED, Kind.OPEN)],
+)
+async def test_routers_without_a_way_are_known_as_such_in_three_seconds(
+    one: Kind, other: Kind, lab: Lab
+) -> None:
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+
+    with pytest.raises(NoWay):
+        await punch(lab, lab.of(one)[0], lab.of(other)[0])
+
+    assert loop.time() - began < CONNECT_S + 0.3 * 2 + 0.3
+
+
+async def test_a_peer_whose_router_gives_it_another_port_is_followed_and_nothing_is_lost(
+    machine: None,
+) -> None:
+    with contextlib.closing(Lab([Kind.FULL, Kind.SYMMETRIC_RANDOM])) as lab:
+        full, symmetric = lab.hosts
+        near_path, far_path, _ = await punch(lab, full, symmetric)
+        near, far = await talking(near_path, far_path)
+        before = near_path.remote
+        data = noise(8 * MIB, 6)
+        both = asyncio.gather(send_all(near, data), send_all(far, data))
+        await far.has(MIB)
+
+        await asyncio.get_running_loop().run_in_executor(None, lab.rebind, symmetric)
+        await both
+        await asyncio.gather(near.has(len(data)), far.has(len(data)))
+
+        assert near_path.remote != before
+        assert near.digest.digest() == far.digest.digest() == hashlib.sha256(data).digest()
+        await closed(near, far)
+
+
+@pytest.mark.parametrize("loss", [0.0, 0.02])
+async def test_a_long_way_is_found_within_two_round_trips_and_a_quarter_second(
+    loss: float, machine: None
+) -> None:
+    wire = Wire(delay_ms=20, jitter_ms=1, loss=loss)
+    with contextlib.closing(Lab([Kind.PORT, Kind.CGN], wire=wire)) as lab:
+        near, far, took_s = await punch(lab, *lab.hosts)
+
+        assert took_s < 2 * ROUND_TRIP_S + 0.25
+        near.close()
+        far.close()
+
+
+async def test_a_path_knows_how_long_its_way_is(machine: None) -> None:
+    with contextlib.closing(Lab([Kind.PORT, Kind.CGN], wire=Wire(delay_ms=20))) as lab:
+        near, far, _ = await punch(lab, *lab.hosts)
+        await asyncio.sleep(3 * ROUND_TRIP_S)
+
+        for path in (near, far):
+            assert path.rtt_s == pytest.approx(ROUND_TRIP_S, rel=0.3)
+            path.close()
