@@ -47,6 +47,7 @@ from nat.relay_wire import (
 from node.config import host_port
 from node.runtime import der, tls
 from node.runtime.credentials import Membership
+from node.runtime.relaying.alarm import Alarm
 from node.runtime.relaying.channels import Channels, RelayFailed
 from node.runtime.relaying.outbox import Outbox
 from node.runtime.signatures import Ed25519
@@ -96,7 +97,7 @@ class RelayClient:
         self._digest = digest_of_id(relay)
         self._loop = asyncio.get_running_loop()
         self._pulse = Pulse(dice, self._loop.time())
-        self._timer: asyncio.TimerHandle | None = None
+        self._alarm = Alarm(self._tick)
         self._outbox = Outbox(self._is_full)
         self._channels = Channels(self._outbox.put, lambda peer, end: on_channel(peer, end, relay))
         self._answered: asyncio.Future[None] = self._loop.create_future()
@@ -219,8 +220,7 @@ class RelayClient:
             self._answered.set_exception(RelayFailed(f"relay {short(self.relay)}: {reason}"))
         self._channels.close(self.reason)
         self._outbox.end()
-        if self._timer is not None:
-            self._timer.cancel()
+        self._alarm.set(None)
 
     async def _read(self, websocket: ClientWebSocketResponse) -> str:
         """Until there is nothing more; why that is."""
@@ -272,7 +272,7 @@ class RelayClient:
         self.reserved = reserved
         if not self._answered.done():
             self._answered.set_result(None)
-            self._tick()
+            self._tick(self._loop.time())
 
     def _refuse(self, reason: str) -> None:
         self.reason = reason
@@ -296,18 +296,10 @@ class RelayClient:
                     return
                 case _:
                     assert_never(effect)
-        if self.lost.is_set():
-            return
-        deadline = self._pulse.deadline
-        if self._timer is not None:
-            if self._timer.when() == deadline:
-                return
-            self._timer.cancel()
-        self._timer = None if deadline is None else self._loop.call_at(deadline, self._tick)
+        self._alarm.set(None if self.lost.is_set() else self._pulse.deadline)
 
-    def _tick(self) -> None:
-        self._timer = None
-        self._feed(self._pulse.tick(self._loop.time()))
+    def _tick(self, now: float) -> None:
+        self._feed(self._pulse.tick(now))
 
 
 def _is_dialled(address: str) -> bool:

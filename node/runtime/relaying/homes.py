@@ -13,6 +13,7 @@ from typing import assert_never
 
 from nat.home import Effect, HomeRelays, Public, Release, Reserve
 from node.log import Log
+from node.runtime.relaying.alarm import Alarm
 from node.runtime.relaying.channels import RelayFailed
 from node.runtime.relaying.client import OnChannel, RelayClient
 from node.runtime.relaying.server import RelayServer
@@ -64,7 +65,7 @@ class Homes:
         on_homes: OnHomes,
         dice: random.Random,
         server: RelayServer | None,
-        log: Log | None = None,
+        log: Log,
     ) -> None:
         self.obstacles: dict[NodeId, str] = {}
         """Why relays that should be our homes are not, as we were told last."""
@@ -80,7 +81,7 @@ class Homes:
         self._addresses: Mapping[NodeId, tuple[str, ...]] = {}
         self._lines: dict[NodeId, _Line] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._timer: asyncio.TimerHandle | None = None
+        self._alarm = Alarm(lambda now: self._feed(self._core.tick(now)))
         self._told: tuple[NodeId, ...] = ()
         self._closing = False
         self._own_channels = None
@@ -132,8 +133,7 @@ class Homes:
 
     async def close(self) -> None:
         self._closing = True
-        if self._timer is not None:
-            self._timer.cancel()
+        self._alarm.set(None)
         for task in self._tasks:
             task.cancel()
         if self._tasks:
@@ -156,19 +156,12 @@ class Homes:
                 case _:
                     assert_never(effect)
         self._tell()
-        if self._timer is not None:
-            self._timer.cancel()
-        deadline = self._core.deadline
-        self._timer = None if deadline is None else self._loop.call_at(deadline, self._tick)
-
-    def _tick(self) -> None:
-        self._feed(self._core.tick(self._loop.time()))
+        self._alarm.set(self._core.deadline)
 
     def _tell(self) -> None:
         if self._core.homes != self._told:
             self._told = self._core.homes
-            if self._log is not None:
-                self._log.info("relay.homes", relays=[short(relay) for relay in self._told])
+            self._log.info("relay.homes", relays=[short(relay) for relay in self._told])
             self._on_homes(self._told)
 
     def _reserve(self, relay: NodeId) -> None:
@@ -219,8 +212,7 @@ class Homes:
             return
         if self.obstacles.get(relay) != reason:
             self.obstacles[relay] = reason
-            if self._log is not None:
-                self._log.info("relay.failed", relay=short(relay), reason=reason)
+            self._log.info("relay.failed", relay=short(relay), reason=reason)
         self._feed(self._core.failed(relay, self._loop.time()))
 
     async def _keep(self, line: _Line) -> None:

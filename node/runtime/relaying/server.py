@@ -39,6 +39,7 @@ from nat.relaying import (
 )
 from node.log import Log
 from node.runtime import tls
+from node.runtime.relaying.alarm import Alarm
 from node.runtime.relaying.channels import Channels, OnChannel
 from node.runtime.relaying.guests import CLOSE_S, ConnectedGuest, Guest, OwnGuest
 from node.runtime.relaying.outbox import HIGH_BYTES
@@ -59,7 +60,7 @@ WAITING_BYTES_MAX = 64 << 20
 class RelayServer:
     """`start` it before the first connection comes."""
 
-    def __init__(self, signatures: Ed25519, limits: RelayLimits, log: Log | None = None) -> None:
+    def __init__(self, signatures: Ed25519, limits: RelayLimits, log: Log) -> None:
         self._signatures = signatures
         self._own = key_digest(signatures.key)
         self._limits = limits
@@ -68,7 +69,7 @@ class RelayServer:
         self._loop = asyncio.get_running_loop()
         self._guests: dict[int, Guest] = {}
         self._numbers = itertools.count(1)
-        self._timer: asyncio.TimerHandle | None = None
+        self._alarm = Alarm(lambda now: self._feed(self._core.tick(now)))
         application = web.Application(client_max_size=0)
         application.router.add_get(PATH, self._asked)
         application.router.add_route("*", "/{path:.*}", _nothing_here)
@@ -113,8 +114,7 @@ class RelayServer:
             guest.end()
         self._visitors.close()
         await self._runner.cleanup()
-        if self._timer is not None:
-            self._timer.cancel()
+        self._alarm.set(None)
 
     # -- guests ------------------------------------------------------------------------------------------
 
@@ -178,7 +178,7 @@ class RelayServer:
             guest = self._guests.get(effect.guest)
             if guest is not None:
                 self._carry_out(guest, effect)
-        self._arm()
+        self._alarm.set(self._core.deadline)
 
     def _carry_out(self, guest: Guest, effect: Effect) -> None:
         match effect:
@@ -203,8 +203,7 @@ class RelayServer:
                 assert_never(effect)
 
     def _tell(self, event: str, guest: Guest, reason: str) -> None:
-        if self._log is not None:
-            self._log.info(event, node=short(id_of_digest(guest.node)), reason=reason)
+        self._log.info(event, node=short(id_of_digest(guest.node)), reason=reason)
 
     def _signed(self, guest: Guest, until: float) -> Reserved:
         until_wall = time.time() + until - self._loop.time()
@@ -212,19 +211,6 @@ class RelayServer:
         unsigned = Reserved(guest.node, self._own, int(until_wall), rate, guest.seen)
         signature = self._signatures.sign(signed_reservation_bytes(unsigned))
         return msgspec.structs.replace(unsigned, signature=signature)
-
-    def _arm(self) -> None:
-        deadline = self._core.deadline
-        if self._timer is not None:
-            if deadline is not None and self._timer.when() <= deadline:
-                # It comes early, finds nothing to do, and is armed anew: cheaper than to do so for each message.
-                return
-            self._timer.cancel()
-        self._timer = None if deadline is None else self._loop.call_at(deadline, self._tick)
-
-    def _tick(self) -> None:
-        self._timer = None
-        self._feed(self._core.tick(self._loop.time()))
 
 
 def _member(transport: asyncio.Transport) -> bytes | None:
