@@ -57,8 +57,8 @@ EVERYWHERE = {
     "ipv4/tcp_congestion_control": "reno",
 }
 """No second of waiting whether anyone else has our address, no router but ours, and the one TCP that every kernel has
-and lets a namespace choose. It makes figures comparable: CUBIC carries as much as this over a lossy wire, but BBR, which
-some machines start with, thirty times as much.
+and lets a namespace choose. It makes figures comparable: CUBIC carries as much as this over a lossy wire, but BBR,
+which some machines start with, thirty times as much.
 """
 
 FORWARDING = {
