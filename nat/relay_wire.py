@@ -105,7 +105,7 @@ class Reserved(msgspec.Struct, frozen=True, array_like=True):
     node: bytes
     relay: bytes
     until: int
-    """Unix time."""
+    """Unix time by the relay's clock."""
     rate: int
     """Bytes a second that the node may send."""
     seen: str

@@ -2,6 +2,8 @@
 
 import asyncio
 import socket
+import time
+from pathlib import Path
 
 import pytest
 from aiohttp import web
@@ -20,6 +22,7 @@ from tests.node.runtime.relaying.small_relay import (
     guests,
     serving,
 )
+from tests.node.runtime.small_mesh import founder
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +51,12 @@ async def test_another_node_at_the_address_is_not_the_relay(mesh: Mesh) -> None:
             await bert.client.connect((other.address,))
 
         assert other.server.guests == ()
+
+
+async def test_a_relay_of_another_mesh_is_none_of_ours(mesh: Mesh, tmp_path: Path) -> None:
+    async with serving(founder(tmp_path, time.time())) as other:
+        with pytest.raises(RelayFailed, match="belongs to another mesh"):
+            await guest(mesh.bert, mesh.anna).client.connect((other.address,))
 
 
 async def test_what_went_wrong_is_told_for_each_address(mesh: Mesh) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import ssl
 import time
+from collections.abc import Callable
 
 import aiohttp
 import pytest
@@ -61,24 +62,43 @@ async def test_nobody_speaks_in_another_s_name(mesh: Mesh) -> None:
             one.close()
 
 
-async def test_what_a_relay_changes_makes_the_inner_tls_fail_and_nothing_else(mesh: Mesh) -> None:
-    class Lying(Relaying):
-        """Flips a bit in all that carl is sent after its handshake."""
+class Lying(Relaying):
+    """Once it `lies`, the next message of the opener of a channel arrives as `lie` makes it, with the one after it."""
 
-        lies = False
+    def __init__(self, lie: Callable[[bytes, bytes], list[bytes]]) -> None:
+        super().__init__(AMPLE)
+        self.lies = False
+        self._lie = lie
+        self.first: bytes | None = None
 
-        def heard(self, number: int, message: Message, now: float) -> list[Effect]:
-            effects = super().heard(number, message, now)
-            return [self._changed(effect) for effect in effects] if self.lies else effects
+    def heard(self, number: int, message: Message, now: float) -> list[Effect]:
+        effects = super().heard(number, message, now)
+        match effects:
+            case [Deliver(guest, Data(peer, channel, payload))] if self.lies and channel & OPENER:
+                if self.first is None:
+                    self.first = payload
+                    return []
+                changed = self._lie(self.first, payload)
+                return [Deliver(guest, Data(peer, channel, piece)) for piece in changed]
+        return effects
 
-        def _changed(self, effect: Effect) -> Effect:
-            match effect:
-                case Deliver(guest, Data(peer, channel, payload)) if channel & OPENER:
-                    bad = payload[:-1] + bytes([payload[-1] ^ 1])
-                    return Deliver(guest, Data(peer, channel, bad))
-            return effect
 
-    lying = Lying(AMPLE)
+@pytest.mark.parametrize(
+    "lie",
+    [
+        lambda one, two: [one[:-1] + bytes([one[-1] ^ 1]), two],
+        lambda one, two: [two],
+        lambda one, two: [two, one],
+        lambda one, two: [one, one, two],
+        lambda one, two: [one[:-1], two],
+        lambda one, two: [bytes(len(one)), two],
+    ],
+    ids=["flips a bit", "drops", "reorders", "doubles", "cuts short", "makes up"],
+)
+async def test_what_a_relay_changes_makes_the_inner_tls_fail_and_nothing_else(
+    mesh: Mesh, lie: Callable[[bytes, bytes], list[bytes]]
+) -> None:
+    lying = Lying(lie)
     async with (
         serving(mesh.anna, core=lying) as relay,
         guests(relay, mesh.anna, mesh.bert, mesh.carl) as (bert, carl),
@@ -88,12 +108,17 @@ async def test_what_a_relay_changes_makes_the_inner_tls_fail_and_nothing_else(me
             secured(end, tls.client_context(mesh.bert.membership), dialled=True),
             secured(there, tls.server_context(mesh.carl.membership), dialled=False),
         )
+        await eventually(lambda: relay.server.counters["forwarded"] >= 3)
         lying.lies = True
 
-        writer.write(b"one two three")
-        with pytest.raises((ssl.SSLError, ConnectionError, asyncio.IncompleteReadError)):
-            await asyncio.wait_for(reader.readexactly(13), 5.0)
+        writer.write(b"one")
+        await eventually(lambda: lying.first is not None)
+        writer.write(b"two")
+        with pytest.raises((ssl.SSLError, ConnectionError, asyncio.IncompleteReadError)) as failed:
+            await asyncio.wait_for(reader.readexactly(7), 5.0)
 
+        if isinstance(failed.value, asyncio.IncompleteReadError):
+            assert b"onetwo".startswith(failed.value.partial)
         lying.lies = False
         assert not bert.client.lost.is_set()
         assert not carl.client.lost.is_set()
