@@ -110,9 +110,9 @@ class NodeRecord(msgspec.Struct, frozen=True, kw_only=True):
     ready: Annotated[tuple[WeightsVersion, ...], Meta(max_length=HELD_MAX)] = ()
     """Versions of weights of which this node has all its blocks in memory."""
     public: Public = Public.NO
+    """What it says of itself; whoever relies on it finds out by connecting."""
     relays: bool = False
     """It forwards for others, where it is public."""
-    """What it says of itself; whoever relies on it finds out by connecting."""
 
     @property
     def stamp(self) -> tuple[int, int]:
