@@ -17,6 +17,7 @@ from tests.lab.probe import (
     Same,
     Tcp,
     Udp,
+    connected,
     endpoint,
     heard,
     probe_tcp,
@@ -152,6 +153,16 @@ def test_a_router_says_that_it_opens_no_port_for_anybody(lab: Lab, internet: Int
 
     with pytest.raises(ConnectionRefusedError):
         client.recv(16)
+
+
+def test_where_only_tls_passes_the_server_may_not_speak_first(lab: Lab, internet: Internet) -> None:
+    client = internet.tcp_socket(lab.of(Kind.TLS_ONLY)[0])
+    with connected(client, internet.tcp[0][0]) as accepted:
+        accepted.sendall(b"220 welcome")
+        client.settimeout(SILENCE_S)
+
+        with pytest.raises(TimeoutError):
+            client.recv(1)
 
 
 def test_a_short_lived_mapping_is_gone_after_twelve_seconds_and_a_usual_one_is_not(
