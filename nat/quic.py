@@ -121,7 +121,7 @@ class QuicTransport(asyncio.Transport):
     # -- asyncio.Transport ---------------------------------------------------------------------------
 
     def get_extra_info(self, name: str, default: object = None) -> object:
-        """`node` is the id of the peer, as proven."""
+        """`node` is the id of the peer, as proven; `path` is what carries the datagrams."""
         match name:
             case "peername":
                 return self._path.remote
@@ -129,6 +129,8 @@ class QuicTransport(asyncio.Transport):
                 return self._path.local
             case "node":
                 return self._credentials.peer
+            case "path":
+                return self._path
             case _:
                 return default
 

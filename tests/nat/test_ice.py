@@ -1,13 +1,14 @@
 """Two nodes knock at each other over real UDP sockets on loopback, where the sockets of a test stand for NATs."""
 
 import asyncio
+import contextlib
 import hashlib
 import os
 import socket
 
 import pytest
 
-from nat.candidates import check_rate
+from nat.candidates import UNVERIFIED_PACKETS_MAX, check_rate
 from nat.datagrams import Address, Datagrams, bind
 from nat.ice import CONNECT_S, IceAttempt, NoWay
 from nat.punched import PunchedPath
@@ -144,21 +145,29 @@ async def test_a_path_tells_its_addresses_and_its_round_trip() -> None:
     far.close()
 
 
-async def test_a_pair_between_which_nothing_passes_is_given_up_in_three_seconds() -> None:
+async def test_a_pair_without_a_way_is_given_up_in_three_seconds_and_its_named_host_spared() -> (
+    None
+):
     loop = asyncio.get_running_loop()
     near = attempt(dialled=True)
     await near.gather()
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
-        silent.bind(("127.0.0.1", 0))
-        host, port = silent.getsockname()
-        nobody = Candidate(foundation="1", host=host, port=port, kind="host", priority=1)
+    with contextlib.ExitStack() as stack:
+        victim = [
+            stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) for _ in range(8)
+        ]
+        for one in victim:
+            one.bind(("127.0.0.1", 0))
+        named = [
+            Candidate(foundation="1", host=host, port=port, kind="host", priority=1)
+            for host, port in (one.getsockname() for one in victim)
+        ]
         began = loop.time()
 
         with pytest.raises(NoWay, match="no UDP packet came through"):
-            await near.connect("somebody", "x" * 32, (nobody,))
+            await near.connect("somebody", "x" * 32, named)
 
         assert loop.time() - began < CONNECT_S + 0.2
-        assert 0 < count_waiting(silent) <= 20
+        assert sum(map(count_waiting, victim)) == UNVERIFIED_PACKETS_MAX
 
 
 async def test_a_server_that_does_not_answer_is_waited_for_no_longer_than_300_ms() -> None:
@@ -232,6 +241,35 @@ async def test_strangers_get_no_answer_and_change_nothing() -> None:
     near.transport.write(b"undisturbed")
     await far.has(11)
     await closed(near, far)
+
+
+async def test_a_flood_of_handshakes_by_strangers_opens_nothing() -> None:
+    near, far = attempt(dialled=True), attempt(dialled=False)
+    ours, (there,) = await near.gather(), await far.gather()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
+        stranger.bind(("127.0.0.1", 0))
+        for _ in range(1000):
+            initial = b"\xc0\0\0\0\1\x08" + os.urandom(1194)
+            stranger.sendto(initial, (there.host, there.port))
+        await asyncio.sleep(0.05)
+        one, other = await talking(*await met(near, (there,), far, ours))
+
+        assert count_waiting(stranger) == 0
+    await closed(one, other)
+
+
+async def test_an_attempt_may_be_given_up_at_any_time_and_more_than_once() -> None:
+    near = attempt(dialled=True)
+    await near.close()
+    await near.close()
+
+    far = attempt(dialled=True)
+    await far.gather()
+    trying = asyncio.ensure_future(far.connect("somebody", "x" * 32, ()))
+    await asyncio.sleep(0.01)
+    trying.cancel()
+    assert (await asyncio.gather(trying, return_exceptions=True))[0] is not None
+    await far.close()
 
 
 async def test_an_idle_path_costs_one_packet_a_side_and_interval() -> None:
