@@ -55,18 +55,18 @@ class Answering:
     ) -> bytes | None:
         """The answer to this request, to be sent from where it came in; `other_port` answers too (0: none does)."""
         assert message.kind is stun.Kind.REQUEST
+        if not self._bucket(customer(remote.host), now).take(now):
+            self.counters["too_many"] += 1
+            return None
+        if not self._all.take(now):
+            self.counters["too_many_in_all"] += 1
+            return None
         room = int(GROWTH_MAX * len(datagram))
         answer = stun.response(message.transaction, remote, _other(remote, other_port))
         if len(answer) > room:
             answer = stun.response(message.transaction, remote)
         if len(answer) > room:
             self.counters["too_short"] += 1
-            return None
-        if not self._bucket(customer(remote.host), now).take(now):
-            self.counters["too_many"] += 1
-            return None
-        if not self._all.take(now):
-            self.counters["too_many_in_all"] += 1
             return None
         self.counters["answered"] += 1
         return answer

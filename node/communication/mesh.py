@@ -337,7 +337,7 @@ class Mesh(OnlyCalls):
     def _tell_reach(self, now: float) -> list[Effect]:
         """Whether we are public, and where another node has come in, though we have not said so."""
         self.reach.news = False
-        if self.membership.gone:
+        if not self.mesh or self.membership.gone:
             return []
         self.relays.own_is(self.reach.public, now)
         # Relays before our own: of a record that is too long for a packet the last ones are left out.

@@ -176,7 +176,9 @@ class Reach(OnlyCalls):
         """A member wants to be dialled back."""
         if self.favours is None:
             self.favours = Favours(now)
-        addresses, knocks = self.favours.granted(peer, asked, own, now)
+        # Behind the same router its hairpin would lead us in where nobody else comes.
+        ours = (*own, *map(str, self._seen_at()))
+        addresses, knocks = self.favours.granted(peer, asked, ours, now)
         if not addresses and not knocks:
             return [Reply(request, DialedBack())]
         return [DialOut(request, peer, addresses, knocks)]
@@ -205,6 +207,10 @@ class Reach(OnlyCalls):
             effects += self._begin_round(now)
         self._rearm()
         return effects
+
+    def _seen_at(self) -> list[Endpoint]:
+        families = (self.knowledge.ipv4, self.knowledge.ipv6)
+        return [one for family in families if family is not None for one in family.mapped]
 
     # -- whom to ask from where we are seen ----------------------------------------------------------
 

@@ -33,6 +33,7 @@ OUTSIDE = Endpoint("203.0.113.77", 7879)
 BEHIND_NAT = SelfKnowledge(
     ipv4=Behaviour(Mapping.INDEPENDENT, Filtering.PORT, Endpoint("192.168.1.5", 7879), (OUTSIDE,))
 )
+TOKEN = b"0123456789ab"
 GONE = ErrorInfo(code=ErrorCode.UNAVAILABLE, reason="gone")
 LONG_S = 1.2 * PERIOD_S
 
@@ -304,3 +305,32 @@ def test_who_asks_for_nothing_allowed_is_answered_at_once() -> None:
     effects = place.reach.asked(5, anna, DialBack(addresses=("127.0.0.1:22",)), (), place.now)
 
     assert effects == [Reply(5, DialedBack())]
+
+
+def test_nobody_behind_the_same_router_is_dialled_back() -> None:
+    place = Place()
+    anna = place.links("anna")
+    place.reach.learn(NatKnown(BEHIND_NAT), place.now)
+    asked = DialBack(
+        addresses=(f"{OUTSIDE.host}:9999",), knocks=(Knock(str(OUTSIDE), TOKEN, True),)
+    )
+
+    assert place.reach.asked(5, anna, asked, HOME, place.now) == [Reply(5, DialedBack())]
+
+
+def test_a_public_member_that_lies_about_where_we_are_makes_us_say_nothing() -> None:
+    place = Place()
+    for name in ("anna", "bert", "cora"):
+        place.links(name)
+    victim = Endpoint("192.0.2.66", 80)
+    seen = Behaviour(Mapping.INDEPENDENT, local=Endpoint("192.168.1.5", 7879), mapped=(victim,))
+
+    effects = place.reach.learn(NatKnown(SelfKnowledge(ipv4=seen)), place.now) + place.wait(1.0)
+    tried = 0
+    while calls := place.dial_backs(effects):
+        ((call, asked),) = calls
+        tried += len(asked.addresses) + len(asked.knocks)
+        effects = place.answer(call, reached=False, udp=False)
+
+    assert not place.reach.proven
+    assert 0 < tried <= 20
