@@ -6,28 +6,21 @@ lost a connection is lost for good: who wants another one makes another client.
 
 import asyncio
 import random
-import re
 import socket
 import ssl
 from collections.abc import Callable
 from typing import assert_never
 
 from aiohttp import (
-    ClientError,
     ClientSession,
     ClientTimeout,
     ClientWebSocketResponse,
-    ClientWSTimeout,
     TCPConnector,
-    TraceConfig,
-    TraceRequestRedirectParams,
     WSMsgType,
-    WSServerHandshakeError,
 )
 
 from nat.pulse import Effect, Lost, Pulse, SendPing
 from nat.relay_wire import (
-    MESSAGE_BYTES_MAX,
     Absent,
     Close,
     Data,
@@ -43,26 +36,18 @@ from nat.relay_wire import (
     decode,
     signed_reservation_bytes,
 )
-from node.config import host_port
-from node.runtime import der, tls
+from node.runtime import tls
 from node.runtime.credentials import Membership
 from node.runtime.relaying.alarm import Alarm
 from node.runtime.relaying.channels import Channels, RelayFailed
+from node.runtime.relaying.dialling import CLOSE_S, dial, here_alone, key_of
 from node.runtime.relaying.outbox import Outbox
 from node.runtime.signatures import Ed25519
-from protocol.errors import ConfigError, PeerError
+from protocol.errors import PeerError
 from protocol.ids import NodeId, digest_of_id, key_digest, short
 
-STAGGER_S = 0.15
-"""Between one address and the next: one that is merely far is not overtaken, one that is dead holds up nobody."""
-
-DIAL_S = 5.0
 RESERVED_S = 5.0
 """How long the relay may take to say that it forwards for us."""
-
-CLOSE_S = 1.0
-
-HOST = re.compile(r"[A-Za-z0-9._:-]{1,253}")
 
 OnChannel = Callable[[NodeId, socket.socket, NodeId], None]
 """(who has opened it, our end, the relay)"""
@@ -108,14 +93,14 @@ class RelayClient:
         """Have a reservation; RelayFailed with the reason if there is none to be had."""
         connector = TCPConnector(ssl=self._context, limit=0)
         session = ClientSession(
-            connector=connector, timeout=ClientTimeout(total=None), trace_configs=[_here_alone()]
+            connector=connector, timeout=ClientTimeout(total=None), trace_configs=[here_alone()]
         )
         try:
-            websocket = await self._dial(session, addresses)
+            websocket = await dial(session, self.relay, addresses)
         except BaseException:
             await session.close()
             raise
-        self._key = _key_of(websocket)
+        self._key = key_of(websocket)
         self._running = self._loop.create_task(self._run(session, websocket))
         try:
             async with asyncio.timeout(RESERVED_S):
@@ -152,52 +137,6 @@ class RelayClient:
         await asyncio.wait([self._running])
         if not self._running.cancelled():
             self._running.result()
-
-    # -- dialling ----------------------------------------------------------------------------------------
-
-    async def _dial(
-        self, session: ClientSession, addresses: tuple[str, ...]
-    ) -> ClientWebSocketResponse:
-        """The first of them to answer as this relay."""
-        failures: list[str] = []
-        tries: set[asyncio.Task[ClientWebSocketResponse]] = set()
-        left = [address for address in addresses if _is_dialled(address)]
-        try:
-            while left or tries:
-                if left:
-                    tries.add(self._loop.create_task(self._dial_one(session, left.pop(0))))
-                pause_s = STAGGER_S if left else None
-                await asyncio.wait(tries, timeout=pause_s, return_when=asyncio.FIRST_COMPLETED)
-                for attempt in [attempt for attempt in tries if attempt.done()]:
-                    tries.remove(attempt)
-                    try:
-                        return attempt.result()
-                    except RelayFailed as failed:
-                        failures.append(str(failed))
-        finally:
-            await _give_up(tries)
-        reasons = "; ".join(failures) or "no address of it is known"
-        raise RelayFailed(f"relay {short(self.relay)}: {reasons}")
-
-    async def _dial_one(self, session: ClientSession, address: str) -> ClientWebSocketResponse:
-        try:
-            async with asyncio.timeout(DIAL_S):
-                websocket = await session.ws_connect(
-                    f"https://{address}/relay",
-                    max_msg_size=MESSAGE_BYTES_MAX + 1,
-                    timeout=ClientWSTimeout(ws_close=CLOSE_S),
-                )
-        except WSServerHandshakeError as wrong:
-            raise RelayFailed(f"{address} forwards for nobody (HTTP {wrong.status})") from wrong
-        except (ClientError, OSError, UnicodeError) as wrong:
-            cause = getattr(wrong, "certificate_error", None) or getattr(wrong, "os_error", wrong)
-            told = tls.explain(cause, address) if isinstance(cause, OSError) else str(wrong)
-            raise RelayFailed(told) from wrong
-        there = _peer_of(websocket)
-        if there != self.relay:
-            await websocket.close()
-            raise RelayFailed(f"{address} is another node: {short(there or 'nobody')}")
-        return websocket
 
     # -- while it lasts ----------------------------------------------------------------------------------
 
@@ -297,44 +236,3 @@ class RelayClient:
 
     def _tick(self, now: float) -> None:
         self._feed(self._pulse.tick(now))
-
-
-def _is_dialled(address: str) -> bool:
-    """Others say where they are in words that we may not know, or that mean something else in a URL."""
-    try:
-        host, _ = host_port(address)
-    except ConfigError:
-        return False
-    return HOST.fullmatch(host) is not None
-
-
-def _here_alone() -> TraceConfig:
-    """We go where we meant to go, and not where a relay sends us instead; aiohttp has no switch for it."""
-    trace = TraceConfig()
-    trace.on_request_redirect.append(_redirected)
-    return trace
-
-
-async def _redirected(_: ClientSession, __: object, redirect: TraceRequestRedirectParams) -> None:
-    raise RelayFailed(f"{redirect.url.host}:{redirect.url.port} points elsewhere")
-
-
-def _peer_of(websocket: ClientWebSocketResponse) -> NodeId | None:
-    try:
-        return tls.peer_id(websocket.get_extra_info("ssl_object"))
-    except PeerError:
-        return None
-
-
-def _key_of(websocket: ClientWebSocketResponse) -> bytes:
-    certificate = websocket.get_extra_info("ssl_object").getpeercert(binary_form=True)
-    return der.read_certificate(certificate).public_key
-
-
-async def _give_up(tries: set[asyncio.Task[ClientWebSocketResponse]]) -> None:
-    for attempt in tries:
-        attempt.cancel()
-    for ended in await asyncio.gather(*tries, return_exceptions=True):
-        # Reached at the same moment as another address.
-        if isinstance(ended, ClientWebSocketResponse):
-            await ended.close()

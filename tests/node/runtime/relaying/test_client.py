@@ -12,7 +12,7 @@ from nat import pulse
 from nat.relay_wire import Data, Message, Opened, Reserved
 from nat.relaying import Deliver, Effect, Relaying
 from node.runtime import tls
-from node.runtime.relaying import channels, client
+from node.runtime.relaying import channels, client, dialling
 from node.runtime.relaying.channels import RelayFailed
 from tests.node.runtime.relaying.small_relay import (
     AMPLE,
@@ -39,7 +39,7 @@ async def test_an_address_that_does_not_answer_holds_up_nothing(mesh: Mesh) -> N
 
             await bert.client.connect((silent, "via:somebody", relay.address))
 
-            assert asyncio.get_running_loop().time() - began < client.DIAL_S / 2
+            assert asyncio.get_running_loop().time() - began < dialling.DIAL_S / 2
             await bert.client.close()
 
 

@@ -1,0 +1,116 @@
+"""How a node comes to a WebSocket of the relay that it means, at one of the addresses that are known of it."""
+
+import asyncio
+import re
+
+from aiohttp import (
+    ClientError,
+    ClientSession,
+    ClientWebSocketResponse,
+    ClientWSTimeout,
+    TraceConfig,
+    TraceRequestRedirectParams,
+    WSServerHandshakeError,
+)
+
+from nat.relay_wire import MESSAGE_BYTES_MAX
+from node.config import host_port
+from node.runtime import der, tls
+from node.runtime.relaying.channels import RelayFailed
+from protocol.errors import ConfigError, PeerError
+from protocol.ids import NodeId, short
+
+STAGGER_S = 0.15
+"""Between one address and the next: one that is merely far is not overtaken, one that is dead holds up nobody."""
+
+DIAL_S = 5.0
+CLOSE_S = 1.0
+
+HOST = re.compile(r"[A-Za-z0-9._:-]{1,253}")
+
+
+async def dial(
+    session: ClientSession, relay: NodeId, addresses: tuple[str, ...]
+) -> ClientWebSocketResponse:
+    """The first of them to answer as this relay."""
+    loop, failures = asyncio.get_running_loop(), list[str]()
+    tries: set[asyncio.Task[ClientWebSocketResponse]] = set()
+    left = [address for address in addresses if _is_dialled(address)]
+    try:
+        while left or tries:
+            if left:
+                tries.add(loop.create_task(_dial_one(session, relay, left.pop(0))))
+            pause_s = STAGGER_S if left else None
+            await asyncio.wait(tries, timeout=pause_s, return_when=asyncio.FIRST_COMPLETED)
+            for attempt in [attempt for attempt in tries if attempt.done()]:
+                tries.remove(attempt)
+                try:
+                    return attempt.result()
+                except RelayFailed as failed:
+                    failures.append(str(failed))
+    finally:
+        await _give_up(tries)
+    reasons = "; ".join(failures) or "no address of it is known"
+    raise RelayFailed(f"relay {short(relay)}: {reasons}")
+
+
+async def _dial_one(session: ClientSession, relay: NodeId, address: str) -> ClientWebSocketResponse:
+    try:
+        async with asyncio.timeout(DIAL_S):
+            websocket = await session.ws_connect(
+                f"https://{address}/relay",
+                max_msg_size=MESSAGE_BYTES_MAX + 1,
+                timeout=ClientWSTimeout(ws_close=CLOSE_S),
+            )
+    except WSServerHandshakeError as wrong:
+        raise RelayFailed(f"{address} forwards for nobody (HTTP {wrong.status})") from wrong
+    except (ClientError, OSError, UnicodeError) as wrong:
+        cause = getattr(wrong, "certificate_error", None) or getattr(wrong, "os_error", wrong)
+        told = tls.explain(cause, address) if isinstance(cause, OSError) else str(wrong)
+        raise RelayFailed(told) from wrong
+    there = _peer_of(websocket)
+    if there != relay:
+        await websocket.close()
+        raise RelayFailed(f"{address} is another node: {short(there or 'nobody')}")
+    return websocket
+
+
+def _is_dialled(address: str) -> bool:
+    """Others say where they are in words that we may not know, or that mean something else in a URL."""
+    try:
+        host, _ = host_port(address)
+    except ConfigError:
+        return False
+    return HOST.fullmatch(host) is not None
+
+
+def here_alone() -> TraceConfig:
+    """We go where we meant to go, and not where a relay sends us instead; aiohttp has no switch for it."""
+    trace = TraceConfig()
+    trace.on_request_redirect.append(_redirected)
+    return trace
+
+
+async def _redirected(_: ClientSession, __: object, redirect: TraceRequestRedirectParams) -> None:
+    raise RelayFailed(f"{redirect.url.host}:{redirect.url.port} points elsewhere")
+
+
+def _peer_of(websocket: ClientWebSocketResponse) -> NodeId | None:
+    try:
+        return tls.peer_id(websocket.get_extra_info("ssl_object"))
+    except PeerError:
+        return None
+
+
+def key_of(websocket: ClientWebSocketResponse) -> bytes:
+    certificate = websocket.get_extra_info("ssl_object").getpeercert(binary_form=True)
+    return der.read_certificate(certificate).public_key
+
+
+async def _give_up(tries: set[asyncio.Task[ClientWebSocketResponse]]) -> None:
+    for attempt in tries:
+        attempt.cancel()
+    for ended in await asyncio.gather(*tries, return_exceptions=True):
+        # Reached at the same moment as another address.
+        if isinstance(ended, ClientWebSocketResponse):
+            await ended.close()
