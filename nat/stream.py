@@ -12,15 +12,22 @@ from protocol.errors import PeerError
 
 Piece = bytes | memoryview
 
+COPIED_BYTES = 16 * 1024
+"""Up to so much of others' memory is copied: they have it back at once, and need not wait a round trip for it."""
+
 
 class Outflow:
-    """The way out. `written` and `acked` are offsets in the stream: bytes between them are kept."""
+    """The way out. `written` and `acked` are offsets in the stream: bytes between them are kept.
 
-    __slots__ = ("_pieces", "acked", "written")
+    Up to `borrowed` some of them lie in memory of others.
+    """
+
+    __slots__ = ("_pieces", "acked", "borrowed", "written")
 
     def __init__(self) -> None:
         self.written = 0
         self.acked = 0
+        self.borrowed = 0
         self._pieces: deque[tuple[int, Piece]] = deque()
         """(offset behind its end, bytes)"""
 
@@ -29,8 +36,13 @@ class Outflow:
         return self.written - self.acked
 
     def write(self, piece: Piece) -> None:
-        """At the end of the stream; its memory must not change until it is acknowledged."""
+        """At the end of the stream; memory that is borrowed must not change until it is acknowledged."""
         self.written += len(piece)
+        if not isinstance(piece, bytes):
+            if len(piece) <= COPIED_BYTES:
+                piece = bytes(piece)
+            else:
+                self.borrowed = self.written
         self._pieces.append((self.written, piece))
 
     def acknowledged(self, received: int) -> bool:

@@ -59,12 +59,12 @@ class Stream(Protocol):
     """What a transport that outlives connections says of itself, as `get_extra_info("stream")`."""
 
     @property
-    def written(self) -> int:
-        """Bytes ever written to it."""
+    def borrowed(self) -> int:
+        """An offset in all that was ever written: memory that was written behind it is free."""
 
     @property
     def acked(self) -> int:
-        """Of these, what the other side has; the rest is kept. The link's `acknowledged` tells when it grows."""
+        """Up to there the other side has it, and memory is free too. The link's `acknowledged` tells when it grows."""
 
 
 class FrameLink(asyncio.BufferedProtocol):
@@ -368,8 +368,8 @@ class FrameLink(asyncio.BufferedProtocol):
     def _release(self, future: Future[None], error: SedmaError | None) -> None:
         """Let a sender go, as soon as the transport holds none of its memory."""
         stream = self._stream
-        if stream is not None and stream.acked < stream.written:
-            self._draining.append((stream.written, future, error))
+        if stream is not None and stream.acked < stream.borrowed:
+            self._draining.append((stream.borrowed, future, error))
         elif stream is None and self._paused:
             self._draining.append((0, future, error))
         else:

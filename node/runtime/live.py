@@ -140,6 +140,7 @@ class Live:
     def connect(self, switchboard: Switchboard, packets: Packets | None) -> None:
         """From now on there is a way to peers; without `packets` all goes over links."""
         self._switchboard = self._working.switchboard = switchboard
+        switchboard.ways.dialer.tally = self.tally
         self._packets = packets
 
     def look_out(self, outlook: Outlook, forwarding: Forwarding) -> None:

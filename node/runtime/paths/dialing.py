@@ -1,15 +1,17 @@
 """Opens single paths: by TCP to an address, or by way of a relay. Each is proven before it is handed on."""
 
 import asyncio
+import contextlib
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NamedTuple, Protocol
 
 from node.config import host_port
 from node.runtime.frame_link import FrameLink, OnLink
 from node.runtime.paths.arrival import Unattached
-from node.runtime.paths.doorway import ALPN_PATH, Doorway, kind_of
+from node.runtime.paths.doorway import ALPN_PATH, Doorway, kind_at, kind_of
 from node.runtime.paths.end import PathEnd
+from node.runtime.tally import Tally
 from node.runtime.tcp_link import Security, open_connection
 from protocol.errors import PeerError
 from protocol.ids import NodeId, short
@@ -44,6 +46,8 @@ class PathDialer:
 
     def __init__(self, security: Security | None) -> None:
         self.relays: Relays | None = None
+        self.tally = Tally()
+        """Of what is tried here, and of what becomes of it."""
         self._security = security
         self._unattached = Unattached()
 
@@ -54,16 +58,18 @@ class PathDialer:
     async def tcp(self, address: str, on_link: OnLink) -> Opened | FrameLink:
         """A bare link where the other side knows no paths. OSError as of `open_connection`."""
         identify = None if self._security is None else self._security.identify
-        doorway = await self._dial(
-            address, lambda: FrameLink(on_link, dialed=True, identify=identify)
-        )
+        with self.counted(kind_at(address)):
+            doorway = await self._dial(
+                address, lambda: FrameLink(on_link, dialed=True, identify=identify)
+            )
         if isinstance(doorway.chosen, FrameLink):
             return doorway.chosen
         return self._proven(doorway, None)
 
     async def path(self, address: str) -> Opened:
         """PeerError where the other side knows no paths; OSError as of `open_connection`."""
-        return self._proven(await self._dial(address, asyncio.Protocol), None)
+        with self.counted(kind_at(address)):
+            return self._proven(await self._dial(address, asyncio.Protocol), None)
 
     async def _dial(
         self, address: str, without_paths: Callable[[], asyncio.BaseProtocol]
@@ -81,6 +87,20 @@ class PathDialer:
 
     async def relayed(self, relay: NodeId, addresses: tuple[str, ...], peer: NodeId) -> Opened:
         """OSError, or SedmaError of the relay."""
+        with self.counted(PathKind.RELAY):
+            return await self._by_relay(relay, addresses, peer)
+
+    @contextlib.contextmanager
+    def counted(self, kind: PathKind) -> Iterator[None]:
+        """Somebody tries to bring up such a path; what he raises counts as a failure."""
+        self.tally.attempt(kind)
+        try:
+            yield
+        except Exception:
+            self.tally.outcome(kind, "failed")
+            raise
+
+    async def _by_relay(self, relay: NodeId, addresses: tuple[str, ...], peer: NodeId) -> Opened:
         assert self.relays is not None and self._security is not None
         loop = asyncio.get_running_loop()
         async with asyncio.timeout(RELAYED_S):

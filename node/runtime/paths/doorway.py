@@ -40,6 +40,16 @@ def agreed(transport: asyncio.BaseTransport) -> str:
     return "" if ssl_object is None else ssl_object.selected_alpn_protocol() or ""
 
 
+def kind_at(address: str) -> PathKind:
+    """Of a path that is to be dialled, as far as its address tells; of a name, that it is IPv4."""
+    host = plain(address.rpartition(":")[0].strip("[]"))
+    match scope(host):
+        case Scope.PRIVATE | Scope.LOOPBACK | Scope.LINK:
+            return PathKind.LAN
+        case _:
+            return PathKind.IPV6 if ":" in host else PathKind.IPV4
+
+
 def kind_of(transport: asyncio.BaseTransport) -> PathKind:
     """Of a path over TCP, by its two addresses."""
     ends = [transport.get_extra_info(name)[0] for name in ("sockname", "peername")]

@@ -94,6 +94,11 @@ class PathEnd(asyncio.BufferedProtocol):
         self._transport.abort()
 
     @property
+    def in_record(self) -> bool:
+        """More of a DATA record is to come."""
+        return self._left > 0
+
+    @property
     def remote(self) -> str:
         return _address(self._transport.get_extra_info("peername"))
 

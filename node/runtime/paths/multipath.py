@@ -28,6 +28,9 @@ RECORD_BYTES = 1024 * 1024
 ACK_BYTES = 128 * 1024
 """So much is acknowledged at once."""
 
+BODY_BYTES = 4 * 1024
+"""And so much, where it ends a record: a body's memory is not free before."""
+
 ACK_S = 0.1
 """Less than that waits so long for something to ride on."""
 
@@ -287,7 +290,7 @@ class Multipath:
 
     def data_ended(self, end: PathEnd) -> None:
         untold = self.received - self._acked
-        if untold >= ACK_BYTES:
+        if untold >= (ACK_BYTES if end.in_record else BODY_BYTES):
             (self._active or end).send(RecordKind.ACK, 0, self._tell())
         elif untold and self._ack_timer is None and not self._over:
             self._ack_timer = self._loop.call_later(ACK_S, self._ack_late)

@@ -98,7 +98,11 @@ class Ways:
 
     async def punch(self, multipath: Multipath) -> dict[str, Exception]:
         """Look for a way through the NATs of both sides; what stood in the way, if none was found."""
-        return await self._punching.punch(multipath)
+        self.dialer.tally.attempt(PathKind.PUNCHED)
+        failures = await self._punching.punch(multipath)
+        if failures:
+            self.dialer.tally.outcome(PathKind.PUNCHED, "failed")
+        return failures
 
     @property
     def _punching(self) -> "Puncher":
@@ -180,6 +184,7 @@ class Ways:
         attached = codec.encode(Attached(multipath.received))
         end.send(RecordKind.ATTACHED, 0, multipath.received, attached)
         multipath.add(end, attach.received)
+        self.dialer.tally.watch(end)
         if fresh:
             multipath.link.connection_made(multipath.transport)
 
@@ -218,6 +223,7 @@ class Ways:
         )
         end.send(RecordKind.ATTACH, 0, multipath.received, codec.encode(attach))
         multipath.add(end, 0)
+        self.dialer.tally.watch(end)
         self._upkeep[multipath].paths_changed()
 
     def _make(self, link_id: bytes, peer: NodeId, on_link: OnLink, *, dialed: bool) -> Multipath:
@@ -242,6 +248,7 @@ class Ways:
         )
 
     def path_closed(self, multipath: Multipath, kind: PathKind, reason: str) -> None:
+        self.dialer.tally.outcome(kind, "lost")
         self.note("path.lost", peer=short(multipath.peer), path=kind, reason=reason)
         self._upkeep[multipath].paths_changed()
 

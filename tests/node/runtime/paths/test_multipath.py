@@ -122,8 +122,8 @@ async def test_a_peer_that_was_restarted_does_not_know_the_link(
 
 async def test_a_peer_whose_port_is_closed_is_down_at_once(pair: tuple[Station, Station]) -> None:
     left, right = pair
-    assert right.board._server is not None
-    await right.board._server.close()
+    (server,) = right.board._servers
+    await server.close()
     began = asyncio.get_running_loop().time()
     for end in ends(left):
         end.abort()
