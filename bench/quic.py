@@ -25,6 +25,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 import nat.quic
 from bench.quic_aioquic import AioquicEngine, plain_listen, plain_send
 from nat.datagrams import SOL_UDP, UDP_GRO, Address, Datagrams, bind
+from nat.engine import Engine
 from nat.proof import Credentials
 from nat.quic import PathHearer, QuicTransport, open_quic
 from node.runtime import certificates
@@ -204,8 +205,7 @@ class Stream(asyncio.BufferedProtocol):
 
 
 def _wire(way: str) -> Wire:
-    if way.startswith("aioquic"):
-        vars(nat.quic)["Engine"] = AioquicEngine
+    vars(nat.quic)["Engine"] = AioquicEngine if way.startswith("aioquic") else Engine
     wire = Wire()
     if way.endswith("one by one"):
         wire.bound.setsockopt(SOL_UDP, UDP_GRO, 0)
