@@ -25,6 +25,9 @@ from protocol.errors import PeerError
 from protocol.limits import TEXT_BYTES_MAX
 from protocol.members import Signature
 
+PATH = "/relay"
+"""Where a relay listens for WebSockets."""
+
 OPENER = 1 << 31
 """The bit of a channel that says: I have opened it."""
 

@@ -46,6 +46,14 @@ def digest_of_id(node: NodeId) -> bytes:
     return digest
 
 
+def is_node_id(text: str) -> bool:
+    try:
+        digest_of_id(NodeId(text))
+    except ValueError:
+        return False
+    return True
+
+
 def short(node: str) -> str:
     """An id as people read it."""
     return node[:SHORT_ID_LENGTH]

@@ -124,22 +124,38 @@ class Channels:
     # -- within --------------------------------------------------------------------------------------------
 
     def _come(self, key: Key) -> None:
-        if key in self._pumps or len(self._pumps) >= CHANNELS_MAX:
+        if self._closed is not None or key in self._pumps or len(self._pumps) >= CHANNELS_MAX:
             self.say(Close(*key, f"no channel beyond {len(self._pumps)} here"))
             return
-        self._on_channel(id_of_digest(key[0]), self._begin(key))
+        try:
+            end = self._begin(key)
+        except OSError as wrong:
+            # Out of file descriptors, most often.
+            self.counters["not_begun"] += 1
+            self.say(Close(*key, f"no channel here: {wrong.strerror}"))
+            return
+        self._on_channel(id_of_digest(key[0]), end)
 
     def _opened(self, key: Key) -> None:
         opened = self._opening.get(key)
-        if opened is not None and not opened.done():
+        if opened is None or opened.done():
+            return
+        try:
             opened.set_result(self._begin(key))
+        except OSError as wrong:
+            self.counters["not_begun"] += 1
+            self.say(Close(*key, f"no channel here: {wrong.strerror}"))
+            opened.set_exception(RelayFailed(f"no channel can be opened here: {wrong.strerror}"))
 
     def _not_opened(self, key: Key, message: Close | Absent) -> None:
         opened, node = self._opening[key], short(id_of_digest(key[0]))
-        if opened.done():
+        if (pump := self._pumps.get(key)) is not None:
             # It was there for a moment.
-            self._pumps[key].finish()
             self._forget(key)
+            pump.finish()
+        elif opened.done():
+            # Nobody waits for it any more.
+            return
         elif isinstance(message, Absent):
             opened.set_exception(PeerAbsent(f"node {node} is absent from this relay"))
         else:

@@ -13,14 +13,14 @@ from aiohttp import (
     WSServerHandshakeError,
 )
 
-from nat.relay_wire import MESSAGE_BYTES_MAX
+from nat.relay_wire import MESSAGE_BYTES_MAX, PATH
 from node.config import host_port
 from node.runtime import der, tls
 from node.runtime.relaying.channels import RelayFailed
 from protocol.errors import ConfigError, PeerError
 from protocol.ids import NodeId, short
 
-STAGGER_S = 0.15
+STAGGER_S = 0.1
 """Between one address and the next: one that is merely far is not overtaken, one that is dead holds up nobody."""
 
 DIAL_S = 5.0
@@ -58,7 +58,7 @@ async def _dial_one(session: ClientSession, relay: NodeId, address: str) -> Clie
     try:
         async with asyncio.timeout(DIAL_S):
             websocket = await session.ws_connect(
-                f"https://{address}/relay",
+                f"https://{address}{PATH}",
                 max_msg_size=MESSAGE_BYTES_MAX + 1,
                 timeout=ClientWSTimeout(ws_close=CLOSE_S),
             )

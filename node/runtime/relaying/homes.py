@@ -18,7 +18,7 @@ from node.runtime.relaying.channels import RelayFailed
 from node.runtime.relaying.client import OnChannel, RelayClient
 from node.runtime.relaying.server import RelayServer
 from node.runtime.signatures import Ed25519
-from protocol.ids import NodeId, digest_of_id, node_id, short
+from protocol.ids import NodeId, digest_of_id, is_node_id, node_id, short
 
 IDLE_S = 30.0
 """How long a relay that is no home is kept without a channel: the next one is likely to follow."""
@@ -117,6 +117,10 @@ class Homes:
 
     async def open(self, relay: NodeId, addresses: tuple[str, ...], peer: NodeId) -> socket.socket:
         """A socket whose bytes come out at that peer by way of that relay, or RelayFailed."""
+        for node in (relay, peer):
+            # Others have told us of it.
+            if not is_node_id(node):
+                raise RelayFailed(f"{node!r} is no node id")
         if relay == self._own:
             if self._own_channels is None:
                 raise RelayFailed("this node is no relay")

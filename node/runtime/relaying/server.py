@@ -18,6 +18,7 @@ from aiohttp import web
 from nat.endpoint import plain
 from nat.relay_wire import (
     MESSAGE_BYTES_MAX,
+    PATH,
     Message,
     Refused,
     Reserved,
@@ -47,8 +48,6 @@ from node.runtime.relaying.visitors import Visitors
 from node.runtime.signatures import Ed25519
 from protocol.errors import PeerError
 from protocol.ids import NodeId, digest_of_id, id_of_digest, key_digest, short
-
-PATH = "/relay"
 
 OUTBOX_BYTES_MAX = 2 * OWED_BYTES_MAX
 """What waits for a guest that says that it takes everything and takes nothing. It is cut off then."""

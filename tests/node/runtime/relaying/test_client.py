@@ -1,6 +1,7 @@
 """A node's side of a relay: how it is reached, and how its loss is noticed."""
 
 import asyncio
+import errno
 import socket
 import time
 from pathlib import Path
@@ -156,6 +157,28 @@ async def test_a_relay_that_sends_beyond_the_window_loses_the_channel_alone(mesh
         await eventually(lambda: relay.server.channels == 0)
 
         assert not bert.client.lost.is_set()
+        end.close()
+        there.close()
+
+
+async def test_without_a_free_file_descriptor_a_channel_is_not_opened_and_nothing_else_ends(
+    mesh: Mesh, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none_left() -> tuple[socket.socket, socket.socket]:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    async with serving(mesh.anna) as relay, guests(relay, mesh.anna, mesh.bert, mesh.carl) as both:
+        bert, carl = both
+        with monkeypatch.context() as patched:
+            patched.setattr(socket, "socketpair", none_left)
+
+            with pytest.raises(RelayFailed, match="Too many open files"):
+                await bert.client.open(carl.id)
+            await eventually(lambda: relay.server.channels == 0)
+
+        end = await bert.client.open(carl.id)
+        _, there = await carl.accepted()
+        assert carl.came.empty()
         end.close()
         there.close()
 

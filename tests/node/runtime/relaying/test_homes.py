@@ -201,6 +201,32 @@ async def test_a_relay_reaches_its_own_guests_and_they_reach_it(mesh: Mesh) -> N
         assert relay.server.guests == (bert.id,)
 
 
+async def test_what_is_no_node_is_no_relay_and_no_peer(mesh: Mesh) -> None:
+    anna = mesh.anna.identity.id
+    async with houses(mesh.bert) as (bert,):
+        for wrong in ("", "somebody", anna.upper(), anna[:-1], anna + "a", "ä" * 52):
+            with pytest.raises(RelayFailed, match="is no node id"):
+                await bert.homes.open(NodeId(wrong), ("127.0.0.1:1",), anna)
+            with pytest.raises(RelayFailed, match="is no node id"):
+                await bert.homes.open(anna, ("127.0.0.1:1",), NodeId(wrong))
+
+
+async def test_a_relay_whose_node_is_closing_opens_nothing(mesh: Mesh) -> None:
+    anna = mesh.anna.identity.id
+    async with (
+        serving(mesh.anna) as relay,
+        houses(mesh.anna, server=relay.server) as (host,),
+        houses(mesh.bert) as (bert,),
+    ):
+        await host.homes.close()
+
+        end = await bert.homes.open(anna, (relay.address,), anna)
+        loop = asyncio.get_running_loop()
+        assert await asyncio.wait_for(loop.sock_recv(end, 99), 5.0) == b""
+        end.close()
+        assert host.came.empty()
+
+
 async def test_without_a_relay_of_its_own_a_node_does_not_look_there(mesh: Mesh) -> None:
     async with houses(mesh.bert) as (bert,):
         with pytest.raises(RelayFailed, match="is no relay"):
