@@ -142,6 +142,8 @@ class Live:
         self._switchboard = self._working.switchboard = switchboard
         switchboard.ways.dialer.tally = self.tally
         self._packets = packets
+        if packets is not None:
+            switchboard.ways.on_packet, packets.detour = packets.arrived, switchboard.ways.send_packet
 
     def look_out(self, outlook: Outlook, forwarding: Forwarding) -> None:
         """From now on there is somebody to find out how others reach us, to dial them back, and to keep relays."""

@@ -56,6 +56,8 @@ class Packets:
         self.counters: Counter[str] = Counter()
         self.stun: Callable[[bytes, SocketAddress], None] | None = None
         """Who is told of STUN messages, which come to the same port."""
+        self.detour: Callable[[NodeId, bytes], bool] | None = None
+        """Sends a packet over the link with a peer that no packet reaches by itself; whether there is such a link."""
         self._socket = bound
         self._sealing = sealing
         self._hearer = hearer
@@ -80,11 +82,19 @@ class Packets:
         if datagram is None:
             self.counters["send.no_key"] += 1
             return
+        if self._goes_by_link(peer, datagram):
+            self.counters["sent_by_link"] += 1
+            return
         ways = self._whereabouts.ways(peer, addresses)
         if not ways:
             self.counters["send.no_way"] += 1
         for way in ways:
             self._transmit(datagram, way)
+
+    def arrived(self, datagram: bytes) -> None:
+        """Over a link: it does not say where its sender is."""
+        self.counters["received_by_link"] += 1
+        self._open(datagram, None)
 
     def transmit(self, datagram: bytes, host: str, port: int) -> None:
         """As it is, to this IP address; nothing happens where this socket does not lead there."""
@@ -98,6 +108,11 @@ class Packets:
         await self._whereabouts.close()
 
     # -- within --------------------------------------------------------------------------------------
+
+    def _goes_by_link(self, peer: NodeId, datagram: bytes) -> bool:
+        if self.detour is None or self._whereabouts.is_heard(peer):
+            return False
+        return self.detour(peer, datagram)
 
     def _transmit(self, datagram: bytes, way: SocketAddress) -> None:
         try:
@@ -126,7 +141,7 @@ class Packets:
             else:
                 self._open(datagram, remote)
 
-    def _open(self, datagram: bytes, remote: SocketAddress) -> None:
+    def _open(self, datagram: bytes, remote: SocketAddress | None) -> None:
         try:
             peer, payload, newest = self._sealing.open(datagram, self._loop.time())
             packet = _decoded(payload)
@@ -134,7 +149,7 @@ class Packets:
             self.counters[f"dropped.{dropped.why}"] += 1
             self._hearer.packet_dropped(dropped.why)
             return
-        if newest:
+        if newest and remote is not None:
             # An older one that was held up on its way does not say where the peer is now.
             self._whereabouts.heard(peer, remote)
         self._hearer.packet(peer, packet)

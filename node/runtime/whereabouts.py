@@ -62,6 +62,11 @@ class Whereabouts:
         path.address, path.unanswered = address, 0
         self._heard.move_to_end(peer)
 
+    def is_heard(self, peer: NodeId) -> bool:
+        """It answers where it was last heard from, as far as we know."""
+        path = self._heard.get(peer)
+        return path is not None and path.unanswered < UNANSWERED_MAX
+
     def ways(self, peer: NodeId, recorded: tuple[str, ...]) -> list[SocketAddress]:
         """Where a packet to it goes now; none if no way is known."""
         path = self._heard.get(peer)

@@ -79,6 +79,18 @@ class Ways:
         """What carries this link; None if it is a bare one."""
         return self._over.get(link)
 
+    def send_packet(self, peer: NodeId, datagram: bytes) -> bool:
+        """Over the link with this peer, if that runs by ways which packets of their own would not find."""
+        for multipath in self._links.values():
+            if multipath.peer == peer and multipath.kind in (PathKind.PUNCHED, PathKind.RELAY):
+                return multipath.send_packet(datagram)
+        return False
+
+    def network_changed(self) -> None:
+        """All that was found out about ways is of another place."""
+        for upkeep in list(self._upkeep.values()):
+            upkeep.network_changed()
+
     @property
     def has_paths(self) -> bool:
         """Links may have several; else each is one connection."""

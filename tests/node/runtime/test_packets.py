@@ -396,3 +396,35 @@ def _bad(dice: random.Random, good: bytes) -> bytes:
         case _:
             at = dice.randrange(len(good))
             return good[:at] + bytes((good[at] ^ 1 << dice.randrange(8),)) + good[at + 1 :]
+
+
+async def test_whom_no_packet_reaches_is_sent_them_over_its_link(places: Places) -> None:
+    here, there = await places.pair()
+    by_link: list[bytes] = []
+
+    def detour(peer: NodeId, datagram: bytes) -> bool:
+        by_link.append(datagram)
+        return True
+
+    here.packets.detour = detour
+    here.packets.send(there.who.id, ("192.0.2.1:7879",), Ping(1))
+    (datagram,) = by_link
+    there.packets.arrived(datagram)
+
+    assert await there.has_heard(1) == [(here.who.id, Ping(1))]
+    assert here.packets.counters["sent"] == 0
+    there.packets.detour = lambda peer, datagram: False
+    there.packets.send(here.who.id, (), Ping(2))
+    assert there.packets.counters["send.no_way"] == 1, (
+        "a packet over a link says nothing of where its sender is"
+    )
+
+
+async def test_whom_packets_reach_is_not_sent_them_over_a_link(places: Places) -> None:
+    here, there = await places.pair()
+    there.packets.send(here.who.id, here.addresses, Ping(1))
+    await here.has_heard(1)
+    here.packets.detour = lambda peer, datagram: pytest.fail("it has just been heard")
+    here.packets.send(there.who.id, (), Ping(2))
+
+    assert await there.has_heard(1) == [(here.who.id, Ping(2))]

@@ -125,8 +125,8 @@ def open_files() -> set[str]:
 
 
 def listening(station: Station) -> "asyncio.Task[None]":
-    assert station.board._server is not None
-    return station.board._server._accepting
+    (server,) = station.board._servers
+    return server._accepting
 
 
 def links(station: Station) -> int:
