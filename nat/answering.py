@@ -38,10 +38,10 @@ class Bucket:
 
 
 class Answering:
-    """Of one node. `counters`: answered, and why others were not."""
+    """Of one node. Counts, beside what else its host counts, those answered, and why others were not."""
 
-    def __init__(self, now: float) -> None:
-        self.counters: Counter[str] = Counter()
+    def __init__(self, now: float, counters: Counter[str] | None = None) -> None:
+        self.counters = Counter() if counters is None else counters
         self._all = Bucket(ALL_ANSWERS_PER_S, now)
         self._customers: OrderedDict[str, Bucket] = OrderedDict()
 
@@ -56,19 +56,19 @@ class Answering:
         """The answer to this request, to be sent from where it came in; `other_port` answers too (0: none does)."""
         assert message.kind is stun.Kind.REQUEST
         if not self._bucket(customer(remote.host), now).take(now):
-            self.counters["too_many"] += 1
+            self.counters["stun.too_many"] += 1
             return None
         if not self._all.take(now):
-            self.counters["too_many_in_all"] += 1
+            self.counters["stun.too_many_in_all"] += 1
             return None
         room = int(GROWTH_MAX * len(datagram))
         answer = stun.response(message.transaction, remote, _other(remote, other_port))
         if len(answer) > room:
             answer = stun.response(message.transaction, remote)
         if len(answer) > room:
-            self.counters["too_short"] += 1
+            self.counters["stun.too_short"] += 1
             return None
-        self.counters["answered"] += 1
+        self.counters["stun_answered"] += 1
         return answer
 
     # -- within --------------------------------------------------------------------------------------

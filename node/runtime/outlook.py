@@ -65,11 +65,6 @@ class Outlook:
         """Call back when this machine's network has changed; OSError where nobody tells of it."""
         self._changes = NetworkChanges(changed)
 
-    @property
-    def counters(self) -> dict[str, int]:
-        """Of the questions by others from where they are seen."""
-        return {} if self._stunning is None else dict(sorted(self._stunning.counters.items()))
-
     def carry_out(self, effect: ProbeNat | DialOut) -> None:
         match effect:
             case ProbeNat(servers=servers):

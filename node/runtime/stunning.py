@@ -21,15 +21,14 @@ Heard = Callable[[stun.Message], None]
 
 
 class Stunning:
-    """Of one node, beside its `Packets`. `counters`: what came, by what became of it."""
+    """Of one node, beside its `Packets`, in whose counters stands what came, by what became of it."""
 
     def __init__(self, packets: Packets, alternate: socket.socket, heard: Heard) -> None:
         self._packets = packets
         self._alternate = SideSocket(alternate, self._asked_beside)
         self._heard = heard
         self._loop = asyncio.get_running_loop()
-        self._answering = Answering(self._loop.time())
-        self.counters = self._answering.counters
+        self._answering = Answering(self._loop.time(), packets.counters)
         packets.stun = self._arrived
 
     @property
@@ -55,7 +54,7 @@ class Stunning:
         try:
             message = stun.parse(datagram)
         except PeerError:
-            self.counters["nonsense"] += 1
+            self._packets.counters["stun.nonsense"] += 1
             return
         if message.kind is not stun.Kind.REQUEST:
             self._heard(message)

@@ -47,7 +47,7 @@ def test_a_short_question_is_answered_in_short_and_a_bare_one_not_at_all() -> No
     assert answer is not None
     assert stun.parse(answer).other is None
     assert ask(answering, HERE, datagram=BARE) is None
-    assert answering.counters == {"answered": 1, "too_short": 1}
+    assert answering.counters == {"stun_answered": 1, "stun.too_short": 1}
 
 
 def test_one_address_gets_twenty_answers_a_second() -> None:
@@ -58,7 +58,7 @@ def test_one_address_gets_twenty_answers_a_second() -> None:
 
     assert sum(one is not None for one in first) == ANSWERS_PER_S
     assert sum(one is not None for one in later) == ANSWERS_PER_S / 2
-    assert answering.counters["too_many"] == 200 - 1.5 * ANSWERS_PER_S
+    assert answering.counters["stun.too_many"] == 200 - 1.5 * ANSWERS_PER_S
 
 
 def test_a_network_of_ipv6_counts_as_one_address() -> None:
@@ -75,7 +75,7 @@ def test_all_together_get_a_thousand_a_second() -> None:
     answers = [ask(answering, Endpoint(f"203.0.{n // 250}.{n % 250}", 1)) for n in range(1500)]
 
     assert sum(one is not None for one in answers) == ALL_ANSWERS_PER_S
-    assert answering.counters["too_many_in_all"] == 500
+    assert answering.counters["stun.too_many_in_all"] == 500
 
 
 def test_a_flood_from_everywhere_takes_no_more_memory() -> None:

@@ -151,7 +151,7 @@ async def test_who_asks_is_told_from_where_it_is_seen_by_both_ports(
 
     assert first.mapped == second.mapped == Endpoint(*asker.getsockname())
     assert second.other == Endpoint("0.0.0.0", house.packets.port)
-    assert house.outlook.counters == {"answered": 2}
+    assert house.packets.counters["stun_answered"] == 2
 
 
 async def test_an_ipv4_asker_at_a_socket_for_both_families_is_told_an_ipv4_address(
@@ -192,7 +192,8 @@ async def test_nonsense_on_both_ports_is_counted_and_unanswered(
     asker.sendto(stun.request(TOKEN), (house.host, house.packets.port))
     await _answer(asker)
 
-    assert house.outlook.counters == {"answered": 2, "nonsense": 5}
+    assert house.packets.counters["stun_answered"] == 2
+    assert house.packets.counters["stun.nonsense"] == 5
 
 
 async def test_a_flood_is_answered_no_more_often_than_the_limit(
