@@ -179,6 +179,11 @@ class PathChoice:
             took_s = now - one.asked_at
             one.rtt_s = took_s if one.rtt_s is None else 0.75 * one.rtt_s + 0.25 * took_s
 
+    def ask_all(self, now: float) -> list[Choice]:
+        """Something has happened that paths may not have outlived."""
+        effects: list[Choice] = [self._ask(path, now) for path in self._paths.values()]
+        return effects
+
     def tick(self, now: float) -> list[Choice]:
         if self.deadline is None or now < self.deadline:
             return []

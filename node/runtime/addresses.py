@@ -45,6 +45,12 @@ def machine_interfaces() -> dict[str, list[str]]:
     }
 
 
+def own_hosts() -> frozenset[str]:
+    """All IP addresses of this machine."""
+    found = (text.partition("%")[0] for texts in machine_interfaces().values() for text in texts)
+    return frozenset(found)
+
+
 def _listened_on(host: str, interfaces: Interfaces | None) -> list[str]:
     """Hosts without port: all that are not loopback, or loopback if there is nothing else."""
     if host not in ANY_HOST:

@@ -11,7 +11,7 @@ from typing import TypeVar, assert_never
 import msgspec
 
 from nat.endpoint import Endpoint
-from node.communication.reach import Fact, HomesAre
+from node.communication.reach import Fact, HomesAre, Relocated
 from node.core import Node
 from node.effects import (
     Allocate,
@@ -37,6 +37,7 @@ from node.effects import (
     Work,
 )
 from node.log import Log
+from node.runtime.addresses import own_hosts
 from node.runtime.arena import Arena
 from node.runtime.awaited import Ending
 from node.runtime.calls import OutgoingCall
@@ -247,6 +248,8 @@ class Live:
         self._strangers.packet_dropped(why)
 
     def learn(self, fact: Fact | HomesAre) -> None:
+        if isinstance(fact, Relocated) and self._switchboard is not None:
+            self._switchboard.ways.network_changed(own_hosts())
         self.feed(self.node.learn(fact, self.now))
 
     def stun_servers(self) -> tuple[Endpoint, ...]:

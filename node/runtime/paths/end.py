@@ -8,6 +8,7 @@ it in one step, and what is left of a record that is not whole yet is kept aside
 import asyncio
 from typing import Protocol, cast
 
+from nat.endpoint import plain
 from nat.records import DATA, HEADER_BYTES, RecordKind, encode_record, read_head
 from protocol.errors import PeerError
 from protocol.paths import PathKind
@@ -105,6 +106,12 @@ class PathEnd(asyncio.BufferedProtocol):
     @property
     def local(self) -> str:
         return _address(self._transport.get_extra_info("sockname"))
+
+    @property
+    def local_host(self) -> str:
+        """Our IP address on this path; empty where it has none of its own."""
+        name = self._transport.get_extra_info("sockname")
+        return plain(name[0]) if isinstance(name, tuple) else ""
 
     @property
     def transport(self) -> asyncio.Transport:

@@ -214,6 +214,14 @@ class Multipath:
         self._ends[end.number] = end
         self._carry_out(self._choice.opened(end.number, end.kind, self._loop.time()))
 
+    def network_changed(self, hosts: frozenset[str]) -> None:
+        """Paths from an address that this machine has no longer are gone, though nobody says so; ask on the others."""
+        for end in list(self._ends.values()):
+            if end.local_host and end.local_host not in hosts:
+                end.abort()
+                self.path_lost(end, "this machine has lost the address that it ran from", refused=False)
+        self._carry_out(self._choice.ask_all(self._loop.time()))
+
     def send_offer(self, payload: bytes) -> None:
         self._send_aside(RecordKind.OFFER, payload)
 

@@ -86,9 +86,10 @@ class Ways:
                 return multipath.send_packet(datagram)
         return False
 
-    def network_changed(self) -> None:
-        """All that was found out about ways is of another place."""
-        for upkeep in list(self._upkeep.values()):
+    def network_changed(self, hosts: frozenset[str]) -> None:
+        """This machine has these IP addresses now. What was found out about ways may be of another place."""
+        for multipath, upkeep in list(self._upkeep.items()):
+            multipath.network_changed(hosts)
             upkeep.network_changed()
 
     @property
