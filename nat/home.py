@@ -83,9 +83,8 @@ class HomeRelays:
 
     @property
     def homes(self) -> tuple[NodeId, ...]:
-        """Those that have said yes, the nearest first."""
-        up = [relay for relay in self._homes if self._known[relay].up_since is not None]
-        return tuple(sorted(up, key=lambda relay: self._known[relay].distance))
+        """Those that have said yes, the longest kept first: everybody is told of each change, so none is for nothing."""
+        return tuple(relay for relay in self._homes if self._known[relay].up_since is not None)
 
     def wanted(self, wanted: bool, now: float) -> list[Effect]:
         """Whether this node needs any: it does while others cannot dial it."""

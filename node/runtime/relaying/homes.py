@@ -27,7 +27,7 @@ LOOK_S = 5.0
 """So often it is looked whether a relay is idle, and how far it is."""
 
 OnHomes = Callable[[tuple[NodeId, ...]], None]
-"""By way of which relays others reach us now, the nearest first."""
+"""By way of which relays others reach us now."""
 
 
 class _Line:
