@@ -6,6 +6,9 @@ from enum import StrEnum
 from nat.endpoint import Endpoint
 from protocol.paths import Filtering, Mapping
 
+KEEPALIVE_SHARE = 2 / 3
+"""Of the life of a mapping: a packet may be late, or lost."""
+
 
 class NatClass(StrEnum):
     """As people call it; the words go into `status` and `doctor`."""
@@ -83,9 +86,18 @@ class SelfKnowledge:
 
     @property
     def keepalive_s(self) -> float | None:
-        """How long a mapping surely lives in silence; None: not measured."""
-        known = (one.alive_s for one in (self.ipv4, self.ipv6) if one is not None)
-        return min((one for one in known if one is not None), default=None)
+        """How often a path has to be used, that no mapping runs out; None: not measured."""
+        families = (one for one in (self.ipv4, self.ipv6) if one is not None)
+        return min((one for one in map(_keepalive_s, families) if one is not None), default=None)
+
+
+def _keepalive_s(behaviour: Behaviour) -> float | None:
+    if behaviour.alive_s is not None:
+        return KEEPALIVE_SHARE * behaviour.alive_s
+    if behaviour.dead_s is not None:
+        # It lives less than the shortest silence that was tried.
+        return KEEPALIVE_SHARE * behaviour.dead_s / 2
+    return None
 
 
 _WITHOUT_NAT = {

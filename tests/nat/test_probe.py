@@ -80,16 +80,22 @@ def test_without_a_nat_nothing_is_asked_about_hairpins() -> None:
 
 
 @pytest.mark.parametrize(
-    ("lives_s", "alive_s", "dead_s"),
-    [(5.0, None, 10.0), (12.0, 10.0, 30.0), (30.5, 30.0, 60.0), (120.0, 60.0, None)],
+    ("lives_s", "alive_s", "dead_s", "keepalive_s"),
+    [
+        (5.0, None, 10.0, 10 / 3),
+        (12.0, 10.0, 30.0, 20 / 3),
+        (30.5, 30.0, 60.0, 20.0),
+        (120.0, 60.0, None, 40.0),
+    ],
 )
 def test_the_life_of_a_silent_mapping_lies_between_two_bounds(
-    lives_s: float, alive_s: float | None, dead_s: float | None
+    lives_s: float, alive_s: float | None, dead_s: float | None, keepalive_s: float
 ) -> None:
     found = World(Kind(lives_s=lives_s)).run()
 
     assert (found.alive_s, found.dead_s) == (alive_s, dead_s)
-    assert SelfKnowledge(ipv4=found).keepalive_s == alive_s
+    assert SelfKnowledge(ipv4=found).keepalive_s == pytest.approx(keepalive_s)
+    assert SelfKnowledge(ipv4=found).keepalive_s < lives_s
 
 
 def test_where_all_is_open_nothing_runs_out_and_the_look_is_soon_over() -> None:
