@@ -83,7 +83,7 @@ class HomeRelays:
 
     @property
     def homes(self) -> tuple[NodeId, ...]:
-        """Those that have said yes, the longest kept first: everybody is told of each change, so none is for nothing."""
+        """Those that have said yes, the longest kept first: an order that changes for nothing would be told to all."""
         return tuple(relay for relay in self._homes if self._known[relay].up_since is not None)
 
     def wanted(self, wanted: bool, now: float) -> list[Effect]:
