@@ -135,20 +135,19 @@ class QuicTransport(asyncio.Transport):
                 return default
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        if self._closing:
-            return
-        self._engine.write(data)
-        if len(data) >= FLUSH_BYTES:
-            self._flush()
-        else:
-            self._flush_soon()
+        self.writelines((data,))
 
     def writelines(self, list_of_data: Iterable[bytes | bytearray | memoryview]) -> None:
         if self._closing:
             return
+        nbytes = 0
         for data in list_of_data:
             self._engine.write(data)
-        self._flush()
+            nbytes += memoryview(data).nbytes
+        if nbytes >= FLUSH_BYTES:
+            self._flush()
+        else:
+            self._flush_soon()
 
     def get_write_buffer_size(self) -> int:
         return self._engine.unsent() + sum(map(len, self._outbox))

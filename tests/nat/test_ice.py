@@ -5,6 +5,7 @@ import contextlib
 import hashlib
 import os
 import socket
+from collections.abc import Sequence
 
 import pytest
 
@@ -25,9 +26,11 @@ BEHIND_S = 1.0
 """By which everything here is long done; what takes longer is broken."""
 
 
-def attempt(*, dialled: bool, servers: tuple[Address, ...] = ()) -> IceAttempt:
+def attempt(
+    *, dialled: bool, servers: tuple[Address, ...] = (), hosts: Sequence[str] = LOOPBACK
+) -> IceAttempt:
     rate = check_rate(asyncio.get_running_loop().time())
-    return IceAttempt(dialled=dialled, rate=rate, servers=servers, hosts=LOOPBACK)
+    return IceAttempt(dialled=dialled, rate=rate, servers=servers, hosts=hosts)
 
 
 async def punched(late_s: float = 0.0) -> tuple[PunchedPath, PunchedPath]:
@@ -133,6 +136,23 @@ async def test_two_nodes_meet_at_once_also_when_one_begins_later() -> None:
     assert loop.time() - began < 0.3 + 0.15
     near.close()
     far.close()
+
+
+async def test_of_many_ways_both_ends_come_to_use_the_same() -> None:
+    hosts = ["127.0.0.1", "127.0.0.2", "127.0.0.3"]
+    for turn in range(10):
+        near, far = attempt(dialled=True, hosts=hosts), attempt(dialled=False, hosts=hosts)
+        ours, theirs = await near.gather(), await far.gather()
+        near_path, far_path = await met(near, theirs[::-1] if turn % 2 else theirs, far, ours)
+        one, other = await talking(near_path, far_path)
+        data = noise(100_000, turn)
+
+        await asyncio.gather(send_all(one, data), send_all(other, data))
+        await asyncio.gather(one.has(len(data)), other.has(len(data)))
+
+        assert near_path.remote == far_path.local and far_path.remote == near_path.local
+        assert near_path.moves == 0
+        await closed(one, other)
 
 
 async def test_a_path_tells_its_addresses_and_its_round_trip() -> None:

@@ -138,6 +138,21 @@ async def test_a_way_that_takes_no_large_datagrams_carries_all_the_same() -> Non
     await closed(near, far)
 
 
+async def test_what_is_written_in_one_turn_of_the_loop_leaves_together() -> None:
+    wires = wired()
+    near, far = await opened(wires)
+    await asyncio.sleep(0.3)
+    before = len(wires[0].sent)
+
+    for _ in range(100):
+        near.transport.write(b"word ")
+    near.transport.writelines([b"and ", memoryview(b"end")])
+    await far.has(507)
+
+    assert len(wires[0].sent) - before <= 2
+    await closed(near, far)
+
+
 async def test_a_transport_names_its_ends_and_its_peer() -> None:
     wires = wired()
     near, far = await opened(wires)
