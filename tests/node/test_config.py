@@ -9,8 +9,17 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from nat.relaying import RelayLimits
 from node import config
-from node.config import MeshConfig, Resolved, Settings, ShareConfig, hand_over, host_port
+from node.config import (
+    MeshConfig,
+    RelayConfig,
+    Resolved,
+    Settings,
+    ShareConfig,
+    hand_over,
+    host_port,
+)
 from protocol.errors import ConfigError
 
 SHOWN = Path(__file__).parents[2] / "sedma-node.toml"
@@ -123,3 +132,21 @@ def test_what_is_no_address_is_refused_with_what_to_write(address: str) -> None:
 def test_what_others_are_told_to_dial_needs_a_port() -> None:
     with pytest.raises(ConfigError, match="port that others can dial"):
         MeshConfig(advertise=("home.example:0",))
+
+
+def test_a_relay_of_the_defaults_is_what_the_settings_say() -> None:
+    told = RelayConfig()
+
+    assert RelayLimits() == RelayLimits(
+        told.reservations,
+        told.per_address,
+        told.rate_bytes,
+        told.burst_bytes,
+        told.total_bytes,
+    )
+
+
+@pytest.mark.parametrize("setting", ["rate", "total"])
+def test_a_relay_that_forwards_nothing_is_refused_with_what_to_write(setting: str) -> None:
+    with pytest.raises(ConfigError, match="write serve = false"):
+        msgspec.convert({setting: "0B"}, RelayConfig)
