@@ -26,6 +26,7 @@ from node.cli.demo.fleet import Fleet
 from node.runtime import tls
 from node.runtime.datadir import DataDir
 from node.runtime.joining import ask_to_join
+from node.runtime.paths.doorway import ALPN_PATH
 from node.runtime.registrar import Registrar
 from node.runtime.switchboard import Switchboard
 from node.runtime.tcp_link import Security
@@ -191,7 +192,7 @@ async def _measure(text: str, path: Path, rounds: int, scale: int) -> None:
         await registrar.close()
         data_dir.close()
     member = Member()
-    security = Security(tls.client_context(membership), tls.peer_id)
+    security = Security(tls.client_context(membership, (ALPN_PATH,)), tls.peer_id)
     switchboard = Switchboard(identity.id, membership.mesh, SOFTWARE, member, security)
     member.switchboard = switchboard
     switchboard.dial(ticket.addresses, None)
