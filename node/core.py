@@ -23,7 +23,7 @@ from node.deployment.catalogue import Catalogue
 from node.deployment.holding import Holding
 from node.deployment.ledger import Ledger
 from node.deployment.placement import Capacity
-from node.effects import Effect, Grave, Refuse, Reply
+from node.effects import Effect, Grave, Reply
 from node.execution.fleet import Fleet
 from node.execution.plans import plan_of_put, plan_of_weights
 from node.execution.room import Room
@@ -44,7 +44,7 @@ from protocol.client import (
     WeightsView,
 )
 from protocol.digests import LoadDigest, NodeRecord, WeightsVersion
-from protocol.errors import ErrorInfo, TaskError
+from protocol.errors import ErrorInfo
 from protocol.gossip import Compare, Tell
 from protocol.ids import MeshId, NodeId, TaskId
 from protocol.members import Cause, MemberRecord, Packet
@@ -61,6 +61,7 @@ from protocol.messages import (
     Response,
     Taken,
 )
+from protocol.paths import PathKind
 
 NEVER = float("inf")
 
@@ -204,6 +205,11 @@ class Node:
         self.asking.lost(peer)
         return self._settle(self.mesh.link_down(peer, reason, now), now)
 
+    def path_is(self, peer: NodeId, kind: PathKind, now: float) -> list[Effect]:
+        """What carries the link to it: told once it is up, and when that changes."""
+        self.fleet.path_is(peer, kind)
+        return []
+
     def dial_failed(
         self, addresses: tuple[str, ...], peer: NodeId | None, reason: str, now: float
     ) -> list[Effect]:
@@ -242,7 +248,7 @@ class Node:
             case FetchCatalogue(after=after):
                 effects = [Reply(request, self.catalogue.tell_names(after))]
             case FetchManifest(name=name, first=first):
-                effects = [self._tell_part(request, name, first)]
+                effects = [self.catalogue.answer_part(request, name, first)]
             case _:
                 effects = self.serving.asked(request, peer, header, now)
         return self._settle(effects, now)
@@ -391,9 +397,3 @@ class Node:
 
     def _compare(self, peer: NodeId) -> list[Effect]:
         return self.catalogue.compare(peer, self.mesh.gossip.catalogue_of(peer))
-
-    def _tell_part(self, request: int, name: str, first: int) -> Reply | Refuse:
-        try:
-            return Reply(request, self.catalogue.tell_part(name, first))
-        except TaskError as unknown:
-            return Refuse(request, unknown.info)

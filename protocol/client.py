@@ -107,6 +107,8 @@ class CandidateView(msgspec.Struct, frozen=True, kw_only=True):
     """Of these, what rests on a speed or a bandwidth that nobody has measured."""
     age_s: float
     """Since its load was told."""
+    relay_s: float = 0.0
+    """What its transfer counts for beyond that, since a relay carries it."""
 
 
 class OptionView(msgspec.Struct, frozen=True, kw_only=True):

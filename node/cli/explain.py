@@ -100,6 +100,8 @@ def _candidate(one: dict[str, Any], names: Names) -> tuple[str, ...]:
     notes = [] if one["blocks"] == 0 else ["chosen"]
     if one["assumed_s"]:
         notes.append(f"{duration_text(one['assumed_s'])} assumed, not measured")
+    if one.get("relay_s"):
+        notes.append(f"counts as {duration_text(one['relay_s'])} more, by way of a relay")
     node = one["node"]
     return names.get(node, "?"), node[:12], str(one["blocks"]), *terms, told, ", ".join(notes)
 

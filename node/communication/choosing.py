@@ -59,7 +59,7 @@ class Option:
     hands: dict[str, list[Block]]
     """By node, in the order of their ids; the blocks in column-major order."""
     last_s: float
-    """When the last part is expected."""
+    """When the last part is expected, by what counts: bytes that a relay forwards count for more."""
 
 
 @dataclass(frozen=True, slots=True)

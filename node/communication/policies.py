@@ -78,7 +78,7 @@ class Ours(Quiet):
     def probes(self, asked: Query, deal: Deal) -> list[str]:
         """The best two, where what is known of them is old."""
         peers = [one for one in asked.candidates if one.node != asked.own]
-        peers.sort(key=lambda one: (deal.estimates[one.node].total_s, one.node))
+        peers.sort(key=lambda one: (deal.estimates[one.node].cost_s, one.node))
         return [one.node for one in peers[:PROBES_MAX] if one.age_s > STALE_S]
 
 

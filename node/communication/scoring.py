@@ -22,6 +22,10 @@ BANDWIDTH_UNKNOWN_BYTES_S = 12.5e6
 RETRY_S = 1.0
 """A holder that fails costs this until it is noticed, and then the part once more."""
 
+RELAY_COST = 3.0
+"""Bytes that a relay forwards count so many times: they pass its line twice, and others than we pay for that. Large
+parts thus go to peers with a path of their own, while small ones hardly notice."""
+
 HEDGE_SHARE = 0.05
 HEDGES_SAVED_MAX = 8.0
 """Second requests that a quiet time may save up for a bad moment."""
@@ -61,6 +65,8 @@ class Candidate:
     guess_macs_s: float = SPEED_UNKNOWN_MACS_S
     """Its speed, as long as that is not measured."""
     guess_bytes_s: float = BANDWIDTH_UNKNOWN_BYTES_S
+    relayed: bool = False
+    """What it is sent goes by way of a relay."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,11 +93,18 @@ class Estimate:
     """Of these, what rests on a speed or a bandwidth that nobody has measured."""
     back_s: float = 0.0
     """Of the transfer, the answer's part, where the bandwidth was measured."""
+    relay_s: float = 0.0
+    """What the transfer counts for beyond the time it takes, since a relay carries it."""
 
     @property
     def total_s(self) -> float:
         once_s = self.rtt_s + self.transfer_s + self.queue_s + self.service_s
         return once_s + self.cold_s + self.risk_s
+
+    @property
+    def cost_s(self) -> float:
+        """By which holders are compared."""
+        return self.total_s + self.relay_s
 
     @property
     def known_s(self) -> float:
@@ -123,7 +136,15 @@ def completion_s(candidate: Candidate, cost: Cost) -> Estimate:
 class Pace:
     """One candidate's figures, ready for many estimates."""
 
-    __slots__ = ("_byte_s", "_candidate", "_fixed_s", "_guessed_bytes", "_mac_s", "_retry")
+    __slots__ = (
+        "_byte_s",
+        "_candidate",
+        "_fixed_s",
+        "_guessed_bytes",
+        "_mac_s",
+        "_relay_s",
+        "_retry",
+    )
 
     def __init__(self, candidate: Candidate) -> None:
         self._candidate = candidate
@@ -132,12 +153,15 @@ class Pace:
         self._mac_s = 1.0 / (candidate.speed_macs_s or candidate.guess_macs_s)
         self._fixed_s = candidate.rtt_s + candidate.cold_s
         self._retry = 1.0 - candidate.reliability
+        self._relay_s = (RELAY_COST - 1.0) * self._byte_s if candidate.relayed else 0.0
+        """For each byte."""
 
     def done_s(self, request_bytes: int, response_bytes: int, macs: int) -> float:
-        """Total of the estimate."""
+        """The cost of the estimate."""
         there_s = max(self._candidate.queue_s, request_bytes * self._byte_s)
         once_s = self._fixed_s + there_s + response_bytes * self._byte_s + macs * self._mac_s
-        return once_s + self._retry * (RETRY_S + once_s) + self._candidate.silent_s
+        relay_s = (request_bytes + response_bytes) * self._relay_s
+        return once_s + self._retry * (RETRY_S + once_s) + self._candidate.silent_s + relay_s
 
     def estimate(self, request_bytes: int, response_bytes: int, macs: int) -> Estimate:
         one = self._candidate
@@ -158,6 +182,7 @@ class Pace:
             cold_s=one.cold_s,
             assumed_s=assumed_s + one.cold_s,
             back_s=0.0 if self._guessed_bytes else response_bytes * self._byte_s,
+            relay_s=(request_bytes + response_bytes) * self._relay_s,
         )
 
 

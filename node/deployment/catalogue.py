@@ -274,6 +274,13 @@ class Catalogue:
         run = manifest.entries[first : first + MANIFEST_BLOCKS_PER_MESSAGE]
         return ManifestPart(head=manifest.head, first=first, entries=run)
 
+    def answer_part(self, request: int, name: str, first: int) -> Reply | Refuse:
+        """The same, to a peer that asks."""
+        try:
+            return Reply(request, self.tell_part(name, first))
+        except TaskError as unknown:
+            return Refuse(request, unknown.info)
+
     def answered(
         self, call: int, peer: NodeId, response: Response, load: LoadDigest, now: float
     ) -> list[Effect]:

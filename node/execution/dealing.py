@@ -160,7 +160,7 @@ class Dealer:
             for one in self._candidates(now)
             if one.node in common and one.node not in avoid and not one.cold_s
         ]
-        return min(found, key=lambda one: (one[1].total_s, one[0]), default=None)
+        return min(found, key=lambda one: (one[1].cost_s, one[0]), default=None)
 
     # -- what it takes -------------------------------------------------------------------------------
 

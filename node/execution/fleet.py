@@ -18,6 +18,7 @@ from node.deployment.placement import Capacity
 from node.memory.short_term import ShortTerm
 from protocol.digests import NodeRecord, WeightsVersion
 from protocol.ids import NodeId
+from protocol.paths import PathKind
 
 RTT_UNKNOWN_S = 0.1
 """Of a node that has never answered us: far enough that a known one is preferred."""
@@ -55,6 +56,8 @@ class Fleet:
         self.silent_s: Callable[[str, float, float], float] = lambda node, rtt_s, now: 0.0
         """How long a peer has been silent: whoever probes it says so."""
         self._linked_at: dict[NodeId, float] = {}
+        self._relayed: set[NodeId] = set()
+        """To whom the link runs by way of a relay."""
         self._learnt_at: dict[WeightsVersion, float] = {}
 
     def link_up(self, peer: NodeId, now: float) -> None:
@@ -62,6 +65,14 @@ class Fleet:
 
     def link_down(self, peer: NodeId) -> None:
         self._linked_at.pop(peer, None)
+        self._relayed.discard(peer)
+
+    def path_is(self, peer: NodeId, kind: PathKind) -> None:
+        """What carries the link to it now."""
+        if kind is PathKind.RELAY:
+            self._relayed.add(peer)
+        else:
+            self._relayed.discard(peer)
 
     def learnt(self, version: WeightsVersion, now: float) -> None:
         """A manifest has come."""
@@ -177,4 +188,5 @@ class Fleet:
             age_s=age_s,
             ours=outstanding.count(node),
             workers=1 if record is None else record.device.workers or 1,
+            relayed=node in self._relayed,
         )

@@ -95,7 +95,7 @@ def _candidates(decision: Decision) -> tuple[CandidateView, ...]:
     hands, estimates = decision.deal.hands, decision.deal.estimates
     ranked = sorted(
         decision.asked.candidates,
-        key=lambda one: (one.node not in hands, estimates[one.node].total_s, one.node),
+        key=lambda one: (one.node not in hands, estimates[one.node].cost_s, one.node),
     )
     return tuple(
         CandidateView(
@@ -109,6 +109,7 @@ def _candidates(decision: Decision) -> tuple[CandidateView, ...]:
             risk_s=estimates[one.node].risk_s,
             total_s=estimates[one.node].total_s,
             assumed_s=estimates[one.node].assumed_s,
+            relay_s=estimates[one.node].relay_s,
             age_s=one.age_s,
         )
         for one in ranked[:CANDIDATES_KEPT]

@@ -54,6 +54,15 @@ def test_equal_holders_share_the_work_in_runs_of_neighbours() -> None:
     assert chosen == {"a": order[:8], "b": order[8:]}
 
 
+def test_a_relay_is_spared_what_a_holder_with_a_path_of_its_own_can_do() -> None:
+    relayed, straight = peer("a", relayed=True), peer("b", speed_macs_s=0.5e9)
+    heavy = Cost(request_bytes=64 * 1024 * 1024, response_bytes=1024, macs=MACS)
+
+    assert list(dealt(grid(1, 1, "a", "b"), [relayed, straight], heavy)) == ["b"]
+    assert list(dealt(grid(1, 1, "a", "b"), [peer("a"), straight], heavy)) == ["a"]
+    assert list(dealt(grid(1, 1, "a", "b"), [relayed, straight])) == ["a"], "few bytes, same work"
+
+
 def test_a_faster_holder_gets_more() -> None:
     nodes = [peer("a", speed_macs_s=3e9), peer("b", speed_macs_s=1e9)]
     blocks = grid(4, 4, "a", "b")

@@ -26,8 +26,11 @@ def peer(
     queue_s: float = 0.0,
     speed_macs_s: float = 1e9,
     reliability: float = 1.0,
+    relayed: bool = False,
 ) -> Candidate:
-    return Candidate(node, rtt_s, bandwidth_bytes_s, queue_s, speed_macs_s, reliability)
+    return Candidate(
+        node, rtt_s, bandwidth_bytes_s, queue_s, speed_macs_s, reliability, relayed=relayed
+    )
 
 
 def test_an_estimate_names_every_cause_of_waiting() -> None:
@@ -62,6 +65,16 @@ def test_who_was_never_measured_is_taken_to_be_like_the_others() -> None:
     assert completion_s(unknown, Cost(10**6, 0, 4 * 10**9)).assumed_s == pytest.approx(3.0)
     assert guessed([here, known]) == [here, known]
     assert guessed([peer("c", speed_macs_s=0.0)])[0].guess_macs_s == SPEED_UNKNOWN_MACS_S
+
+
+def test_what_a_relay_carries_counts_threefold_and_takes_no_longer_for_it() -> None:
+    cost = Cost(1_000_000, 1_000_000, 10**8)
+    straight, relayed = completion_s(peer("a"), cost), completion_s(peer("a", relayed=True), cost)
+
+    assert straight.cost_s == straight.total_s
+    assert relayed.cost_s == pytest.approx(straight.cost_s + 2 * straight.transfer_s)
+    assert relayed.total_s == straight.total_s, "a deadline is met or missed by the clock"
+    assert relayed.known_s == straight.known_s
 
 
 def test_a_node_sends_itself_nothing() -> None:
@@ -113,14 +126,20 @@ def test_a_quiet_time_saves_up_a_bounded_number_of_hedges() -> None:
     st.floats(1e4, 1e9),
     st.integers(0, 1 << 30),
     st.integers(0, 1 << 40),
+    st.booleans(),
 )
 def test_the_quick_sum_is_the_sum_of_the_terms(
-    queue_s: float, rtt_s: float, bandwidth: float, nbytes: int, macs: int
+    queue_s: float, rtt_s: float, bandwidth: float, nbytes: int, macs: int, relayed: bool
 ) -> None:
     candidate = peer(
-        "a", queue_s=queue_s, rtt_s=rtt_s, bandwidth_bytes_s=bandwidth, reliability=0.9
+        "a",
+        queue_s=queue_s,
+        rtt_s=rtt_s,
+        bandwidth_bytes_s=bandwidth,
+        reliability=0.9,
+        relayed=relayed,
     )
 
-    total_s = completion_s(candidate, Cost(nbytes, 2 * nbytes, macs)).total_s
+    cost_s = completion_s(candidate, Cost(nbytes, 2 * nbytes, macs)).cost_s
 
-    assert Pace(candidate).done_s(nbytes, 2 * nbytes, macs) == pytest.approx(total_s)
+    assert Pace(candidate).done_s(nbytes, 2 * nbytes, macs) == pytest.approx(cost_s)

@@ -6,6 +6,7 @@ from node.execution.fleet import FRESH_S
 from node.memory.short_term import RttSeen, ShardServed
 from protocol.digests import LoadDigest
 from protocol.ids import NodeId
+from protocol.paths import PathKind
 from tests.node.execution.small_fleet import VERSION, A, B, C, SmallFleet, manifest, record
 
 
@@ -116,3 +117,22 @@ def test_what_was_measured_counts_for_more_than_what_was_told() -> None:
     world.memory.record(ShardServed(B, 4 * 10**9, 2.0, 0, 2.0), 0.0)
 
     assert world.fleet.candidates(VERSION, 0.0)[0].speed_macs_s == pytest.approx(2e9)
+
+
+def test_a_peer_is_relayed_while_its_link_runs_by_way_of_a_relay() -> None:
+    world = fleet_of_three()
+
+    def relayed() -> bool:
+        (one,) = [one for one in world.fleet.everybody(0.0) if one.node == B]
+        return one.relayed
+
+    world.link(B)
+    assert not relayed()
+    world.fleet.path_is(B, PathKind.RELAY)
+    assert relayed()
+    world.fleet.path_is(B, PathKind.PUNCHED)
+    assert not relayed()
+    world.fleet.path_is(B, PathKind.RELAY)
+    world.unlink(B)
+    world.link(B)
+    assert not relayed(), "a new link has a path of its own"
