@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import NamedTuple
 
 from node.config import host_port
 from node.runtime.connection import Connection
@@ -15,6 +16,15 @@ from protocol.ids import NodeId, short
 
 DIAL_S = 3.0
 """For one address: TCP and TLS."""
+
+STAGGER_S = 0.15
+"""Between one address and the next."""
+
+
+class _Failure(NamedTuple):
+    reason: str
+    code: ErrorCode = ErrorCode.UNAVAILABLE
+
 
 Dial = Callable[[str, OnLink], Awaitable[Link]]
 """Opens a link to whoever is at this address. OSError, PeerError or ConfigError says why not."""
@@ -31,28 +41,55 @@ async def reach(
 ) -> Connection:
     """The first that answers and fits, greeted. TaskError says for each address why it is not that one.
 
-    Where somebody else than `sought` is found we go on: one private address may be many nodes' own.
+    They are dialled in order, each a moment after the one before or as soon as that one has failed (RFC 8305,
+    section 5): one that is dead holds up nobody. Where somebody else than `sought` is found we go on: one private
+    address may be many nodes' own.
     """
-    failures: list[str] = []
-    code = ErrorCode.UNAVAILABLE
-    for address in addresses:
-        try:
-            connection = await _reach_one(address, dial, connect)
-        except Unfit as unfit:
-            code = unfit.code
-            failures.append(f"{address}: {unfit}")
-        except (ConfigError, PeerError) as wrong:
-            failures.append(f"{address}: {wrong}")
-        except OSError as wrong:
-            failures.append(explain(wrong, address))
-        else:
-            if sought is None or connection.peer == sought:
-                return connection
-            if connection.bulk:
-                connection.close("another node was sought here")
-            other = short(connection.peer)
-            failures.append(f"{address} is now node {other}, not {short(sought)}")
-    raise TaskError(code, "; ".join(failures) or "no address is known")
+    ahead = list(addresses)
+    failures: dict[str, _Failure] = {}
+    trying: dict[asyncio.Task[Connection | _Failure], str] = {}
+    loop = asyncio.get_running_loop()
+    try:
+        while ahead or trying:
+            if ahead:
+                address = ahead.pop(0)
+                trying[loop.create_task(_try(address, dial, connect, sought))] = address
+            timeout = STAGGER_S if ahead else None
+            done, _ = await asyncio.wait(
+                trying, timeout=timeout, return_when=asyncio.FIRST_COMPLETED
+            )
+            for one in done:
+                address, outcome = trying.pop(one), one.result()
+                if isinstance(outcome, Connection):
+                    return outcome
+                failures[address] = outcome
+    finally:
+        for one in trying:
+            one.cancel()
+        if trying:
+            await asyncio.wait(trying)
+    told = [failures[address] for address in addresses]
+    codes = [one.code for one in told if one.code is not ErrorCode.UNAVAILABLE]
+    reason = "; ".join(one.reason for one in told) or "no address is known"
+    raise TaskError(codes[-1] if codes else ErrorCode.UNAVAILABLE, reason)
+
+
+async def _try(
+    address: str, dial: Dial, connect: Connect, sought: NodeId | None
+) -> Connection | _Failure:
+    try:
+        connection = await _reach_one(address, dial, connect)
+    except Unfit as unfit:
+        return _Failure(f"{address}: {unfit}", unfit.code)
+    except (ConfigError, PeerError) as wrong:
+        return _Failure(f"{address}: {wrong}")
+    except OSError as wrong:
+        return _Failure(explain(wrong, address))
+    if sought is None or connection.peer == sought:
+        return connection
+    if connection.bulk:
+        connection.close("another node was sought here")
+    return _Failure(f"{address} is now node {short(connection.peer)}, not {short(sought)}")
 
 
 async def greeted(link: Awaitable[Link], made: list[Connection]) -> Connection:

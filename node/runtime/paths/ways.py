@@ -200,6 +200,7 @@ class Ways:
         self.dialer.tally.watch(end)
         if fresh:
             multipath.link.connection_made(multipath.transport)
+        self._upkeep[multipath].paths_changed()
 
     # -- connections that we open ----------------------------------------------------------------------
 
