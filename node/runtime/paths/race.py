@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from node.runtime.frame_link import FrameLink, OnLink
 from node.runtime.links import Link
+from node.runtime.paths.by_relays import by_relays
 from node.runtime.paths.dialing import Opened
 from node.runtime.paths.multipath import Multipath
 from node.runtime.tls import explain
@@ -69,19 +70,15 @@ class Race:
             self._arrived(opened, address)
 
     async def _by_relay(self) -> None:
-        """One after the other: two at once would carry the same."""
-        for relay in self._relays:
-            try:
-                opened = await self._ways.relayed(relay, self._peer)
-            except OSError as wrong:
-                self._failures.append(
-                    explain(wrong, f"{short(self._peer)} by relay {short(relay)}")
-                )
-            except SedmaError as wrong:
-                self._failures.append(f"by way of relay {short(relay)}: {wrong}")
-            else:
-                self._arrived(opened, f"relay {short(relay)}")
-                return
+        opened, failures = await by_relays(
+            lambda relay: self._ways.relayed(relay, self._peer), self._relays
+        )
+        for relay, wrong in failures.items():
+            where = f"{short(self._peer)} by relay {short(relay)}"
+            told = explain(wrong, where) if isinstance(wrong, OSError) else f"{where}: {wrong}"
+            self._failures.append(told)
+        if opened is not None:
+            self._arrived(opened, "a relay")
 
     def _arrived(self, opened: Opened | FrameLink, where: str) -> None:
         is_found = isinstance(opened, FrameLink) or opened.peer == self._peer

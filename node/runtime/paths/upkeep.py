@@ -8,9 +8,10 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from nat.pathfinder import Means, Pathfinder, Seek
+from node.runtime.paths.by_relays import by_relays
 from node.runtime.paths.multipath import Multipath
 from protocol.errors import SedmaError
-from protocol.paths import PathKind, relay_in
+from protocol.paths import PathKind, by_way_of, relay_in
 
 if TYPE_CHECKING:
     from node.runtime.paths.ways import Ways
@@ -158,20 +159,16 @@ class Upkeep:
             self._ways.attach(multipath, opened.end)
 
     async def _by_relay(self) -> dict[str, Exception]:
-        """By way of one of the peer's relays. What went wrong with those before it."""
-        failures: dict[str, Exception] = {}
-        multipath = self._multipath
-        for address in self._ways.addresses_of(multipath.peer):
-            if (relay := relay_in(address)) is None or not self._ways.can_relay:
-                continue
-            try:
-                opened = await self._ways.relayed(relay, multipath.peer)
-            except (OSError, SedmaError) as wrong:
-                failures[address] = wrong
-                continue
+        """By way of one of the peer's relays. What went wrong with others."""
+        multipath, ways = self._multipath, self._ways
+        known = ways.addresses_of(multipath.peer) if ways.can_relay else ()
+        relays = [relay for address in known if (relay := relay_in(address)) is not None]
+        opened, failures = await by_relays(
+            lambda relay: ways.relayed(relay, multipath.peer), relays
+        )
+        if opened is not None:
             if multipath.is_over or PathKind.RELAY in multipath.kinds:
                 opened.end.abort()
             else:
-                self._ways.attach(multipath, opened.end)
-            break
-        return failures
+                ways.attach(multipath, opened.end)
+        return {by_way_of(relay): wrong for relay, wrong in failures.items()}
