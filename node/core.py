@@ -258,6 +258,7 @@ class Node:
 
     def request_gone(self, request: int, now: float) -> list[Effect]:
         self.catalogue.request_gone(request)
+        self.mesh.reach.request_gone(request)
         return self._settle(self.serving.request_gone(request, now), now)
 
     def replied(self, request: int, now: float) -> list[Effect]:

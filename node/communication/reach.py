@@ -118,6 +118,8 @@ class Reach(OnlyCalls):
         """That were asked last."""
         self._asked: list[NodeId] = []
         """To dial us back, in this round."""
+        self._requests: set[int] = set()
+        """Of others, which are being seen to."""
         self._call: int | None = None
         self._came: set[str] = set()
         self._tokens: set[bytes] = set()
@@ -158,6 +160,9 @@ class Reach(OnlyCalls):
                     self.udp = self._knocked = self.news = True
                 return []
             case DialedOut(request=request, outcome=outcome):
+                if request not in self._requests:
+                    return []
+                self._requests.discard(request)
                 return [Reply(request, outcome)]
             case Relocated(addresses=addresses):
                 if addresses == self._listens and now < self._relocated_at + QUIET_S:
@@ -181,7 +186,12 @@ class Reach(OnlyCalls):
         addresses, knocks = self.favours.granted(peer, asked, ours, now)
         if not addresses and not knocks:
             return [Reply(request, DialedBack())]
+        self._requests.add(request)
         return [DialOut(request, peer, addresses, knocks)]
+
+    def request_gone(self, request: int) -> None:
+        """Who wanted to be dialled back does not wait for the answer any more."""
+        self._requests.discard(request)
 
     def answered(
         self, call: int, peer: NodeId, response: Response, load: LoadDigest, now: float

@@ -298,6 +298,16 @@ def test_who_asks_is_dialled_back_and_told_what_came_of_it() -> None:
     assert place.reach.learn(DialedOut(5, outcome), place.now) == [Reply(5, outcome)]
 
 
+def test_who_has_gone_meanwhile_is_not_answered() -> None:
+    place = Place(AT_LARGE)
+    anna = place.links("anna")
+    place.reach.asked(5, anna, DialBack(addresses=("192.0.2.1:7879",)), AT_LARGE, place.now)
+
+    place.reach.request_gone(5)
+
+    assert place.reach.learn(DialedOut(5, DialedBack()), place.now) == []
+
+
 def test_who_asks_for_nothing_allowed_is_answered_at_once() -> None:
     place = Place(AT_LARGE)
     anna = place.links("anna")
