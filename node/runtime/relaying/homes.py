@@ -102,7 +102,7 @@ class Homes:
         self._feed(self._core.known(publics, self._loop.time()))
 
     def look(self) -> None:
-        """Our network has changed: a relay that does not hear us any more is found out in seconds."""
+        """Our network may have changed: a relay that does not hear us any more is found out in seconds."""
         for line in self._lines.values():
             line.client.look()
 
@@ -217,6 +217,8 @@ class Homes:
         if self.obstacles.get(relay) != reason:
             self.obstacles[relay] = reason
             self._log.info("relay.failed", relay=short(relay), reason=reason)
+        # A router that has forgotten this connection has most likely forgotten the others, too.
+        self.look()
         self._feed(self._core.failed(relay, self._loop.time()))
 
     async def _keep(self, line: _Line) -> None:

@@ -117,6 +117,28 @@ async def test_another_relay_takes_the_place_of_one_that_dies(mesh: Mesh) -> Non
         await eventually(lambda: dora.told[-1] == ())
 
 
+async def test_when_a_home_is_lost_the_other_is_asked_whether_it_still_hears_us(mesh: Mesh) -> None:
+    async with (
+        serving(mesh.anna) as first,
+        serving(mesh.bert) as second,
+        houses(mesh.dora) as (dora,),
+    ):
+        dora.know((mesh.anna, first, 0.01), (mesh.bert, second, 0.02))
+        dora.homes.wanted(True)
+        await eventually(lambda: len(dora.homes.homes) == 2)
+        other = dora.homes.client(mesh.bert.identity.id)
+        assert other is not None
+        await eventually(lambda: not other._pulse._awaiting)
+        asked_at = other._pulse._sent_at
+
+        first.listener.close()
+        await first.server.close()
+
+        await eventually(lambda: other._pulse._sent_at > asked_at)
+        await eventually(lambda: not other._pulse._awaiting)
+        assert dora.homes.homes == (mesh.bert.identity.id,)
+
+
 async def test_a_home_that_comes_back_is_taken_again(mesh: Mesh) -> None:
     async with houses(mesh.bert) as (bert,):
         async with serving(mesh.anna) as relay:
