@@ -15,6 +15,7 @@ from protocol.errors import PeerError
 from protocol.ids import NodeId
 
 DIAL_S = 3.0
+CLOSE_S = 0.5
 NO_WAY = frozenset({errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
 """It is our network that does not lead there, which says nothing of theirs."""
 
@@ -44,6 +45,13 @@ async def _answers(peer: NodeId, address: str, context: ssl.SSLContext) -> bool 
     except PeerError:
         return False
     finally:
-        writer.close()
-        with contextlib.suppress(OSError):
+        await _hang_up(writer)
+
+
+async def _hang_up(writer: asyncio.StreamWriter) -> None:
+    """Politely, but whoever does not let go is not waited for."""
+    writer.close()
+    with contextlib.suppress(OSError):
+        async with asyncio.timeout(CLOSE_S):
             await writer.wait_closed()
+    writer.transport.abort()

@@ -14,7 +14,7 @@ from typing import assert_never
 
 from nat import stun
 from nat.behaviour import Behaviour, SelfKnowledge
-from nat.endpoint import Endpoint, endpoint_of
+from nat.endpoint import Endpoint, Scope, endpoint_of, scope
 from nat.knocks import AskKnock
 from nat.probe import SERVERS_MAX, Server
 from node.communication.reach import DialedOut, Fact, Knocked, NatKnown
@@ -95,7 +95,7 @@ class Outlook:
         self._end_looks()
         self._found.clear()
         for family in (socket.AF_INET, socket.AF_INET6):
-            servers = _servers(members, family)
+            servers = _servers(members, family, self._stunning.host)
             if servers:
                 look = Look(
                     servers,
@@ -171,24 +171,26 @@ class Outlook:
 
 
 def _servers(
-    members: tuple[tuple[NodeId, tuple[str, ...]], ...], family: socket.AddressFamily
+    members: tuple[tuple[NodeId, tuple[str, ...]], ...], family: socket.AddressFamily, bound: str
 ) -> tuple[Server, ...]:
-    """The first two members with an address of this family to which our network leads, each on another host."""
+    """The first two members with an address of this family to which our socket leads, each on another host."""
     found: dict[str, Server] = {}
     for member, addresses in members:
         for endpoint in filter(None, map(endpoint_of, addresses)):
             if endpoint.is_v6 != (family == socket.AF_INET6) or endpoint.host in found:
                 continue
-            if (local := _local(endpoint, family)) is not None:
+            if (local := _local(endpoint, family, bound)) is not None:
                 found[endpoint.host] = Server(member, endpoint, local)
                 break
     return tuple(found.values())[:SERVERS_MAX]
 
 
-def _local(to: Endpoint, family: socket.AddressFamily) -> str | None:
-    """The address by which this machine would send there; None where no route leads. Nothing is sent."""
+def _local(to: Endpoint, family: socket.AddressFamily, bound: str) -> str | None:
+    """The address by which a socket bound like this would send there; None where it does not. Nothing is sent."""
     with socket.socket(family, socket.SOCK_DGRAM) as one:
         try:
+            if scope(bound) is not Scope.NOBODY:
+                one.bind((bound, 0))
             one.connect(tuple(to))
         except OSError:
             return None

@@ -66,6 +66,11 @@ class Packets:
         self._loop.add_reader(bound, self._read)
 
     @property
+    def host(self) -> str:
+        """The address that it is bound to; the unspecified one where that is any."""
+        return str(self._socket.getsockname()[0])
+
+    @property
     def port(self) -> int:
         return int(self._socket.getsockname()[1])
 

@@ -32,6 +32,11 @@ class Stunning:
         packets.stun = self._arrived
 
     @property
+    def host(self) -> str:
+        """Of the main socket, as is its port."""
+        return self._packets.host
+
+    @property
     def port(self) -> int:
         return self._packets.port
 

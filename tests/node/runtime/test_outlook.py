@@ -17,6 +17,7 @@ from nat.endpoint import Endpoint
 from node.communication.reach import DialedOut, Fact, Knocked, NatKnown
 from node.effects import DialOut, ProbeNat
 from node.runtime import tls
+from node.runtime.dialling_back import DIAL_S, dial_back
 from node.runtime.outlook import Outlook
 from node.runtime.packets import Packets, bind
 from protocol.errors import ErrorCode, ErrorInfo
@@ -66,6 +67,7 @@ class House:
     """One node: a switchboard that is dialled by TLS, packets on the same host, and an outlook."""
 
     host: str
+    member: Member
     station: Station
     packets: Packets
     outlook: Outlook
@@ -116,7 +118,7 @@ async def _house(host: str, member: Member, stack: AsyncExitStack) -> House:
     stack.push_async_callback(station.board.close, "the test is over")
     stack.push_async_callback(packets.close)
     stack.push_async_callback(outlook.close)
-    return House(host, station, packets, outlook, hearing)
+    return House(host, member, station, packets, outlook, hearing)
 
 
 @pytest.fixture
@@ -244,6 +246,23 @@ async def test_on_loopback_a_node_finds_that_all_is_open(houses: list[House]) ->
     assert took_s < 1.0
 
 
+async def test_an_address_that_the_machine_would_not_choose_itself_is_no_nat(
+    houses: list[House],
+) -> None:
+    """The third listens at 127.0.0.3; left to itself the machine would send from 127.0.0.1."""
+    first, second, third = houses
+    third.outlook.tell = third.hearing.tell
+
+    third.outlook.carry_out(
+        ProbeNat(((first.station.id, (first.udp,)), (second.station.id, (second.udp,))))
+    )
+    await third.hearing.until(third.hearing.known)
+
+    known = third.hearing.known()
+    assert known is not None and known.knowledge.ipv4 is not None
+    assert known.knowledge.ipv4.mapping is Mapping.NONE
+
+
 async def test_where_nobody_answers_udp_is_said_to_be_blocked_in_time(houses: list[House]) -> None:
     first, second, _ = houses
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as deaf:
@@ -293,6 +312,29 @@ async def test_a_dial_back_finds_who_answers_where(houses: list[House]) -> None:
 
     assert answer == DialedBack(reached=(mine,), missed=(theirs, nobody, silent), sent=(TOKEN,))
     await first.hearing.until(lambda: Knocked(TOKEN) in first.hearing.facts)
+
+
+async def test_who_holds_on_to_the_connection_is_not_waited_for(houses: list[House]) -> None:
+    _, second, third = houses
+    context = tls.server_context(second.member.membership)
+    held: list[socket.socket] = []
+
+    def hold(listener: socket.socket) -> None:
+        # One handshake, and then neither a word nor a goodbye.
+        plain, _ = listener.accept()
+        held.append(context.wrap_socket(plain, server_side=True))
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        address = f"127.0.0.1:{listener.getsockname()[1]}"
+        holding = asyncio.create_task(asyncio.to_thread(hold, listener))
+        began = time.monotonic()
+        client = tls.client_context(third.member.membership)
+        reached, _ = await dial_back(second.station.id, (address,), client)
+        await holding
+
+    assert reached == (address,)
+    assert time.monotonic() - began < DIAL_S
+    held[0].close()
 
 
 async def test_the_dial_back_leaves_no_link_and_no_complaint_behind(houses: list[House]) -> None:
