@@ -40,7 +40,6 @@ from node.log import Log
 from node.runtime.addresses import own_hosts
 from node.runtime.arena import Arena
 from node.runtime.awaited import Ending
-from node.runtime.calls import OutgoingCall
 from node.runtime.chores import Chores
 from node.runtime.datadir import DataDir
 from node.runtime.farewell import Farewell
@@ -51,6 +50,7 @@ from node.runtime.outlook import Outlook
 from node.runtime.packets import Packets
 from node.runtime.relaying.forwarding import Forwarding
 from node.runtime.sessions import Session
+from node.runtime.spokesman import Spokesman
 from node.runtime.spool import Spool
 from node.runtime.store import Store
 from node.runtime.strangers import Strangers
@@ -63,7 +63,7 @@ from protocol.digests import LoadDigest
 from protocol.errors import ErrorCode, ErrorInfo, TaskError
 from protocol.ids import NodeId
 from protocol.members import Cause, Packet
-from protocol.messages import Join, Joined, RequestHeader, Response
+from protocol.messages import Join, Joined, RequestHeader
 
 STOPPING = "this node is stopping: ask another one"
 
@@ -108,10 +108,18 @@ class Live:
         self._switchboard: Switchboard | None = None
         self._packets: Packets | None = None
         self._endings: dict[str, Ending] = {}
-        self._calls: dict[int, OutgoingCall] = {}
         self._outlook: Outlook | None = None
         self._forwarding: Forwarding | None = None
         self._farewell = Farewell()
+        self._spokesman = Spokesman(
+            self._arena,
+            self.tally,
+            self._farewell,
+            answered=lambda call, peer, response, load: self.feed(
+                node.answered(call, peer, response, load, self.now)
+            ),
+            failed=lambda call, error: self.feed(node.call_failed(call, error, self.now)),
+        )
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
         self._rearm_due = False
@@ -140,11 +148,15 @@ class Live:
 
     def connect(self, switchboard: Switchboard, packets: Packets | None) -> None:
         """From now on there is a way to peers; without `packets` all goes over links."""
-        self._switchboard = self._working.switchboard = switchboard
+        self._switchboard = switchboard
+        self._working.switchboard = self._spokesman.switchboard = switchboard
         switchboard.ways.dialer.tally = self.tally
         self._packets = packets
         if packets is not None:
-            switchboard.ways.on_packet, packets.detour = packets.arrived, switchboard.ways.send_packet
+            switchboard.ways.on_packet, packets.detour = (
+                packets.arrived,
+                switchboard.ways.send_packet,
+            )
 
     def look_out(self, outlook: Outlook, forwarding: Forwarding) -> None:
         """From now on there is somebody to find out how others reach us, to dial them back, and to keep relays."""
@@ -155,10 +167,10 @@ class Live:
         if self._farewell.said:
             return
         self._farewell.said = True
-        before = set(self._calls)
+        before = self._spokesman.calls
         self.feed(self.node.leave(cause, self.now))
         # Packets have left by now; what goes over links shall be answered.
-        await self._farewell.heard(self._calls.keys() - before)
+        await self._farewell.heard(self._spokesman.calls - before)
 
     async def close(self) -> None:
         self.stopping = True
@@ -314,7 +326,7 @@ class Live:
         for effect in effects:
             match effect:
                 case Dial() | Hang() | Call() | CancelCall() | Grant() | Reply() | Refuse():
-                    self._speak(effect)
+                    self._spokesman.carry_out(effect)
                 case Allocate():
                     self._arena.allocate(effect.buffer)
                 case Free():
@@ -348,57 +360,6 @@ class Live:
             # Once for all inputs of one turn of the loop.
             self._rearm_due = True
             self._loop.call_soon(self._rearm)
-
-    def _speak(self, effect: Dial | Hang | Call | CancelCall | Grant | Reply | Refuse) -> None:
-        switchboard = self._switchboard
-        assert switchboard is not None, f"there is no way to peers yet: {effect}"
-        match effect:
-            case Dial():
-                switchboard.dial(effect.addresses, effect.peer)
-            case Hang():
-                switchboard.hang(effect.peer, effect.reason)
-            case Call():
-                self._call(switchboard, effect)
-            case CancelCall():
-                if (call := self._over(effect.call)) is not None:
-                    call.cancel()
-            case Grant():
-                switchboard.grant(effect.request, self._arena.bytes(effect.into))
-            case Reply(body=None):
-                switchboard.reply(effect.request, effect.response, None)
-            case Reply(body=body):
-                assert body is not None
-                switchboard.reply(effect.request, effect.response, self._arena.bytes(body))
-            case Refuse():
-                self.tally.refused("peer", effect.error.code.value)
-                switchboard.refuse(effect.request, effect.error)
-
-    def _call(self, switchboard: Switchboard, effect: Call) -> None:
-        number, peer = effect.call, effect.peer
-
-        def answered(response: Response, load: LoadDigest) -> None:
-            if self._over(number) is not None:
-                self.feed(self.node.answered(number, peer, response, load, self.now))
-
-        def failed(error: ErrorInfo) -> None:
-            if self._over(number) is not None:
-                self.feed(self.node.call_failed(number, error, self.now))
-
-        self._calls[number] = switchboard.call(
-            peer,
-            effect.request,
-            effect.deadline_s,
-            answered=answered,
-            failed=failed,
-            body=None if effect.body is None else self._arena.bytes(effect.body),
-            into=None if effect.into is None else self._arena.bytes(effect.into),
-            trace=effect.trace,
-        )
-
-    def _over(self, call: int) -> OutgoingCall | None:
-        """It is answered, failed or cancelled; None if it was over before."""
-        self._farewell.call_over(call)
-        return self._calls.pop(call, None)
 
     # -- within --------------------------------------------------------------------------------------
 
