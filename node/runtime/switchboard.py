@@ -18,6 +18,7 @@ from node.runtime.connection import Connection
 from node.runtime.greeting import Terms
 from node.runtime.heard import Heard
 from node.runtime.links import Link
+from node.runtime.paths.multipath import Multipath
 from node.runtime.paths.ways import Ways
 from node.runtime.reaching import greeted, reach
 from node.runtime.tcp_link import LinkServer, Security, serve_connections
@@ -136,6 +137,13 @@ class Switchboard:
     def refuse(self, request: int, error: ErrorInfo) -> None:
         one = self._requests.pop(request)
         one.connection.refuse(one, error)
+
+    def carrier(self, peer: NodeId) -> Multipath | None:
+        """What carries the link to this peer; None without a link, and where that is a bare one."""
+        pair = self._pairs.get(peer)
+        if pair is None or (control := pair.control.open) is None:
+            return None
+        return self.ways.multipath(control.link)
 
     def carried(self) -> Totals:
         """By all links, those that are gone included."""

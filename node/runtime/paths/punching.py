@@ -75,7 +75,9 @@ class Puncher:
         except (SedmaError, OSError) as wrong:
             # A timeout is an OSError, and says nothing by itself.
             late = TimeoutError(f"no way through the NATs of both sides within {PUNCH_S:g} s")
-            return {PathKind.PUNCHED: late if isinstance(wrong, TimeoutError) else wrong}
+            why = late if isinstance(wrong, TimeoutError) else wrong
+            self._ways.note("path.not_punched", peer=short(multipath.peer), reason=str(why))
+            return {PathKind.PUNCHED: why}
         if multipath.is_over:
             end.abort()
         else:

@@ -1,0 +1,164 @@
+"""How two stations meet: one dials the other, asks it something, sends it a body, and what happens is noted.
+
+A pair is alone from the dial until it has a direct path, or has none after a while; those that are still looking then
+wait beside the next ones, for knocking in vain takes nobody's time.
+"""
+
+import asyncio
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import msgspec
+
+from nat.pathfinder import DIRECT as DIALLED
+from protocol.paths import PathKind
+from tests.lab.kinds import Kind, Pair
+from tests.lab.stations import Station
+from tests.lab.words import Answered, Dial, Down, Failed, Hang, Hopeless, Know, Send, Sent, Used
+
+KINDS = (
+    Kind.OPEN,
+    Kind.FIREWALL,
+    Kind.FULL,
+    Kind.ADDRESS,
+    Kind.PORT,
+    Kind.RST,
+    Kind.CGN,
+    Kind.SAME_PREFIX,
+    Kind.SYMMETRIC_RANDOM,
+    Kind.SYMMETRIC_SEQUENTIAL,
+    Kind.DUAL_STACK,
+    Kind.IPV6_ONLY,
+    Kind.UDP_BLOCKED,
+    Kind.TLS_ONLY,
+)
+DIRECT = frozenset({*DIALLED, PathKind.PUNCHED})
+ALONE_S = 0.6
+ALONE_TRIPS = 8
+"""A pair has so long and so many round trips to itself."""
+FIRST_S = 15.0
+KNOWN_S = 8.0
+"""By then a pair has a direct path or knows that it has none."""
+SENT_S = 90.0
+DOWN_S = 5.0
+DIRECT_BYTES = 4 * 1024 * 1024
+RELAYED_BYTES = 512 * 1024
+
+
+class Meeting(msgspec.Struct, frozen=True):
+    """What came of one attempt. Times in milliseconds; None where there was nothing to measure."""
+
+    here: str
+    there: str
+    run: int
+    failure: str = ""
+    first_ms: float | None = None
+    """From the dial to the first answer."""
+    first_kind: PathKind | None = None
+    """Of the path by which it came."""
+    direct_ms: float | None = None
+    """From that to the direct path; 0 if it came by one."""
+    hopeless_ms: float | None = None
+    """From the dial until it was known that there is none."""
+    kind: PathKind | None = None
+    """Of the path at the end."""
+    mbit_s: float | None = None
+    """Of a body."""
+
+    @property
+    def is_direct(self) -> bool:
+        return self.kind in DIRECT
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Two hosts that shall meet."""
+
+    here: Kind | Pair
+    there: Kind | Pair
+    seats: tuple[int, int]
+    """Which of the hosts of its kind each is."""
+
+
+def wanted(chosen: Sequence[Kind | Pair]) -> Iterator[Wanted]:
+    """Each kind with itself and each other one, and the hosts of each pair."""
+    kinds = [one for one in chosen if isinstance(one, Kind)]
+    for here, there in itertools.combinations_with_replacement(kinds, 2):
+        yield Wanted(here, there, (0, 1 if here is there else 0))
+    for pair in chosen:
+        if isinstance(pair, Pair):
+            yield Wanted(pair, pair, (0, 1))
+
+
+def hosts(chosen: Sequence[Kind | Pair]) -> list[Kind | Pair]:
+    """That all of these meet: two of each kind."""
+    kinds = [one for one in chosen if isinstance(one, Kind)]
+    return [*kinds, *kinds, *(one for one in chosen if isinstance(one, Pair))]
+
+
+class Meetings:
+    """Of one laboratory, whose round trip between two hosts is `rtt_s`."""
+
+    def __init__(self, rtt_s: float = 0.0) -> None:
+        self._alone = asyncio.Lock()
+        self._alone_s = ALONE_S + ALONE_TRIPS * rtt_s
+
+    async def meet(self, here: Station, there: Station, run: int = 0) -> Meeting:
+        meeting = Meeting(here.host.kind, there.host.kind, run)
+        async with self._alone:
+            here.forget(there.node)
+            there.forget(here.node)
+            there.order(Know(here.whereabouts))
+            here.order(Dial(there.whereabouts))
+            first = await here.told(Answered, Failed, of=there.node, within_s=FIRST_S)
+            if not isinstance(first, Answered):
+                late = f"no answer within {FIRST_S:g} s"
+                return msgspec.structs.replace(
+                    meeting, failure=late if first is None else first.reason
+                )
+            meeting = msgspec.structs.replace(
+                meeting, first_ms=_ms(first.at - first.dialled_at), first_kind=first.kind
+            )
+            settled = await self._settled(here, there, first, self._alone_s)
+        if settled is None:
+            settled = await self._settled(here, there, first, KNOWN_S)
+        if isinstance(settled, Hopeless):
+            meeting = msgspec.structs.replace(
+                meeting, hopeless_ms=_ms(settled.at - first.dialled_at)
+            )
+        elif settled is not None:
+            meeting = msgspec.structs.replace(meeting, direct_ms=_ms(settled.at - first.at))
+        async with self._alone:
+            meeting = await self._send(here, there, meeting)
+            here.order(Hang(there.node))
+            await here.told(Down, of=there.node, within_s=DOWN_S)
+            await there.told(Down, of=here.node, within_s=DOWN_S)
+        return meeting
+
+    async def _settled(
+        self, here: Station, there: Station, first: Answered, within_s: float
+    ) -> Answered | Used | Hopeless | None:
+        """What told that there is a direct path, or none."""
+        if first.kind in DIRECT:
+            return first
+
+        def tells(word: Used | Hopeless) -> bool:
+            return isinstance(word, Hopeless) or word.kind in DIRECT
+
+        return await here.told(Used, Hopeless, of=there.node, within_s=within_s, fits=tells)
+
+    async def _send(self, here: Station, there: Station, meeting: Meeting) -> Meeting:
+        nbytes = RELAYED_BYTES if meeting.direct_ms is None else DIRECT_BYTES
+        here.order(Send(there.node, nbytes))
+        sent = await here.told(Sent, Failed, Down, of=there.node, within_s=SENT_S)
+        if not isinstance(sent, Sent):
+            late = f"a body was not taken within {SENT_S:g} s"
+            return msgspec.structs.replace(meeting, failure=late if sent is None else sent.reason)
+        return msgspec.structs.replace(
+            meeting, kind=sent.kind, mbit_s=round(nbytes * 8 / sent.took_s / 1e6, 2)
+        )
+
+
+def _ms(seconds: float) -> float:
+    return round(seconds * 1000.0, 1)

@@ -1,0 +1,360 @@
+"""One host of the laboratory: all of a daemon that reaches others and is reached, and in place of the Node whoever
+writes orders to standard input.
+
+    python -m tests.lab.station FOLDER [--public]
+
+So single pairs are tried alone, where daemons would link to everybody at once. A station listens as a daemon does,
+answers and asks STUN, is a relay or keeps some, and punches. What it hears it tells, line by line (words.py).
+"""
+
+import asyncio
+import itertools
+import random
+import sys
+import time
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import assert_never
+
+import uvloop
+
+from nat.endpoint import Endpoint, endpoint_of
+from nat.favours import Favours
+from node.communication.reach import DialedOut, Fact, HomesAre, Knocked, NatKnown, Relocated
+from node.config import MeshConfig, RelayConfig
+from node.effects import DialOut, KeepRelays, ProbeNat, RelayAt
+from node.runtime import identity
+from node.runtime.datadir import DataDir
+from node.runtime.entry import Entry
+from node.runtime.outlook import Outlook
+from node.runtime.registrar import Registrar
+from node.runtime.relaying.forwarding import Forwarding
+from node.runtime.signatures import Ed25519
+from protocol.digests import LoadDigest
+from protocol.errors import ErrorCode, ErrorInfo, TaskError
+from protocol.ids import ContentId, NodeId, short
+from protocol.members import Packet
+from protocol.messages import (
+    DialBack,
+    Join,
+    Joined,
+    Probe,
+    Probed,
+    Request,
+    RequestHeader,
+    Response,
+    Stored,
+    StoreSketch,
+)
+from protocol.paths import PathKind, by_way_of
+from tests.lab.words import (
+    Answered,
+    Dial,
+    Down,
+    Enter,
+    Entered,
+    Failed,
+    Hang,
+    Hopeless,
+    Know,
+    Open,
+    Order,
+    Send,
+    Sent,
+    Used,
+    Whereabouts,
+    Word,
+    line,
+    read,
+)
+
+LISTEN = "[::]:7879"
+HTTPS = "[::]:443"
+CALL_S = 10.0
+SEND_S = 60.0
+REDIAL_S = 0.25
+"""A public member that was not reached is tried again after so long."""
+CONTENT = ContentId("0" * 64)
+
+
+class Log:
+    """To standard error, for whoever looks after something went wrong."""
+
+    def info(self, event: str, /, **fields: object) -> None:
+        print(f"{time.monotonic():.3f} {event} {fields}", file=sys.stderr)
+
+    debug = warning = info
+
+    def exception(self, event: str, /, **fields: object) -> None:
+        raise AssertionError(f"{event} {fields}")
+
+
+class Station:
+    """Hears the switchboard, the packets and the orders."""
+
+    def __init__(self, folder: Path, *, public: bool) -> None:
+        data = DataDir(folder)
+        kept = identity.load(data)
+        assert kept is not None, f"nobody has put the files of a member into {folder}"
+        self._log = Log()
+        self._public = public
+        self._identity = kept
+        self._signatures = Ed25519(kept.seed())
+        self._loop = asyncio.get_running_loop()
+        self._entry = Entry(
+            data,
+            Registrar(folder),
+            kept,
+            self._signatures,
+            1,
+            MeshConfig(listen=LISTEN, also_listen=HTTPS if public else None),
+            RelayConfig(),
+            REDIAL_S,
+            "a station of the laboratory",
+            self._log,
+            random.Random(kept.id),
+        )
+        self._book: dict[NodeId, Whereabouts] = {}
+        self._dialled_at: dict[NodeId, float] = {}
+        self._entering: dict[NodeId, Whereabouts] = {}
+        """Public members to which we have no link yet."""
+        self._servers: tuple[Whereabouts, ...] = ()
+        self._entered_at = 0.0
+        self._outside: tuple[Endpoint, ...] = ()
+        self._favours = Favours(self._loop.time())
+        self._homes: tuple[NodeId, ...] = ()
+        self._bodies: dict[int, bytearray] = {}
+        self._favoured: set[int] = set()
+        """Requests to be dialled back that are being seen to."""
+        self._puts = itertools.count()
+
+    async def run(self) -> None:
+        """Until standard input ends."""
+        membership = await self._entry.enter(None)
+        switchboard, packets = await self._entry.open(membership, self)
+        self._switchboard = switchboard
+        self._outlook: Outlook = await self._entry.outlook(switchboard, packets, self._learn)
+        self._forwarding: Forwarding = await self._entry.forwarding(switchboard, self, self._learn)
+        self._tell(Open(Whereabouts(self._identity.id, self._signatures.key, self._entry.listens)))
+        orders = asyncio.StreamReader()
+        await self._loop.connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(orders), sys.stdin.buffer
+        )
+        async for order in orders:
+            # A union is no class, and this is the decoder's word for that.
+            self._obey(read(order, Order))  # type: ignore[arg-type]
+        await self._outlook.close()
+        await self._forwarding.close()
+        await self._switchboard.close("the station closes")
+        if packets is not None:
+            await packets.close()
+
+    # -- orders ----------------------------------------------------------------------------------------
+
+    def _obey(self, order: Order) -> None:
+        match order:
+            case Enter(publics=publics):
+                self._enter(publics)
+            case Know(peer=peer):
+                self._book[peer.node] = peer
+            case Dial(peer=peer):
+                self._book[peer.node] = peer
+                self._dialled_at[peer.node] = time.monotonic()
+                self._switchboard.dial(peer.addresses, peer.node)
+            case Send(node=node, nbytes=nbytes):
+                self._send(node, nbytes)
+            case Hang(node=node):
+                self._switchboard.hang(node, "the laboratory is done with this pair")
+            case _:
+                assert_never(order)
+
+    def _enter(self, publics: tuple[Whereabouts, ...]) -> None:
+        self._entered_at = time.monotonic()
+        self._servers = tuple(one for one in publics if one.node != self._identity.id)
+        for one in self._servers:
+            self._book[one.node] = self._entering[one.node] = one
+            if not self._public:
+                self._switchboard.dial(one.addresses, one.node)
+        if self._public:
+            self._tell_where()
+
+    def _met(self, peer: NodeId) -> None:
+        """A public member; once all are there, we choose relays and look at our NAT, as the Node does."""
+        del self._entering[peer]
+        if self._entering:
+            return
+        relays = tuple(RelayAt(one.node, one.addresses, None) for one in self._servers)
+        self._forwarding.carry_out(KeepRelays(not self._public, relays))
+        self._outlook.carry_out(ProbeNat(tuple((one.node, one.addresses) for one in self._servers)))
+
+    def _learn(self, fact: Fact | HomesAre) -> None:
+        match fact:
+            case HomesAre(homes=homes):
+                self._homes = homes
+                self._tell_where()
+            case Relocated():
+                self._tell_where()
+            case NatKnown(knowledge=knowledge):
+                self._outside = knowledge.outside
+            case DialedOut(request=request, outcome=outcome):
+                if request in self._favoured:
+                    self._favoured.remove(request)
+                    self._switchboard.reply(request, outcome, None)
+            case Knocked():
+                # For whoever wants to prove that he is public: here it is known who is.
+                pass
+            case _:
+                assert_never(fact)
+
+    def _tell_where(self) -> None:
+        addresses = (*map(by_way_of, self._homes), *self._entry.listens)
+        self._tell(Entered(addresses, time.monotonic() - self._entered_at))
+
+    def _ask(self, peer: NodeId) -> None:
+        dialled_at = self._dialled_at.pop(peer)
+
+        def answered(response: Response, load: LoadDigest) -> None:
+            self._tell(Answered(peer, dialled_at, time.monotonic(), self._kind(peer)))
+
+        self._switchboard.call(
+            peer, Probe(), CALL_S, answered=answered, failed=lambda why: self._failed(peer, why)
+        )
+
+    def _send(self, peer: NodeId, nbytes: int) -> None:
+        began_at = time.monotonic()
+
+        def answered(response: Response, load: LoadDigest) -> None:
+            self._tell(Sent(peer, time.monotonic() - began_at, self._kind(peer)))
+
+        self._switchboard.call(
+            peer,
+            StoreSketch(put=f"{next(self._puts)}", nbytes=nbytes),
+            SEND_S,
+            answered=answered,
+            failed=lambda why: self._failed(peer, why),
+            body=memoryview(bytes(nbytes)),
+        )
+
+    def _kind(self, peer: NodeId) -> PathKind | None:
+        carrier = self._switchboard.carrier(peer)
+        return None if carrier is None else carrier.kind
+
+    def _failed(self, peer: NodeId, why: ErrorInfo) -> None:
+        self._tell(Failed(peer, why.reason))
+
+    def _tell(self, word: Word) -> None:
+        sys.stdout.buffer.write(line(word))
+        sys.stdout.buffer.flush()
+
+    # -- what the switchboard tells --------------------------------------------------------------------
+
+    def link_up(self, peer: NodeId, dialled: bool) -> None:
+        if peer in self._dialled_at:
+            self._ask(peer)
+        if peer in self._entering:
+            self._met(peer)
+
+    def reached(self, addresses: tuple[str, ...]) -> None:
+        """We always know whom we dial."""
+
+    def link_down(self, peer: NodeId, reason: str) -> None:
+        self._tell(Down(peer, reason))
+
+    def dial_failed(self, addresses: tuple[str, ...], peer: NodeId | None, reason: str) -> None:
+        assert peer is not None
+        if peer in self._entering:
+            self._loop.call_later(REDIAL_S, self._switchboard.dial, addresses, peer)
+        elif self._dialled_at.pop(peer, None) is not None:
+            self._tell(Failed(peer, reason))
+
+    def asked(self, request: int, peer: NodeId, header: RequestHeader) -> None:
+        match header.request:
+            case Probe():
+                self._switchboard.reply(request, Probed(), None)
+            case StoreSketch():
+                body = self._bodies[request] = bytearray(header.body_bytes)
+                self._switchboard.grant(request, memoryview(body))
+            case DialBack() as asked:
+                now, ours = self._loop.time(), self._entry.listens
+                addresses, knocks = self._favours.granted(peer, asked, ours, now)
+                self._favoured.add(request)
+                self._outlook.carry_out(DialOut(request, peer, addresses, knocks))
+            case other:
+                self._switchboard.refuse(request, self._cannot(other))
+
+    def _cannot(self, request: Request) -> ErrorInfo:
+        reason = f"a station of the laboratory does not answer {type(request).__name__}"
+        return ErrorInfo(code=ErrorCode.BAD_REQUEST, reason=reason)
+
+    def body_received(self, request: int) -> None:
+        del self._bodies[request]
+        self._switchboard.reply(request, Stored(content=CONTENT), None)
+
+    def request_gone(self, request: int, reason: str) -> None:
+        self._bodies.pop(request, None)
+        self._favoured.discard(request)
+
+    def replied(self, request: int) -> None:
+        """None of our answers has a body."""
+
+    def note(self, event: str, **fields: object) -> None:
+        self._log.info(event, **fields)
+        peer = self._known_as(fields.get("peer"))
+        if peer is None:
+            return
+        match event, fields:
+            case "path.used", {"path": PathKind() as kind}:
+                self._tell(Used(peer, time.monotonic(), kind))
+            case "path.not_punched", {"reason": str() as reason}:
+                self._tell(Hopeless(peer, time.monotonic(), reason))
+
+    turned_away = note
+
+    def _known_as(self, name: object) -> NodeId | None:
+        return next((node for node in self._book if short(node) == name), None)
+
+    def load(self) -> LoadDigest:
+        return LoadDigest()
+
+    def load_told(self, peer: NodeId, load: LoadDigest) -> None:
+        """A station chooses nobody."""
+
+    async def redeem(self, join: Join) -> Joined:
+        raise TaskError(ErrorCode.FORBIDDEN, "a station lets nobody in")
+
+    # -- what packets tell, and whoever punches asks ---------------------------------------------------
+
+    def packet(self, peer: NodeId, packet: Packet) -> None:
+        """Nobody sends any here: who is alive is no question."""
+
+    def packet_dropped(self, why: str) -> None:
+        self._log.info("packet.dropped", why=why)
+
+    def key_of(self, peer: NodeId) -> bytes | None:
+        known = self._book.get(peer)
+        return None if known is None else known.key
+
+    def addresses_of(self, peer: NodeId) -> tuple[str, ...]:
+        known = self._book.get(peer)
+        return () if known is None else known.addresses
+
+    def stun_servers(self) -> tuple[Endpoint, ...]:
+        found = (endpoint_of(one) for server in self._servers for one in server.addresses)
+        return tuple(endpoint for endpoint in found if endpoint is not None)
+
+    def seen_at(self) -> tuple[Endpoint, ...]:
+        return self._outside
+
+
+async def _serve(folder: Path, *, public: bool) -> None:
+    await Station(folder, public=public).run()
+
+
+def main() -> None:
+    folder, *flags = sys.argv[1:]
+    serving: Coroutine[object, object, None] = _serve(Path(folder), public=flags == ["--public"])
+    uvloop.run(serving)
+
+
+if __name__ == "__main__":
+    main()
