@@ -93,6 +93,22 @@ class Router:
             self.inner.send(cut(buffer, segment), self.alice)
 
 
+class Gate(Router):
+    """A router before Bob: what is sent to him is dropped until he has spoken."""
+
+    opened = False
+
+    def _out(self, buffer: bytes, segment: int, sender: Address) -> None:
+        if self.opened:
+            super()._out(buffer, segment, sender)
+        else:
+            self.alice = sender
+
+    def _in(self, buffer: bytes, segment: int, sender: Address) -> None:
+        self.opened = True
+        super()._in(buffer, segment, sender)
+
+
 def cut(buffer: bytes, segment: int) -> list[bytes]:
     return [buffer[start : start + segment] for start in range(0, len(buffer), segment)]
 
@@ -126,16 +142,28 @@ async def test_two_nodes_meet_and_carry_ten_mebibytes_both_ways() -> None:
     assert await closed(near, far) == [None, None]
 
 
-async def test_two_nodes_meet_at_once_also_when_one_begins_later() -> None:
+@pytest.mark.parametrize("dialled", [True, False])
+async def test_a_check_that_died_at_a_router_is_sent_again_as_soon_as_that_lets_it_in(
+    dialled: bool,
+) -> None:
     loop = asyncio.get_running_loop()
+    near, far = attempt(dialled=dialled), attempt(dialled=not dialled)
+    await near.gather()
+    (bob,) = await far.gather()
+    gate = Gate((bob.host, bob.port))
+    shown, alice = (
+        Candidate(foundation="1", host=host, port=port, kind="srflx", priority=1)
+        for host, port in (gate.inner.local, gate.outer)
+    )
     began = loop.time()
 
-    near, far = await punched(late_s=0.3)
+    # Alice's timer has fired at 50 ms in vain, and would fire again at 150 ms.
+    paths = await met(near, (shown,), far, (alice,), late_s=0.06)
 
-    # What the first has sent meanwhile was answered at once: no timer was waited for.
-    assert loop.time() - began < 0.3 + 0.15
-    near.close()
-    far.close()
+    assert loop.time() - began < 0.13
+    for path in paths:
+        path.close()
+    gate.close()
 
 
 async def test_of_many_ways_both_ends_come_to_use_the_same() -> None:

@@ -116,6 +116,29 @@ async def test_ten_mebibytes_travel_both_ways_at_once_and_arrive_whole() -> None
     assert await closed(near, far) == [None, None]
 
 
+class Echo(Stream):
+    """Says again what it hears, while it is being told it."""
+
+    def buffer_updated(self, nbytes: int) -> None:
+        super().buffer_updated(nbytes)
+        self.transport.write(bytes(self._memory[:nbytes]))
+
+
+async def test_who_answers_while_it_is_being_told_keeps_everything_in_order() -> None:
+    one, other = wired()
+    async with asyncio.TaskGroup() as group:
+        asking = group.create_task(open_quic(one, ALICE.towards(BOB), Stream, dialled=True))
+        saying = group.create_task(open_quic(other, BOB.towards(ALICE), Echo, dialled=False))
+    near, echo = asking.result()[1], saying.result()[1]
+    data = noise(8 * MIB, 9)
+
+    await send_all(near, data)
+    await near.has(len(data))
+
+    assert echo.digest.digest() == near.digest.digest() == hashlib.sha256(data).digest()
+    await closed(near, echo)
+
+
 async def test_of_a_way_that_loses_every_twentieth_datagram_nothing_is_lost() -> None:
     near, far = await opened(wired(loss=0.05))
     data = noise(2 * MIB, 3)

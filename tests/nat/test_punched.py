@@ -1,0 +1,152 @@
+"""Where a path goes as its peer turns up elsewhere. The sockets are real, the checks are answered by the test."""
+
+import asyncio
+
+import pytest
+
+from nat.candidates import UNVERIFIED_PACKETS_MAX, Budget, check_rate
+from nat.datagrams import Address, Datagrams, bind
+from nat.punched import RECHECK_S, OnAnswer, PunchedPath, Way
+
+PEER: Address = ("203.0.113.1", 4000)
+MOVED: Address = ("203.0.113.1", 5000)
+VICTIM: Address = ("203.0.113.99", 53)
+OWN = b"\x40its own"
+FOREIGN = b"\x40foreign"
+
+
+class Hearer:
+    """Knows its own datagrams by their looks."""
+
+    def __init__(self) -> None:
+        self.datagrams: list[bytes] = []
+        self.reasons: list[str] = []
+
+    def owns(self, datagram: bytes) -> bool:
+        return datagram == OWN
+
+    def heard(self, buffer: bytes, segment: int) -> None:
+        self.datagrams.append(buffer)
+
+    def writable(self) -> None: ...
+
+    def lost(self, reason: str) -> None:
+        self.reasons.append(reason)
+
+
+class Scene:
+    """One path, and the checks that it has sent."""
+
+    def __init__(self, *, dialled: bool) -> None:
+        self.socket = Datagrams(bind("127.0.0.1"), lambda buffer, segment, sender: None)
+        self.checks: list[tuple[Way, OnAnswer]] = []
+        self.hearer = Hearer()
+        now = asyncio.get_running_loop().time()
+        home = self.at(PEER)
+        self.path = PunchedPath(
+            home,
+            {home, self.at(("203.0.113.2", 4000))},
+            Budget(check_rate(now)),
+            lambda way, on_answer: self.checks.append((way, on_answer)),
+            dialled=dialled,
+        )
+        self.path.listen(self.hearer)
+        self.checks.clear()
+
+    def at(self, remote: Address) -> Way:
+        return Way(self.socket, remote)
+
+    def close(self) -> None:
+        self.path.close()
+        self.socket.close()
+
+
+@pytest.mark.parametrize("dialled", [True, False])
+async def test_a_peer_that_turns_up_elsewhere_is_followed_once_it_has_answered(
+    dialled: bool,
+) -> None:
+    scene = Scene(dialled=dialled)
+
+    scene.path.came(scene.at(MOVED), OWN, 100)
+    assert scene.hearer.datagrams == [OWN]
+    assert scene.path.remote == PEER
+    ((way, on_answer),) = scene.checks
+    assert way.remote == MOVED
+    on_answer()
+
+    assert scene.path.remote == MOVED
+    assert scene.path.moves == 1
+    scene.close()
+
+
+async def test_of_ways_that_both_know_the_dialler_chooses_and_the_listener_follows() -> None:
+    dialler, listener = Scene(dialled=True), Scene(dialled=False)
+
+    for one in (dialler, listener):
+        one.path.came(one.at(("203.0.113.2", 4000)), OWN, 100)
+
+    assert dialler.path.remote == PEER
+    assert listener.path.remote == ("203.0.113.2", 4000)
+    assert dialler.checks == listener.checks == []
+    dialler.close()
+    listener.close()
+
+
+async def test_what_nobody_of_the_connection_can_have_written_is_dropped() -> None:
+    scene = Scene(dialled=False)
+
+    scene.path.came(scene.at(MOVED), FOREIGN, 100)
+
+    assert scene.hearer.datagrams == []
+    assert scene.checks == []
+    scene.close()
+
+
+async def test_who_repeats_our_datagrams_from_a_forged_address_makes_us_send_little_there() -> None:
+    scene = Scene(dialled=True)
+
+    for _ in range(2 * UNVERIFIED_PACKETS_MAX):
+        for _ in range(10):
+            scene.path.came(scene.at(VICTIM), OWN, 100)
+        scene.path._checked_at.clear()  # as after a pause of RECHECK_S
+
+    assert len(scene.checks) == UNVERIFIED_PACKETS_MAX
+    assert scene.path.remote == PEER
+    scene.close()
+
+
+async def test_an_address_is_not_asked_twice_in_a_moment() -> None:
+    scene = Scene(dialled=True)
+
+    for _ in range(10):
+        scene.path.came(scene.at(MOVED), OWN, 100)
+    assert len(scene.checks) == 1
+    await asyncio.sleep(RECHECK_S * 1.2)
+    scene.path.came(scene.at(MOVED), OWN, 100)
+
+    assert len(scene.checks) == 2
+    scene.close()
+
+
+async def test_a_peer_that_asks_from_elsewhere_is_asked_back() -> None:
+    scene = Scene(dialled=False)
+
+    scene.path.asked(scene.at(MOVED))
+    ((_, on_answer),) = scene.checks
+    on_answer()
+
+    assert scene.path.remote == MOVED
+    scene.close()
+
+
+async def test_a_closed_path_takes_and_sends_nothing_more() -> None:
+    scene = Scene(dialled=True)
+    closings: list[str] = []
+    scene.path.on_closed = lambda: closings.append("once")
+    scene.path.close()
+    scene.path.close()
+
+    scene.path.came(scene.at(PEER), OWN, 100)
+    assert scene.path.send([b"late"]) == 1
+    assert scene.hearer.datagrams == [] and closings == ["once"]
+    scene.socket.close()
