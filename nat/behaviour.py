@@ -1,6 +1,6 @@
 """What a node has found out about the NAT or firewall in front of it, for one family of addresses."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from nat.endpoint import Endpoint
@@ -70,6 +70,22 @@ class Behaviour:
             case Mapping.UNKNOWN:
                 return NatClass.SOME_NAT if self.mapped else NatClass.UNKNOWN
 
+    def after(self, before: "Behaviour") -> "Behaviour":
+        """What is known while we look anew: what was found before stands until it is found again, or is otherwise."""
+        if self.mapping is not before.mapping or _hosts(self) != _hosts(before):
+            return self
+        lasts = self.dead_s is None and (self.alive_s or 0.0) < (before.alive_s or 0.0)
+        unmeasured = self.alive_s is None and self.dead_s is None
+        life = before if lasts or unmeasured else self
+        known = self.filtering is not Filtering.UNKNOWN
+        return replace(
+            self,
+            filtering=self.filtering if known else before.filtering,
+            hairpin=before.hairpin if self.hairpin is None else self.hairpin,
+            alive_s=life.alive_s,
+            dead_s=life.dead_s,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class SelfKnowledge:
@@ -98,6 +114,10 @@ def _keepalive_s(behaviour: Behaviour) -> float | None:
         # It lives less than the shortest silence that was tried.
         return KEEPALIVE_SHARE * behaviour.dead_s / 2
     return None
+
+
+def _hosts(behaviour: Behaviour) -> set[str]:
+    return {one.host for one in behaviour.mapped}
 
 
 _WITHOUT_NAT = {

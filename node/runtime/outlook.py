@@ -93,7 +93,6 @@ class Outlook:
         if self._stunning is None:
             return
         self._end_looks()
-        self._found.clear()
         for family in (socket.AF_INET, socket.AF_INET6):
             servers = _servers(members, family, self._stunning.host)
             if servers:
@@ -106,6 +105,8 @@ class Outlook:
                 )
                 self._looks[family] = look
                 look.begin()
+            else:
+                self._found.pop(family, None)
 
     def _end_looks(self) -> None:
         for look in self._looks.values():
@@ -113,8 +114,8 @@ class Outlook:
         self._looks.clear()
 
     def _learnt(self, family: socket.AddressFamily, behaviour: Behaviour) -> None:
-        self._found[family] = behaviour
         found = self._found
+        found[family] = behaviour.after(found.get(family, behaviour))
         known = SelfKnowledge(found.get(socket.AF_INET), found.get(socket.AF_INET6))
         self.tell(NatKnown(known))
 

@@ -1,5 +1,7 @@
 """What findings together are called."""
 
+from dataclasses import replace
+
 import pytest
 
 from nat.behaviour import Behaviour, NatClass, SelfKnowledge
@@ -31,3 +33,30 @@ def test_the_shortest_life_counts_for_keepalives() -> None:
 
     assert knowledge.keepalive_s == pytest.approx(20.0)
     assert SelfKnowledge().keepalive_s is None
+
+
+WHOLE = Behaviour(
+    Mapping.INDEPENDENT, Filtering.PORT, mapped=(SEEN,), hairpin=False, alive_s=30.0, dead_s=60.0
+)
+BEGUN = Behaviour(Mapping.INDEPENDENT, mapped=(SEEN,))
+
+
+def test_what_was_known_stands_while_it_is_looked_for_anew() -> None:
+    assert BEGUN.after(WHOLE) == WHOLE
+    assert replace(BEGUN, alive_s=10.0).after(WHOLE) == WHOLE
+
+
+def test_what_is_found_otherwise_takes_its_place() -> None:
+    shorter = replace(BEGUN, alive_s=10.0, dead_s=30.0)
+    wider = replace(BEGUN, filtering=Filtering.INDEPENDENT, hairpin=True, alive_s=60.0)
+
+    assert shorter.after(WHOLE) == replace(WHOLE, alive_s=10.0, dead_s=30.0)
+    assert wider.after(WHOLE) == wider
+
+
+def test_in_another_place_nothing_stands() -> None:
+    elsewhere = replace(BEGUN, mapped=(Endpoint("198.51.100.9", 7879),))
+    blocked = Behaviour(Mapping.BLOCKED)
+
+    assert elsewhere.after(WHOLE) == elsewhere
+    assert blocked.after(WHOLE) == blocked
