@@ -14,7 +14,17 @@ from protocol.members import Packet
 from protocol.messages import ErrorHeader, Goodbye, Hello, RequestHeader, ResponseHeader
 from protocol.paths import Attach, Attached, Ending, Offer
 
-Header = Hello | RequestHeader | ResponseHeader | ErrorHeader | Goodbye | Attach | Attached | Ending | Offer
+Header = (
+    Hello
+    | RequestHeader
+    | ResponseHeader
+    | ErrorHeader
+    | Goodbye
+    | Attach
+    | Attached
+    | Ending
+    | Offer
+)
 H = TypeVar(
     "H",
     Hello,
