@@ -82,7 +82,9 @@ class Homes:
         self._lines: dict[NodeId, _Line] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._alarm = Alarm(lambda now: self._feed(self._core.tick(now)))
+        self._now: tuple[NodeId, ...] = ()
         self._told: tuple[NodeId, ...] = ()
+        self._wanted = False
         self._closing = False
         self._own_channels = None
         if server is not None:
@@ -94,6 +96,7 @@ class Homes:
 
     def wanted(self, wanted: bool) -> None:
         """Whether others need a relay to reach us."""
+        self._wanted = wanted
         self._feed(self._core.wanted(wanted, self._loop.time()))
 
     def known(self, publics: Iterable[Public], addresses: Mapping[NodeId, tuple[str, ...]]) -> None:
@@ -163,10 +166,14 @@ class Homes:
         self._alarm.set(self._core.deadline)
 
     def _tell(self) -> None:
-        if self._core.homes != self._told:
-            self._told = self._core.homes
-            self._log.info("relay.homes", relays=[short(relay) for relay in self._told])
-            self._on_homes(self._told)
+        homes = self._core.homes
+        if homes != self._now:
+            self._now = homes
+            self._log.info("relay.homes", relays=[short(relay) for relay in homes])
+        # That there is none helps nobody: whoever looks for us finds us soonest by way of those that were.
+        if homes != self._told and (homes or not self._wanted):
+            self._told = homes
+            self._on_homes(homes)
 
     def _reserve(self, relay: NodeId) -> None:
         line = self._line(relay, self._addresses.get(relay, ()))

@@ -153,6 +153,8 @@ async def test_a_home_that_comes_back_is_taken_again(mesh: Mesh) -> None:
             await eventually(lambda: relay.server.guests == (bert.id,))
             await eventually(lambda: len(bert.homes.homes) == 1)
             assert bert.homes.obstacles == {}
+            # Who knew by way of whom we are reached was not told of the moment without.
+            assert bert.told == [(mesh.anna.identity.id,)]
             assert [event for event, _ in bert.log.events][:3] == [
                 "relay.homes",
                 "relay.failed",
