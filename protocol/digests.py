@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Meta
 
 from protocol.ids import NodeId
-from protocol.limits import HELD_MAX, LABELS_MAX, TEXT_BYTES_MAX
+from protocol.limits import HELD_MAX, LABELS_MAX, NAT_CHARS_MAX, TEXT_BYTES_MAX
 
 Text = Annotated[str, Meta(max_length=TEXT_BYTES_MAX)]
 Count = Annotated[int, Meta(ge=0, le=1 << 62)]
@@ -113,6 +113,8 @@ class NodeRecord(msgspec.Struct, frozen=True, kw_only=True):
     """What it says of itself; whoever relies on it finds out by connecting."""
     relays: bool = False
     """It forwards for others, where it is public."""
+    nat: Annotated[str, Meta(max_length=NAT_CHARS_MAX)] = ""
+    """What is in front of it, by family of addresses, for people; see `nat/classes.py`."""
 
     @property
     def stamp(self) -> tuple[int, int]:

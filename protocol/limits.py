@@ -50,6 +50,9 @@ CANDIDATES_MAX = 8
 DIAL_BACK_MAX = 4
 """Addresses that a node asks another to try, and packets that it asks it to send, in one message."""
 
+NAT_CHARS_MAX = 64
+"""What a node tells of its NAT."""
+
 LABELS_MAX = 32
 TEXT_BYTES_MAX = 256
 """A name, a label, an address or a reason in a message."""

@@ -348,7 +348,8 @@ class Mesh(OnlyCalls):
             # Compared with what we told, not with what of it had room in our record.
             self._told = addresses
             effects += self.membership.introduce(self.mesh, addresses, now)
-        record = msgspec.structs.replace(self.own, public=self.reach.public)
+        nat = str(self.reach.classes)
+        record = msgspec.structs.replace(self.own, public=self.reach.public, nat=nat)
         return effects + self.describe(record, now)
 
     def _reach(self, dialled: bool) -> Reachability:

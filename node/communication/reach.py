@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from nat.behaviour import NatClass, SelfKnowledge
+from nat.classes import Classes
 from nat.endpoint import Endpoint, Scope, endpoint_of, scope
 from nat.favours import Favours
 from nat.findings import summary
@@ -99,6 +100,8 @@ class Reach(OnlyCalls):
         self.deadline: float | None = None
         self.knowledge = SelfKnowledge()
         self.proven: tuple[str, ...] = ()
+        self.classes = Classes()
+        """What the others are told of it."""
         self.udp = False
         """Packets come in there too, from a port to which we have sent nothing."""
         self.servers_at: tuple[Endpoint, ...] = ()
@@ -172,6 +175,7 @@ class Reach(OnlyCalls):
                 self.news = True
                 self._servers = ()
                 self._again_at = self._prove_at = now + LINKS_BACK_S
+                self.classes = Classes()
                 self._rearm()
                 return [note("network.changed", addresses=addresses)]
 
@@ -263,7 +267,12 @@ class Reach(OnlyCalls):
 
     def _known(self, knowledge: SelfKnowledge, now: float) -> list[Effect]:
         before, self.knowledge = self.knowledge, knowledge
-        if knowledge.outside != before.outside and not self.proven and self._call is None:
+        told, self.classes = self.classes, self.classes.after(knowledge)
+        self.news = self.news or self.classes != told
+        if NatClass.BLOCKED.value in _kinds(knowledge).values():
+            # Perhaps it is only that who was asked was not there.
+            self._probe_at = min(self._probe_at, now + BLOCKED_AGAIN_S)
+        if self._call is None and self._untried():
             self._prove_at = now
         self._rearm()
         if _kinds(knowledge) in (_kinds(before), {}):

@@ -133,3 +133,23 @@ def test_a_member_that_asks_is_dialled_back_and_answered() -> None:
     assert DialOut(3, BERT, (OUTSIDE,), ()) in effects
     outcome = DialedBack(missed=(OUTSIDE,))
     assert Reply(3, outcome) in lone.node.learn(DialedOut(3, outcome), lone.now)
+
+
+def test_the_others_are_told_what_nat_it_is_behind_once_and_for_as_long_as_that_holds() -> None:
+    lone = Lone()
+    assert lone.node.mesh.own.nat == ""
+
+    lone.node.learn(NatKnown(KNOWN), lone.now)
+    lone.wait(1.0)
+    told = lone.node.mesh.gossip.told
+    assert told.nat == "IPv4 port-restricted NAT"
+
+    for found in (SelfKnowledge(), SelfKnowledge(ipv4=Behaviour()), KNOWN):
+        lone.node.learn(NatKnown(found), lone.now)
+        lone.wait(1.0)
+    assert lone.node.mesh.gossip.told.nat == told.nat
+    assert lone.node.mesh.gossip.told.settled == told.settled, "nothing new is told"
+
+    lone.node.learn(Relocated(("10.0.0.9:7879",)), lone.now + 100.0)
+    lone.wait(101.0)
+    assert lone.node.mesh.gossip.told.nat == "", "what was found is of another network"
