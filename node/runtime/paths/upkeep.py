@@ -130,7 +130,8 @@ class Upkeep:
         if last in failures:
             return isinstance(failures[last], ConnectionRefusedError)
         # Behind a router the same address is somebody else's in our own network.
-        if self._means().relay:
+        known = self._ways.addresses_of(self._multipath.peer)
+        if any(relay_in(address) is not None for address in known):
             return False
         return any(isinstance(wrong, ConnectionRefusedError) for wrong in failures.values())
 
