@@ -33,6 +33,7 @@ PERIOD_S = 600.0
 JITTER = 0.1
 LINKS_BACK_S = 15.0
 """So long after the network has changed links stand again, by which packets are asked for: we look once more."""
+BLOCKED_AGAIN_S = 60.0
 QUIET_S = 60.0
 """Changes that leave our addresses as they are: containers come and go, routers renew what they have given."""
 SERVERS_MAX = 4
@@ -99,9 +100,9 @@ class Reach(OnlyCalls):
     def __init__(self, peers: Peers, desk: Desk, dice: random.Random) -> None:
         self.deadline: float | None = None
         self.knowledge = SelfKnowledge()
-        self.proven: tuple[str, ...] = ()
         self.classes = Classes()
         """What the others are told of it."""
+        self.proven: tuple[str, ...] = ()
         self.udp = False
         """Packets come in there too, from a port to which we have sent nothing."""
         self.servers_at: tuple[Endpoint, ...] = ()
@@ -125,8 +126,11 @@ class Reach(OnlyCalls):
         """Of others, which are being seen to."""
         self._call: int | None = None
         self._came: set[str] = set()
+        self._tried: set[str] = set()
         self._tokens: set[bytes] = set()
         self._knocked = False
+        self._missed = False
+        """Somebody has tried, and did not come in."""
 
     @property
     def public(self) -> Public:
@@ -171,11 +175,11 @@ class Reach(OnlyCalls):
                 if addresses == self._listens and now < self._relocated_at + QUIET_S:
                     return []
                 self._relocated_at = now
+                self.classes = Classes()
                 self.introduced(addresses, now)
                 self.news = True
                 self._servers = ()
                 self._again_at = self._prove_at = now + LINKS_BACK_S
-                self.classes = Classes()
                 self._rearm()
                 return [note("network.changed", addresses=addresses)]
 
@@ -203,6 +207,7 @@ class Reach(OnlyCalls):
         assert isinstance(response, DialedBack)
         if call != self._call:
             return []
+        self._missed = self._missed or bool(response.missed)
         self._came.update(one for one in response.reached if one in self._candidates())
         return self._next_prover(now)
 
@@ -291,12 +296,20 @@ class Reach(OnlyCalls):
                 found += [str(outside), str(Endpoint(outside.host, ports[0]))]
         return tuple(dict.fromkeys([*found, *_global(self._listens)]))[:DIAL_BACK_MAX]
 
+    def _untried(self) -> bool:
+        """Whether there is an address that nobody was asked about in this round or the last one."""
+        return not self._tried.issuperset(self._candidates())
+
     def _begin_round(self, now: float) -> list[Effect]:
         self._prove_at = NEVER
         if self._call is not None:
             return []
-        self._asked, self._came, self._tokens = [], set(), set()
-        self._knocked = False
+        if self.proven and not self._peers.linked:
+            # Nobody is there to say otherwise.
+            self._prove_at = now + self._period_s()
+            return []
+        self._asked, self._came, self._tokens, self._tried = [], set(), set(), set()
+        self._knocked = self._missed = False
         if not self._candidates():
             self.proven, self.news = (), True
             return []
@@ -314,6 +327,7 @@ class Reach(OnlyCalls):
         prover = self._dice.choice(public or left)
         self._asked.append(prover)
         candidates = self._candidates()
+        self._tried.update(candidates)
         tokens = [self._dice.randbytes(TRANSACTION_BYTES) for _ in candidates]
         self._tokens.update(tokens)
         knocks = tuple(map(_knock, candidates, tokens))
@@ -322,17 +336,20 @@ class Reach(OnlyCalls):
 
     def _end_round(self, now: float, *, exhausted: bool) -> list[Effect]:
         before = self.proven
-        self.udp = self._knocked
-        if not self._came:
+        if self._came or self._missed:
+            self.udp = self._knocked
+        if self._missed and not self._came:
             self.proven = ()
         self._prove_at = now + self._period_s()
         if exhausted and not self.proven and len(self._asked) < PROVERS_MAX:
             # Whoever is linked next is asked at once.
             self._prove_at = NEVER
+        if self._asked and self._untried():
+            self._prove_at = now
         self._rearm()
         if self._came and self._asked:
             return [note("node.public", at=self.proven, by=short(self._asked[-1]), udp=self.udp)]
-        return [note("node.not_public", was=before)] if before else []
+        return [note("node.not_public", was=before)] if before and not self.proven else []
 
     # -- within --------------------------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ from nat.behaviour import Behaviour, SelfKnowledge
 from nat.endpoint import Endpoint
 from node.communication.desk import Desk
 from node.communication.reach import (
+    BLOCKED_AGAIN_S,
     LINKS_BACK_S,
     LOOK_FIRST_S,
     LOOK_MAX_S,
@@ -157,6 +158,17 @@ def test_it_asks_again_when_the_network_changes_and_once_more_when_links_are_bac
     assert len(probes(place.wait(LINKS_BACK_S))) == 1
 
 
+def test_where_no_udp_passed_it_asks_again_after_a_minute() -> None:
+    place = Place()
+    place.links("anna", Public.BOTH)
+    place.links("berta", Public.BOTH)
+    place.wait(10.0)
+
+    place.reach.learn(NatKnown(SelfKnowledge(ipv4=Behaviour(Mapping.BLOCKED))), place.now)
+
+    assert len(probes(place.wait(BLOCKED_AGAIN_S + 1.0))) == 1
+
+
 def test_where_addresses_lead_nowhere_nothing_is_ever_due() -> None:
     for listens in (("anna:7879",), ("127.0.0.1:7879",), ()):
         place = Place(listens)
@@ -257,6 +269,21 @@ def test_behind_a_nat_its_outside_address_is_tried_once_it_is_known() -> None:
     assert place.reach.proven == (str(OUTSIDE),)
 
 
+def test_an_address_that_comes_to_light_during_a_round_is_tried_after_it() -> None:
+    place = Place(("[2001:db8::5]:7879", *HOME))
+    place.links("anna")
+    ((call, asked),) = place.dial_backs(place.wait(1.0))
+    assert asked.addresses == ("[2001:db8::5]:7879",)
+
+    place.reach.learn(NatKnown(BEHIND_NAT), place.now)
+    effects = place.answer(call, reached=False, udp=False) + place.wait(1.0)
+
+    ((call, asked),) = place.dial_backs(effects)
+    assert str(OUTSIDE) in asked.addresses
+    place.answer(call, reached=False, udp=False)
+    assert place.dial_backs(place.wait(PERIOD_S / 2)) == []
+
+
 def test_who_is_not_reached_any_more_stops_saying_so() -> None:
     place = Place(AT_LARGE)
     place.links("anna")
@@ -268,6 +295,32 @@ def test_who_is_not_reached_any_more_stops_saying_so() -> None:
 
     assert place.reach.public is Public.NO
     assert [one.event for one in effects if isinstance(one, Note)] == ["node.not_public"]
+
+
+def test_where_nobody_can_be_asked_what_was_proven_stands() -> None:
+    for lose in (True, False):
+        place = Place(AT_LARGE)
+        anna = place.links("anna")
+        ((call, _),) = place.dial_backs(place.wait(1.0))
+        place.answer(call, reached=True, udp=True)
+        if lose:
+            del place.village.records[anna]
+
+        for call, _ in place.dial_backs(place.wait(LONG_S)):
+            place.reach.call_failed(call.call, GONE, place.now)
+
+        assert place.reach.proven == AT_LARGE
+        assert place.reach.public is Public.BOTH
+
+
+def test_with_nobody_there_it_does_not_spin() -> None:
+    place = Place(AT_LARGE)
+    ticks = 0
+    while place.reach.deadline is not None and place.reach.deadline < 60.0:
+        place.reach.tick(place.reach.deadline)
+        ticks += 1
+
+    assert ticks < 30
 
 
 def test_a_public_member_is_asked_before_others() -> None:
