@@ -2,6 +2,7 @@
 
 import contextlib
 from pathlib import Path
+from typing import cast
 
 import msgpack  # type: ignore[import-untyped]
 import msgspec
@@ -33,12 +34,17 @@ HOST = Candidate("host", "2001:db8::1", 7879, "host", 2_130_706_431)
 MAPPED = Candidate("srflx", "203.0.113.7", 65_535, "srflx", 1)
 OFFER = Offer(LINK, 3, True, "user", "p" * 22, (HOST, MAPPED), SIGNATURE)
 
-SAMPLES = {
+SAMPLES: dict[str, Attach | Attached | Ending | Offer] = {
     "Attach": Attach(LINK, True, PathKind.RELAY, 1 << 40, False),
     "Attached": Attached(1 << 33),
     "Ending": Ending("no such link"),
     "Offer": OFFER,
 }
+
+
+def decoded(like: Attach | Attached | Ending | Offer, said: bytes) -> Attach:
+    """As one of its kind; which that is, no type checker can tell."""
+    return codec.decode(cast(type[Attach], type(like)), said)
 
 
 def test_they_are_encoded_as_they_were_written_down() -> None:
@@ -55,7 +61,7 @@ def test_they_read_the_same_by_another_implementation(name: str) -> None:
     theirs = msgpack.packb(msgspec.to_builtins(one, builtin_types=(bytes,)))
 
     assert msgpack.unpackb(codec.encode(one)) == msgpack.unpackb(theirs)
-    assert codec.decode(type(one), theirs) == one
+    assert decoded(one, theirs) == one
 
 
 @given(
@@ -125,7 +131,7 @@ def test_an_offer_beyond_the_limits_is_refused(changes: dict[str, object]) -> No
 def test_any_other_bytes_are_nonsense_and_nothing_else(said: bytes) -> None:
     for one in SAMPLES.values():
         with contextlib.suppress(PeerError):
-            assert codec.encode(codec.decode(type(one), said))
+            assert codec.encode(decoded(one, said))
 
 
 def test_a_signature_is_over_all_of_an_offer_and_both_who_speak() -> None:
