@@ -45,6 +45,12 @@ class Face:
     data_dir: Path
 
 
+BEHIND_A_NAT = (
+    "this node is behind a router, and only machines of its own network can join by this ticket: mint one at a node that"
+    " `sedma-node status` calls public, or forward a port to this one and start it with --advertise HOST:PORT"
+)
+
+
 class Front:
     """The Service of one daemon."""
 
@@ -153,7 +159,11 @@ class Front:
 
     async def ticket(self, request: TicketRequest) -> TicketView:
         self._require_mesh()
-        return await self._entry.mint(request, self._node.mesh.reach.proven)
+        view = await self._entry.mint(request, self._node.mesh.reach.proven)
+        if view.warning or not self._node.mesh.relays.homes:
+            return view
+        # A stranger is no guest of a relay: only who can dial this node can show it the ticket.
+        return msgspec.structs.replace(view, warning=BEHIND_A_NAT)
 
     async def leave(self, request: LeaveRequest) -> LeftView:
         self._require_mesh()
