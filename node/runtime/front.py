@@ -46,8 +46,8 @@ class Face:
 
 
 BEHIND_A_NAT = (
-    "this node is behind a router, and only machines of its own network can join by this ticket: mint one at a node that"
-    " `sedma-node status` calls public, or forward a port to this one and start it with --advertise HOST:PORT"
+    "this node is behind a router, and only machines of its own network can join by this ticket: mint one at a node"
+    " that `sedma-node status` calls public, or forward a port to this one and start it with --advertise HOST:PORT"
 )
 
 
