@@ -2,7 +2,8 @@
 
 A link that runs over a relay wants a direct path; one that runs directly, to a peer that nobody can simply dial, wants
 a relay kept warm beside it. Both are tried at once, and after each failure with a longer pause; at once again when the
-network has changed, for then all that was found out is of another place.
+network has changed, for then all that was found out is of another place. A path that dies as soon as it is up is a
+failure too, but for the first time: else whoever cuts it would have us open another one without end.
 """
 
 from dataclasses import dataclass
@@ -15,6 +16,9 @@ PAUSES_S = {
     PathKind.IPV4: (15.0, 60.0, 300.0),
 }
 """After the first failure, the second and so on. IPV4 stands for whatever is dialled by TCP."""
+
+STEADY_S = 10.0
+"""A path that lived for so long was worth its search."""
 
 DIRECT = frozenset({PathKind.LAN, PathKind.IPV6, PathKind.IPV4})
 
@@ -32,7 +36,26 @@ class _Search:
     failures: int = 0
     due_at: float = 0.0
     trying: bool = False
+    shaky: bool = False
+    """The last path that was found has died at once."""
     why: str = ""
+    up_at: float | None = None
+    """When such a path was found, while it lives."""
+
+    def failed(self, now: float) -> None:
+        pauses = PAUSES_S[self.kind]
+        self.due_at = now + pauses[min(self.failures, len(pauses) - 1)]
+        self.failures += 1
+
+    def lost(self, lived_s: float, now: float) -> None:
+        """The path that was found is gone."""
+        self.up_at = None
+        if lived_s >= STEADY_S:
+            self.failures, self.shaky, self.due_at = 0, False, now
+        elif self.shaky:
+            self.failed(now)
+        else:
+            self.shaky, self.due_at = True, now
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +86,9 @@ class Pathfinder:
     def has(self, kinds: list[PathKind], now: float) -> list[Seek]:
         """These paths are up now; any other is not."""
         self._kinds = frozenset(kinds)
+        for search in self._searches.values():
+            if search.up_at is not None and not self._is_there(search.kind):
+                search.lost(now - search.up_at, now)
         return self._look(now)
 
     def means_are(self, means: Means, now: float) -> list[Seek]:
@@ -76,16 +102,16 @@ class Pathfinder:
         search = self._searches[kind]
         search.trying, search.why = False, failure
         if failure:
-            pauses = PAUSES_S[kind]
-            search.due_at = now + pauses[min(search.failures, len(pauses) - 1)]
-            search.failures += 1
+            search.failed(now)
+        elif self._is_there(kind):
+            search.up_at = now
         else:
-            search.failures, search.due_at = 0, now
+            search.lost(0.0, now)
         return self._look(now)
 
     def network_changed(self, now: float) -> list[Seek]:
         for search in self._searches.values():
-            search.failures, search.due_at = 0, now
+            search.failures, search.shaky, search.due_at = 0, False, now
         return self._look(now)
 
     def tick(self, now: float) -> list[Seek]:
@@ -109,12 +135,16 @@ class Pathfinder:
         self.deadline = min(moments, default=None)
         return effects
 
+    def _is_there(self, kind: PathKind) -> bool:
+        return bool(self._kinds & DIRECT) if kind is PathKind.IPV4 else kind in self._kinds
+
     def _wanted(self, kind: PathKind) -> bool:
-        direct = bool(self._kinds & DIRECT)
+        if self._is_there(kind):
+            return False
         match kind:
             case PathKind.RELAY:
-                return self._means.relay and PathKind.RELAY not in self._kinds
+                return self._means.relay
             case PathKind.PUNCHED:
-                return self._means.punch and not direct and PathKind.PUNCHED not in self._kinds
+                return self._means.punch and not self._kinds & DIRECT
             case _:
-                return self._means.dial and not direct
+                return self._means.dial
