@@ -5,7 +5,8 @@ no echo for some round trips; then all paths are asked at once, and the stream g
 answers and the doubted one still does not: so a peer that is busy or frozen moves nothing. The silent path is asked
 on, and used again as soon as it answers.
 
-A path on which nothing happens is asked now and then, to keep the routers on its way from forgetting it.
+A path over TCP on which nothing happens is asked now and then whether it is there. A punched one is not: its own keeper
+asks (`nat/path_keeper.py`), by fewer packets and by what was measured of the NATs on its way.
 """
 
 import random
@@ -14,10 +15,10 @@ from dataclasses import dataclass
 from protocol.paths import PathKind
 
 KEEPALIVE_S = 45.0
-"""Between two pings on an idle path over TCP: a NAT keeps such a connection for two hours (RFC 5382, section 5)."""
+"""Between two pings on the path in use while it is idle."""
 
-PUNCHED_KEEPALIVE_S = 18.0
-"""The same over UDP, where many routers forget a mapping after 30 s; less where a shorter life was measured."""
+RESTING_KEEPALIVE_S = 300.0
+"""And on one beside it: a NAT keeps a TCP connection for two hours (RFC 5382, section 5), a relay tells of its end."""
 
 JITTER = 0.1
 
@@ -73,18 +74,19 @@ class _Path:
         "asked_at",
         "doubted_at",
         "heard_at",
-        "keepalive_s",
         "kind",
         "number",
         "rtt_s",
         "silent",
+        "spread",
         "token",
     )
 
-    def __init__(self, number: int, kind: PathKind, keepalive_s: float, now: float) -> None:
+    def __init__(self, number: int, kind: PathKind, spread: float, now: float) -> None:
         self.number = number
         self.kind = kind
-        self.keepalive_s = keepalive_s
+        self.spread = spread
+        """By which its keepalive is longer than that of others, lest all speak at once."""
         self.heard_at = now
         self.asked_at = now
         self.token = 0
@@ -106,9 +108,10 @@ class PathChoice:
         self.active: int | None = None
         self.unanswered_since: float | None = None
         """Since when something is under way, without a sign that it has come."""
-        self.punched_keepalive_s = PUNCHED_KEEPALIVE_S
         self._dice = dice
         self._dialed = dialed
+        self._chosen_at = 0.0
+        """Since when the active path is that."""
         self._paths: dict[int, _Path] = {}
         self._tokens = 0
 
@@ -138,18 +141,16 @@ class PathChoice:
     def opened(self, path: int, kind: PathKind, now: float) -> list[Choice]:
         """One more, over which the two have spoken already."""
         spread = self._dice.uniform(1.0 - JITTER, 1.0 + JITTER)
-        every_s = self.punched_keepalive_s if kind is PathKind.PUNCHED else KEEPALIVE_S
-        # Who opened the path asks; the other side does only where that one does not.
-        every_s *= spread if self._dialed else 1.5 * spread
-        self._paths[path] = _Path(path, kind, every_s, now)
-        return [*self._choose(f"{kind} is up"), self._ask(self._paths[path], now)]
+        # Who opened the link asks; the other side does only where that one does not.
+        self._paths[path] = _Path(path, kind, spread if self._dialed else 1.5 * spread, now)
+        return [*self._choose(f"{kind} is up", now), self._ask(self._paths[path], now)]
 
     def closed(self, path: int, now: float) -> list[Choice]:
         gone = self._paths.pop(path, None)
         if gone is None or self.active != path:
             return []
         self.active = None
-        return self._choose(f"{gone.kind} is gone")
+        return self._choose(f"{gone.kind} is gone", now)
 
     def sent(self, now: float) -> None:
         """Bytes of the stream are under way."""
@@ -171,7 +172,7 @@ class PathChoice:
         if not one.silent:
             return []
         one.silent = False
-        return self._choose(f"{one.kind} answers again")
+        return self._choose(f"{one.kind} answers again", now)
 
     def ponged(self, path: int, token: int, now: float) -> None:
         one = self._paths.get(path)
@@ -201,41 +202,56 @@ class PathChoice:
     def _see_to(self, path: _Path, now: float) -> list[Choice]:
         if path.number not in self._paths:
             return []
-        quiet_s = now - path.heard_at
         if path.silent:
-            limit_s = SILENT_S if self._another_lives(path, path.heard_at) else DEAD_S
-            if quiet_s >= limit_s:
-                return self._give_up(path, quiet_s)
-            return [self._ask(path, now)] if now - path.asked_at >= PROBE_S else []
+            # From the first question on: before it nothing was asked, and nothing had to come.
+            since = path.heard_at if path.doubted_at is None else path.doubted_at
+            if now >= since + (SILENT_S if self._another_lives(path, since) else DEAD_S):
+                return self._give_up(path, now)
+            return [self._ask(path, now)] if now >= path.asked_at + PROBE_S else []
         if path.doubted_at is not None:
             return self._judge(path, path.doubted_at, now)
         if self._is_overdue(path, now):
             path.doubted_at = now
-            return [self._ask(one, now) for one in self._paths.values()]
-        if now - max(path.heard_at, path.asked_at) >= path.keepalive_s:
-            return [self._ask(path, now)]
-        return []
+            return self._ask_each(now)
+        idle_until = self._idle_until(path)
+        return [self._ask(path, now)] if idle_until is not None and now >= idle_until else []
+
+    def _idle_until(self, path: _Path) -> float | None:
+        """When it is asked though nothing happens."""
+        if path.kind is PathKind.PUNCHED:
+            return None
+        last_at = max(path.heard_at, path.asked_at)
+        if path.number == self.active:
+            return max(last_at, self._chosen_at) + KEEPALIVE_S * path.spread
+        return last_at + RESTING_KEEPALIVE_S * path.spread
 
     def _judge(self, path: _Path, doubted_at: float, now: float) -> list[Choice]:
         """It was asked and has not answered; what do the others say?"""
-        if now - doubted_at < path.patience_s:
+        if now < doubted_at + path.patience_s:
             return []
         if self._another_lives(path, doubted_at):
             path.silent = True
-            return self._choose(f"{path.kind} is silent")
-        if now - path.heard_at >= DEAD_S:
-            return self._give_up(path, now - path.heard_at)
-        if now - path.asked_at >= PROBE_S:
-            return [self._ask(one, now) for one in self._paths.values()]
-        return []
+            return [*self._choose(f"{path.kind} is silent", now), self._ask(path, now)]
+        if now >= doubted_at + DEAD_S:
+            return self._give_up(path, now)
+        return self._ask_each(now) if now >= path.asked_at + PROBE_S else []
+
+    def _ask_each(self, now: float) -> list[Choice]:
+        """A silent one no more often than it is asked by itself."""
+        return [
+            self._ask(path, now)
+            for path in self._paths.values()
+            if not path.silent or now >= path.asked_at + PROBE_S
+        ]
 
     def _is_overdue(self, path: _Path, now: float) -> bool:
-        if path.asked_at > path.heard_at and now - path.asked_at >= path.patience_s:
+        # As sums, like the deadlines: a difference may fall short of the patience by a rounding, for ever.
+        if path.asked_at > path.heard_at and now >= path.asked_at + path.patience_s:
             return True
         since = self.unanswered_since
         if path.number != self.active or since is None:
             return False
-        return now - max(since, path.heard_at) >= path.patience_s
+        return now >= max(since, path.heard_at, self._chosen_at) + path.patience_s
 
     def _another_lives(self, path: _Path, since: float) -> bool:
         return any(
@@ -244,13 +260,14 @@ class PathChoice:
             if other is not path
         )
 
-    def _give_up(self, path: _Path, quiet_s: float) -> list[Choice]:
+    def _give_up(self, path: _Path, now: float) -> list[Choice]:
+        quiet_s = now - path.heard_at
         return [
             Drop(path.number, f"nothing came over the {path.kind} path for {quiet_s:.0f} s"),
-            *self.closed(path.number, 0.0),
+            *self.closed(path.number, now),
         ]
 
-    def _choose(self, why: str) -> list[Choice]:
+    def _choose(self, why: str, now: float) -> list[Choice]:
         usable = [path for path in self._paths.values() if not path.silent]
         if not usable:
             return []
@@ -258,7 +275,9 @@ class PathChoice:
         best = min(usable, key=lambda path: (RANK[path.kind], -path.number))
         if best.number == self.active:
             return []
-        self.active = best.number
+        self.active, self._chosen_at = best.number, now
+        if (idle_until := self._idle_until(best)) is not None:
+            self._wake(idle_until)
         return [Use(best.number, why)]
 
     def _ask(self, path: _Path, now: float) -> Ping:
@@ -291,9 +310,11 @@ class PathChoice:
                 judged_at = path.doubted_at + path.patience_s
                 moments.append(judged_at if judged_at > now else path.asked_at + PROBE_S)
             else:
-                moments.append(max(path.heard_at, path.asked_at) + path.keepalive_s)
+                if (idle_until := self._idle_until(path)) is not None:
+                    moments.append(idle_until)
                 if path.asked_at > path.heard_at:
                     moments.append(path.asked_at + path.patience_s)
                 if path.number == self.active and self.unanswered_since is not None:
-                    moments.append(max(self.unanswered_since, path.heard_at) + path.patience_s)
+                    since = max(self.unanswered_since, path.heard_at, self._chosen_at)
+                    moments.append(since + path.patience_s)
         self.deadline = min(moments, default=None)
