@@ -2,46 +2,37 @@
 
 Two public members that are linked are asked from where they see us, soon after they are found, again every ten minutes
 and when this machine's network changes; `nat/probe.py` does that. That we are public ourselves nobody believes before
-another node has dialled us back, at an address that means the same host for everybody: so others are asked to, one
-after another, until one has come in. Where all our addresses are names or lead no further than this machine, as in a
-simulation, there is nothing to find out, and this machine stays silent.
+another node has dialled us back, at an address that means the same host for everybody (`proving.py`). Where all our
+addresses are names or lead no further than this machine, as in a simulation, there is nothing to find out, and this
+machine stays silent.
 """
 
 import random
 from dataclasses import dataclass
-from typing import Protocol
 
 from nat.behaviour import NatClass, SelfKnowledge
 from nat.classes import Classes
 from nat.endpoint import Endpoint, Scope, endpoint_of, scope
 from nat.favours import Favours
 from nat.findings import summary
-from nat.stun import TRANSACTION_BYTES
 from node.communication.desk import Desk, OnlyCalls
-from node.effects import Call, DialOut, Effect, ProbeNat, Reply, note
-from protocol.digests import LoadDigest, NodeRecord, Public
+from node.communication.proving import JITTER, NEVER, PERIOD_S, Peers, Proving, public_of
+from node.effects import Call, DialOut, Effect, Note, ProbeNat, Reply, note
+from protocol.digests import LoadDigest, Public
 from protocol.errors import ErrorInfo
-from protocol.ids import NodeId, short
+from protocol.ids import NodeId
 from protocol.limits import DIAL_BACK_MAX
-from protocol.messages import DialBack, DialedBack, Knock, Response
+from protocol.messages import DialBack, DialedBack, Response
 
 LOOK_FIRST_S = 0.25
 """After a new link, until the records of who is there have come over it; then twice as long each time."""
 LOOK_MAX_S = 8.0
-PERIOD_S = 600.0
-"""Between two looks at what is known already."""
-JITTER = 0.1
 LINKS_BACK_S = 15.0
 """So long after the network has changed links stand again, by which packets are asked for: we look once more."""
 BLOCKED_AGAIN_S = 60.0
 QUIET_S = 60.0
 """Changes that leave our addresses as they are: containers come and go, routers renew what they have given."""
 SERVERS_MAX = 4
-PROVERS_MAX = 3
-"""Asked in one round to dial us back, until one has come in by TCP and UDP."""
-PROVE_S = 6.0
-"""What the asked node may take: it waits 3 s for an address that does not answer."""
-NEVER = float("inf")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,17 +74,6 @@ class HomesAre:
 Fact = NatKnown | Knocked | DialedOut | Relocated
 
 
-class Peers(Protocol):
-    """Who is there."""
-
-    @property
-    def linked(self) -> list[NodeId]: ...
-
-    def record(self, peer: NodeId) -> NodeRecord | None: ...
-
-    def addresses_of(self, peer: NodeId) -> tuple[str, ...]: ...
-
-
 class Reach(OnlyCalls):
     """`knowledge` is what was found; `proven` the addresses at which another node has come in."""
 
@@ -102,9 +82,6 @@ class Reach(OnlyCalls):
         self.knowledge = SelfKnowledge()
         self.classes = Classes()
         """What the others are told of it."""
-        self.proven: tuple[str, ...] = ()
-        self.udp = False
-        """Packets come in there too, from a port to which we have sent nothing."""
         self.servers_at: tuple[Endpoint, ...] = ()
         """Where public members answer those who ask from where they are seen."""
         self.news = False
@@ -112,25 +89,25 @@ class Reach(OnlyCalls):
         self.favours: Favours | None = None
         """Once somebody has asked for one."""
         self._peers = peers
-        self._desk = desk
         self._dice = dice
+        self._proving = Proving(peers, lambda: desk.number(self), dice)
         self._listens: tuple[str, ...] = ()
-        self._look_at = self._probe_at = self._again_at = self._prove_at = NEVER
+        self._look_at = self._probe_at = self._again_at = NEVER
         self._look_s = LOOK_FIRST_S
         self._relocated_at = -QUIET_S
         self._servers: tuple[NodeId, ...] = ()
         """That were asked last."""
-        self._asked: list[NodeId] = []
-        """To dial us back, in this round."""
         self._requests: set[int] = set()
         """Of others, which are being seen to."""
-        self._call: int | None = None
-        self._came: set[str] = set()
-        self._tried: set[str] = set()
-        self._tokens: set[bytes] = set()
-        self._knocked = False
-        self._missed = False
-        """Somebody has tried, and did not come in."""
+
+    @property
+    def proven(self) -> tuple[str, ...]:
+        return self._proving.proven
+
+    @property
+    def udp(self) -> bool:
+        """Packets come in there too, from a port to which we have sent nothing."""
+        return self._proving.udp
 
     @property
     def public(self) -> Public:
@@ -153,18 +130,15 @@ class Reach(OnlyCalls):
         self._look_soon(now)
 
     def linked(self, peer: NodeId, now: float) -> None:
+        self._proving.linked(now)
         self._look_soon(now)
-        if not self.proven and self._prove_at == NEVER and self._candidates():
-            # All that were there have been asked in vain; here is one more.
-            self._prove_at = now + LOOK_FIRST_S
 
     def learn(self, fact: Fact, now: float) -> list[Effect]:
         match fact:
             case NatKnown(knowledge=knowledge):
                 return self._known(knowledge, now)
             case Knocked(token=token):
-                if token in self._tokens:
-                    self.udp = self._knocked = self.news = True
+                self.news = self._proving.knocked(token) or self.news
                 return []
             case DialedOut(request=request, outcome=outcome):
                 if request not in self._requests:
@@ -179,7 +153,7 @@ class Reach(OnlyCalls):
                 self.introduced(addresses, now)
                 self.news = True
                 self._servers = ()
-                self._again_at = self._prove_at = now + LINKS_BACK_S
+                self._again_at = self._proving.at = now + LINKS_BACK_S
                 self._rearm()
                 return [note("network.changed", addresses=addresses)]
 
@@ -205,14 +179,10 @@ class Reach(OnlyCalls):
         self, call: int, peer: NodeId, response: Response, load: LoadDigest, now: float
     ) -> list[Effect]:
         assert isinstance(response, DialedBack)
-        if call != self._call:
-            return []
-        self._missed = self._missed or bool(response.missed)
-        self._came.update(one for one in response.reached if one in self._candidates())
-        return self._next_prover(now)
+        return self._proved(self._proving.answered(call, response, now))
 
     def call_failed(self, call: int, error: ErrorInfo, now: float) -> list[Effect]:
-        return self._next_prover(now) if call == self._call else []
+        return self._proved(self._proving.failed(call, now))
 
     def tick(self, now: float) -> list[Effect]:
         if self.deadline is None or now < self.deadline:
@@ -222,8 +192,8 @@ class Reach(OnlyCalls):
             self._look(now)
         if now >= min(self._probe_at, self._again_at):
             effects += self._probe(now)
-        if now >= self._prove_at:
-            effects += self._begin_round(now)
+        if now >= self._proving.at:
+            effects += self._proved(self._proving.begin(now))
         self._rearm()
         return effects
 
@@ -235,32 +205,25 @@ class Reach(OnlyCalls):
 
     def _look_soon(self, now: float) -> None:
         if not leads_somewhere(self._listens):
-            self._look_at = self._probe_at = self._prove_at = NEVER
+            self._look_at = self._probe_at = NEVER
         else:
             self._look_s = LOOK_FIRST_S
             self._look_at = now + LOOK_FIRST_S
+        self._proving.candidates = self._candidates()
         self._rearm()
 
     def _look(self, now: float) -> None:
         """Whether there are more public members than were asked last, and whether there is something to prove."""
-        if len(self._public()) > len(self._servers) < 2:
+        if len(public_of(self._peers)) > len(self._servers) < 2:
             self._probe_at = now
-        if self._prove_at == NEVER and not self._asked and self._candidates():
-            self._prove_at = now
+        self._proving.looked(now)
         self._look_s = min(2 * self._look_s, LOOK_MAX_S)
         self._look_at = now + self._look_s
-
-    def _public(self) -> list[NodeId]:
-        return [
-            peer
-            for peer in self._peers.linked
-            if (record := self._peers.record(peer)) is not None and record.public is Public.BOTH
-        ]
 
     def _probe(self, now: float) -> list[Effect]:
         if now >= self._again_at:
             self._again_at = NEVER
-        public = self._public()
+        public = public_of(self._peers)
         chosen = self._dice.sample(public, min(len(public), SERVERS_MAX))
         servers = [(peer, _global(self._peers.addresses_of(peer))) for peer in chosen]
         servers = [one for one in servers if one[1]]
@@ -277,8 +240,8 @@ class Reach(OnlyCalls):
         if NatClass.BLOCKED.value in _kinds(knowledge).values():
             # Perhaps it is only that who was asked was not there.
             self._probe_at = min(self._probe_at, now + BLOCKED_AGAIN_S)
-        if self._call is None and self._untried():
-            self._prove_at = now
+        self._proving.candidates = self._candidates()
+        self._proving.try_new(now)
         self._rearm()
         if _kinds(knowledge) in (_kinds(before), {}):
             return []
@@ -296,60 +259,11 @@ class Reach(OnlyCalls):
                 found += [str(outside), str(Endpoint(outside.host, ports[0]))]
         return tuple(dict.fromkeys([*found, *_global(self._listens)]))[:DIAL_BACK_MAX]
 
-    def _untried(self) -> bool:
-        """Whether there is an address that nobody was asked about in this round or the last one."""
-        return not self._tried.issuperset(self._candidates())
-
-    def _begin_round(self, now: float) -> list[Effect]:
-        self._prove_at = NEVER
-        if self._call is not None:
-            return []
-        if self.proven and not self._peers.linked:
-            # Nobody is there to say otherwise.
-            self._prove_at = now + self._period_s()
-            return []
-        self._asked, self._came, self._tokens, self._tried = [], set(), set(), set()
-        self._knocked = self._missed = False
-        if not self._candidates():
-            self.proven, self.news = (), True
-            return []
-        return self._next_prover(now)
-
-    def _next_prover(self, now: float) -> list[Effect]:
-        self._call = None
+    def _proved(self, effects: list[Call | Note]) -> list[Effect]:
+        """Whatever was found out; a call to the next prover is ours, and we are told of its end."""
         self.news = True
-        if self._came:
-            self.proven = tuple(one for one in self._candidates() if one in self._came)
-        left = [peer for peer in self._peers.linked if peer not in self._asked]
-        if (self._came and self._knocked) or not left or len(self._asked) == PROVERS_MAX:
-            return self._end_round(now, exhausted=not left)
-        public = [peer for peer in left if peer in self._public()]
-        prover = self._dice.choice(public or left)
-        self._asked.append(prover)
-        candidates = self._candidates()
-        self._tried.update(candidates)
-        tokens = [self._dice.randbytes(TRANSACTION_BYTES) for _ in candidates]
-        self._tokens.update(tokens)
-        knocks = tuple(map(_knock, candidates, tokens))
-        self._call = self._desk.number(self)
-        return [Call(self._call, prover, DialBack(addresses=candidates, knocks=knocks), PROVE_S)]
-
-    def _end_round(self, now: float, *, exhausted: bool) -> list[Effect]:
-        before = self.proven
-        if self._came or self._missed:
-            self.udp = self._knocked
-        if self._missed and not self._came:
-            self.proven = ()
-        self._prove_at = now + self._period_s()
-        if exhausted and not self.proven and len(self._asked) < PROVERS_MAX:
-            # Whoever is linked next is asked at once.
-            self._prove_at = NEVER
-        if self._asked and self._untried():
-            self._prove_at = now
         self._rearm()
-        if self._came and self._asked:
-            return [note("node.public", at=self.proven, by=short(self._asked[-1]), udp=self.udp)]
-        return [note("node.not_public", was=before)] if before and not self.proven else []
+        return [*effects]
 
     # -- within --------------------------------------------------------------------------------------
 
@@ -357,7 +271,7 @@ class Reach(OnlyCalls):
         return PERIOD_S * self._dice.uniform(1 - JITTER, 1 + JITTER)
 
     def _rearm(self) -> None:
-        soonest = min(self._look_at, self._probe_at, self._again_at, self._prove_at)
+        soonest = min(self._look_at, self._probe_at, self._again_at, self._proving.at)
         self.deadline = None if soonest == NEVER else soonest
 
 
@@ -380,7 +294,3 @@ def _kinds(knowledge: SelfKnowledge) -> dict[str, str]:
         for name, one in families.items()
         if one is not None and one.nat is not NatClass.UNKNOWN
     }
-
-
-def _knock(address: str, token: bytes) -> Knock:
-    return Knock(address, token, alternate=True)

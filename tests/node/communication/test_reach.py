@@ -8,13 +8,12 @@ import msgspec
 from nat.behaviour import Behaviour, SelfKnowledge
 from nat.endpoint import Endpoint
 from node.communication.desk import Desk
+from node.communication.proving import PERIOD_S, PROVERS_MAX
 from node.communication.reach import (
     BLOCKED_AGAIN_S,
     LINKS_BACK_S,
     LOOK_FIRST_S,
     LOOK_MAX_S,
-    PERIOD_S,
-    PROVERS_MAX,
     DialedOut,
     Knocked,
     NatKnown,
