@@ -10,8 +10,8 @@ it has answered nothing for as long as nobody would wait.
 
 from dataclasses import dataclass
 
-INTERVAL_S = 15.0
-"""Until told better: half of the time after which common routers forget."""
+INTERVAL_S = 20.0
+"""Until told better: common routers forget after 30 s, and a first check may be lost."""
 PATIENCE = 1.5
 """Intervals after which the end that answers asks by itself."""
 RETRY_S = 1.0
