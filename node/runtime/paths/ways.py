@@ -20,7 +20,7 @@ from node.runtime.paths.arrival import Arrival
 from node.runtime.paths.dialing import Opened, PathDialer
 from node.runtime.paths.doorway import ALPN_HTTP, ALPN_PATH, Doorway, kind_of
 from node.runtime.paths.end import PathEnd
-from node.runtime.paths.multipath import Multipath
+from node.runtime.paths.multipath import PATHS_MAX, Multipath
 from node.runtime.paths.race import Race
 from node.runtime.paths.upkeep import Upkeep
 from node.runtime.tcp_link import Security
@@ -34,8 +34,9 @@ from protocol.paths import Attach, Attached, Ending, PathKind
 if TYPE_CHECKING:
     from node.runtime.paths.punching import Puncher
 
-PATHS_MAX = 8
-"""Of one link; a further one is refused."""
+LINKS_MAX = 16
+"""Of one peer: two are in use, more while both sides dial at once or old ones wait to be found dead. Of those that the
+peer opens, a further one is refused."""
 
 
 class Neighbourhood(Protocol):
@@ -47,6 +48,9 @@ class Neighbourhood(Protocol):
     def addresses_of(self, peer: NodeId) -> tuple[str, ...]: ...
 
     def path_note(self, event: str, **fields: object) -> None: ...
+
+    def path_used(self, link: Link) -> None:
+        """The link runs over another path than before."""
 
 
 class Ways:
@@ -78,6 +82,11 @@ class Ways:
     def multipath(self, link: Link) -> Multipath | None:
         """What carries this link; None if it is a bare one."""
         return self._over.get(link)
+
+    def why_not_direct(self, multipath: Multipath) -> str:
+        """What the last tries at a direct path for this link said."""
+        upkeep = self._upkeep.get(multipath)
+        return "" if upkeep is None else upkeep.why_not_direct
 
     def send_packet(self, peer: NodeId, datagram: bytes) -> bool:
         """Over the link with this peer, if that runs by ways which packets of their own would not find."""
@@ -164,7 +173,7 @@ class Ways:
         self, server: Security, peer: NodeId, channel: socket.socket, relay: NodeId
     ) -> None:
         try:
-            await self._loop.connect_accepted_socket(
+            _, doorway = await self._loop.connect_accepted_socket(
                 self.doorway(server, PathKind.RELAY),
                 channel,
                 ssl=server.context,
@@ -174,6 +183,10 @@ class Ways:
             channel.close()
             where = f"{short(peer)}, by way of relay {short(relay)}"
             self.note("path.refused", peer=short(peer), reason=explain(wrong, where))
+            return
+        assert isinstance(doorway, Doorway)
+        if isinstance(doorway.chosen, PathEnd):
+            doorway.chosen.via = relay
 
     def _attach(self, end: PathEnd, peer: NodeId, attach: Attach) -> None:
         multipath = self._links.get((attach.link, not attach.opener))
@@ -184,8 +197,10 @@ class Ways:
             reason = "the node is stopping"
         elif multipath is None and not (attach.fresh and attach.opener):
             reason = "no such link: this node was started anew, or has given the link up"
-        elif multipath is not None and len(multipath.kinds) >= PATHS_MAX:
+        elif multipath is not None and multipath.is_full:
             reason = f"the link has {PATHS_MAX} paths already"
+        elif multipath is None and self._links_with(peer) >= LINKS_MAX:
+            reason = f"there are {LINKS_MAX} links with this node already"
         if reason:
             ending = codec.encode(Ending(reason=reason[:TEXT_BYTES_MAX]))
             end.send(RecordKind.ENDING, 0, 0, ending)
@@ -193,10 +208,16 @@ class Ways:
             return
         fresh = multipath is None
         if multipath is None:
+            if attach.received:
+                raise PeerError("bytes are said to have come on a link that begins")
             multipath = self._make(attach.link, peer, self._neighbourhood.on_link, dialed=False)
         attached = codec.encode(Attached(multipath.received))
         end.send(RecordKind.ATTACHED, 0, multipath.received, attached)
-        multipath.add(end, attach.received)
+        try:
+            multipath.add(end, attach.received)
+        except PeerError as wrong:
+            multipath.broke(end, wrong)
+            raise
         self.dialer.tally.watch(end)
         if fresh:
             multipath.link.connection_made(multipath.transport)
@@ -226,7 +247,10 @@ class Ways:
         return multipath
 
     def attach(self, multipath: Multipath, end: PathEnd) -> None:
-        """One more path of ours for a link."""
+        """One more path of ours for a link, unless that is over by now."""
+        if multipath.is_over:
+            end.abort()
+            return
         # Until the other side has spoken it may not have heard of the link: paths overtake each other.
         attach = Attach(
             link=multipath.link_id,
@@ -248,6 +272,9 @@ class Ways:
         self._upkeep[multipath] = Upkeep(multipath, self)
         return multipath
 
+    def _links_with(self, peer: NodeId) -> int:
+        return sum(one.peer == peer for one in self._links.values())
+
     # -- what links tell -------------------------------------------------------------------------------
 
     def stranded(self, multipath: Multipath, reason: str, *, refused: bool) -> None:
@@ -260,6 +287,9 @@ class Ways:
         self.note(
             "path.used", peer=short(multipath.peer), path=kind, remote=multipath.remote, why=why
         )
+        self._neighbourhood.path_used(multipath.link)
+        # One that has become silent is looked for anew, before it is given up.
+        self._upkeep[multipath].paths_changed()
 
     def path_closed(self, multipath: Multipath, kind: PathKind, reason: str) -> None:
         self.dialer.tally.outcome(kind, "lost")
