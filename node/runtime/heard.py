@@ -5,6 +5,7 @@ from typing import Protocol
 from protocol.digests import LoadDigest
 from protocol.ids import NodeId
 from protocol.messages import Join, Joined, RequestHeader
+from protocol.paths import PathKind
 
 
 class Heard(Protocol):
@@ -12,6 +13,9 @@ class Heard(Protocol):
 
     def link_up(self, peer: NodeId, dialled: bool) -> None:
         """`dialled`: by us; else the peer has reached this node."""
+
+    def path_is(self, peer: NodeId, kind: PathKind) -> None:
+        """What carries the link to it: once it is up, and when that changes. Not told where peers know no paths."""
 
     def reached(self, addresses: tuple[str, ...]) -> None:
         """Where nobody in particular was sought, a member was found."""

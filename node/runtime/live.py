@@ -48,7 +48,8 @@ from node.runtime.keeping import Keeping
 from node.runtime.lag import Lag
 from node.runtime.outlook import Outlook
 from node.runtime.packets import Packets
-from node.runtime.relaying.forwarding import Forwarding
+from node.runtime.paths.sight import Sight
+from node.runtime.relaying.forwarding import Forwarding, RelayFigures
 from node.runtime.sessions import Session
 from node.runtime.spokesman import Spokesman
 from node.runtime.spool import Spool
@@ -64,6 +65,7 @@ from protocol.errors import ErrorCode, ErrorInfo, TaskError
 from protocol.ids import NodeId
 from protocol.members import Cause, Packet
 from protocol.messages import Join, Joined, RequestHeader
+from protocol.paths import PathKind
 
 STOPPING = "this node is stopping: ask another one"
 
@@ -226,6 +228,15 @@ class Live:
         board = self._switchboard
         return Totals(0, 0, {}) if board is None else board.carried()
 
+    def sight(self, peer: NodeId) -> Sight | None:
+        """How a peer is reached at the moment; None if it is not."""
+        return None if self._switchboard is None else self._switchboard.sight(peer)
+
+    @property
+    def relaying(self) -> RelayFigures | None:
+        """What this node forwards for others; None if it is no relay."""
+        return None if self._forwarding is None else self._forwarding.figures
+
     def session(self, body: MatrixBody) -> Session:
         return Session(
             Intake(body.header, body.chunks, self.pool, self._folder), self.pool, self._folder
@@ -277,6 +288,9 @@ class Live:
 
     def link_up(self, peer: NodeId, dialled: bool) -> None:
         self.feed(self.node.link_up(peer, dialled, self.now))
+
+    def path_is(self, peer: NodeId, kind: PathKind) -> None:
+        self.feed(self.node.path_is(peer, kind, self.now))
 
     def reached(self, addresses: tuple[str, ...]) -> None:
         self.feed(self.node.reached(addresses))

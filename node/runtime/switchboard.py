@@ -19,6 +19,7 @@ from node.runtime.greeting import Terms
 from node.runtime.heard import Heard
 from node.runtime.links import Link
 from node.runtime.paths.multipath import Multipath
+from node.runtime.paths.sight import Sight, sight_of
 from node.runtime.paths.ways import Ways
 from node.runtime.reaching import greeted, reach
 from node.runtime.tcp_link import LinkServer, Security, serve_connections
@@ -145,6 +146,14 @@ class Switchboard:
             return None
         return self.ways.multipath(control.link)
 
+    def sight(self, peer: NodeId) -> Sight | None:
+        """How it is reached at the moment; None if it is not."""
+        pair = self._pairs.get(peer)
+        if pair is None or (control := pair.control.open) is None:
+            return None
+        others = (one for one in pair.connections if one is not control)
+        return sight_of([control.link, *(one.link for one in others)], self.ways)
+
     def carried(self) -> Totals:
         """By all links, those that are gone included."""
         return self._traffic.totals(self._path_of)
@@ -200,6 +209,7 @@ class Switchboard:
             pair.settled()
         if is_new:
             self._heard.link_up(peer, connection.link.dialed)
+        self._tell_path(peer, pair)
 
     def unfit(self, connection: Connection, reason: str) -> None:
         self._tell(connection, "peer.rejected", remote=connection.link.remote, reason=reason)
@@ -259,6 +269,10 @@ class Switchboard:
     def addresses_of(self, peer: NodeId) -> tuple[str, ...]:
         return self._heard.addresses_of(peer)
 
+    def path_used(self, link: Link) -> None:
+        if link.peer is not None and (pair := self._pairs.get(NodeId(link.peer))) is not None:
+            self._tell_path(NodeId(link.peer), pair)
+
     def path_note(self, event: str, **fields: object) -> None:
         self._heard.note(event, **fields)
 
@@ -295,6 +309,13 @@ class Switchboard:
         self._unknown[connection] = None
         self._traffic.watch(link)
         return connection
+
+    def _tell_path(self, peer: NodeId, pair: Pair) -> None:
+        """Of the connection that calls take; the other one is there only where both run straight."""
+        control = pair.control.open
+        multipath = None if control is None else self.ways.multipath(control.link)
+        if multipath is not None and multipath.kind is not None:
+            self._heard.path_is(peer, multipath.kind)
 
     # -- which connection ----------------------------------------------------------------------------
 

@@ -117,7 +117,9 @@ class PathDialer:
                 # The other side of the relay learns of it by that.
                 channel.close()
                 raise
-        return self._proven(doorway, peer)
+        opened = self._proven(doorway, peer)
+        opened.end.via = relay
+        return opened
 
     def _over_relay(self, transport: asyncio.BaseTransport, alpn: str) -> asyncio.BaseProtocol:
         is_path = alpn == ALPN_PATH

@@ -11,6 +11,7 @@ from typing import Protocol, cast
 from nat.endpoint import plain
 from nat.records import DATA, HEADER_BYTES, RecordKind, encode_record, read_head
 from protocol.errors import PeerError
+from protocol.ids import NodeId
 from protocol.paths import PathKind
 
 SCRATCH_BYTES = 64 * 1024
@@ -63,6 +64,8 @@ class PathEnd(asyncio.BufferedProtocol):
         self.number = 0
         """Among the paths of its link."""
         self.is_paused = False
+        self.via: NodeId | None = None
+        """The relay, if it runs by way of one."""
         self.closing = False
         self.bytes_in = self.bytes_out = 0
         self._carry = b""

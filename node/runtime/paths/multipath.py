@@ -187,6 +187,11 @@ class Multipath:
     @property
     def is_over(self) -> bool:
         return self._over or self._closing
+    @property
+    def via(self) -> NodeId | None:
+        """The relay that the path in use runs by way of, if it does."""
+        return None if self._active is None else self._active.via
+
 
     @property
     def is_stranded(self) -> bool:

@@ -7,10 +7,11 @@ are looked for by the side that has opened the link. When, `nat/pathfinder.py` d
 import asyncio
 from typing import TYPE_CHECKING
 
-from nat.pathfinder import Means, Pathfinder, Seek
+from nat.pathfinder import DIRECT, Means, Pathfinder, Seek
 from node.runtime.paths.by_relays import by_relays
 from node.runtime.paths.multipath import Multipath
-from protocol.errors import SedmaError
+from protocol.errors import PeerError, SedmaError
+from protocol.ids import short
 from protocol.paths import PathKind, by_way_of, relay_in
 
 if TYPE_CHECKING:
@@ -31,11 +32,15 @@ class Upkeep:
         self._loop = asyncio.get_running_loop()
         self._finder = Pathfinder(self._means(), self._loop.time())
         self._timer: asyncio.TimerHandle | None = None
+        self._repairing = False
         self._over = False
 
-    def why_not(self, kind: PathKind) -> str:
-        """Why there is no such path, as far as that was tried."""
-        return self._finder.why_not(kind)
+    @property
+    def why_not_direct(self) -> str:
+        """What the last tries said, as far as there were any on this side."""
+        tries = (("punching", PathKind.PUNCHED), ("dialling", PathKind.IPV4))
+        said = [(what, self._finder.why_not(kind)) for what, kind in tries]
+        return "; ".join(f"{what}: {why}" for what, why in said if why)
 
     def paths_changed(self) -> None:
         """One more, or one less."""
@@ -50,7 +55,9 @@ class Upkeep:
 
     def stranded(self, reason: str) -> None:
         """No path is left."""
-        self._ways.own_task(self._repair(reason))
+        if not self._repairing:
+            self._repairing = True
+            self._ways.own_task(self._repair(reason))
 
     def end(self) -> None:
         self._over = True
@@ -86,7 +93,8 @@ class Upkeep:
                 failures = await self._dial_all()
         if self._over:
             return
-        found = kind in self._multipath.kinds if kind is not PathKind.IPV4 else not failures
+        kinds = self._multipath.kinds
+        found = kind in kinds if kind is not PathKind.IPV4 else not DIRECT.isdisjoint(kinds)
         why = "" if found else "; ".join(str(wrong) for wrong in failures.values()) or "not found"
         self._carry_out(self._finder.tried(kind, why, self._loop.time()))
         self.paths_changed()
@@ -122,6 +130,7 @@ class Upkeep:
                 self._multipath.fail(TimeoutError(late))
             else:
                 await asyncio.sleep(RETRY_S)
+        self._repairing = False
         self.paths_changed()
 
     def _is_final(self, failures: dict[str, Exception]) -> bool:
@@ -154,7 +163,10 @@ class Upkeep:
             failures[address] = wrong
             return
         multipath = self._multipath
-        if opened.peer != multipath.peer or multipath.is_over or opened.end.kind in multipath.kinds:
+        if opened.peer != multipath.peer:
+            failures[address] = PeerError(f"{address} is now node {short(opened.peer)}")
+            opened.end.abort()
+        elif multipath.is_over or opened.end.kind in multipath.kinds:
             opened.end.abort()
         else:
             self._ways.attach(multipath, opened.end)

@@ -2,7 +2,8 @@
 
 import random
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 from nat.home import Public
 from nat.relaying import RelayLimits
@@ -17,6 +18,18 @@ from node.runtime.relaying.server import RelayServer
 from node.runtime.signatures import Ed25519
 from node.runtime.tcp_link import Security
 from protocol.ids import NodeId
+
+
+@dataclass(frozen=True, slots=True)
+class RelayFigures:
+    """Of the relay that this node is."""
+
+    guests: int
+    """Nodes that keep it as a way to be reached, itself left out."""
+    channels: int
+    """Between two of them, open now."""
+    counters: Mapping[str, int]
+    """Since the start, by what happened; `forwarded_bytes` are those of the channels."""
 
 
 class Forwarding:
@@ -52,6 +65,14 @@ class Forwarding:
             await self.server.start()
             self._ways.http = self.server.protocol_factory
         self._ways.dialer.relays = self.homes
+
+    @property
+    def figures(self) -> RelayFigures | None:
+        """None: it forwards for nobody."""
+        server = self.server
+        if server is None:
+            return None
+        return RelayFigures(len(server.guests), server.channels, dict(server.counters))
 
     def carry_out(self, effect: KeepRelays) -> None:
         relays = effect.relays

@@ -34,6 +34,7 @@ from protocol.messages import (
     Response,
     ResponseHeader,
 )
+from protocol.paths import PathKind
 from tests.node.runtime.small_mesh import Member, founder, joiner
 
 SOON_S = 5.0
@@ -71,6 +72,7 @@ class Ear(Waiting):
     def __init__(self) -> None:
         super().__init__()
         self.up: list[NodeId] = []
+        self.paths: list[tuple[NodeId, PathKind]] = []
         self.found: list[tuple[str, ...]] = []
         self.down: list[tuple[NodeId, str]] = []
         self.failed: list[tuple[NodeId | None, str]] = []
@@ -91,6 +93,10 @@ class Ear(Waiting):
 
     def link_up(self, peer: NodeId, dialled: bool) -> None:
         self.up.append(peer)
+        self.changed()
+
+    def path_is(self, peer: NodeId, kind: PathKind) -> None:
+        self.paths.append((peer, kind))
         self.changed()
 
     def reached(self, addresses: tuple[str, ...]) -> None:

@@ -130,3 +130,29 @@ async def test_a_peer_whose_port_is_closed_is_down_at_once(pair: tuple[Station, 
     await left.is_down()
 
     assert asyncio.get_running_loop().time() - began < 1.0
+
+
+async def test_who_asks_is_told_what_carries_the_link(pair: tuple[Station, Station]) -> None:
+    left, right = pair
+    right.answer(lambda request: Taken())
+    await left.ask(right, RELEASE).answer()
+
+    seen = left.board.sight(right.id)
+
+    assert seen is not None and (seen.kind, seen.kinds) == (PathKind.LAN, (PathKind.LAN,))
+    assert (seen.via, seen.why_not_direct) == (None, "")
+    assert seen.bytes_in > 0 and seen.bytes_out > 0
+    assert left.board.sight(left.id) is None
+
+
+async def test_what_carries_a_link_is_told_once_it_is_up_and_when_that_changes(
+    pair: tuple[Station, Station],
+) -> None:
+    left, right = pair
+    assert left.ear.paths == [(right.id, PathKind.LAN)]
+
+    for end in ends(left):
+        end.abort()
+    await left.ear.until(lambda: len(left.ear.paths) > 1)
+
+    assert left.ear.paths == 2 * [(right.id, PathKind.LAN)]
