@@ -1,8 +1,9 @@
 """Chooses the public nodes that a node behind a NAT keeps as its home relays, by which others reach it.
 
 Two of them, the nearest, so that losing one loses nothing. A home is kept while it works: everybody would have to be
-told of another one. It gives way only to one that is nearer by far, and not before that one has said yes. One that
-fails rests for a while, longer each time, and another one takes its place at once.
+told of another one. It gives way only to one that is nearer by far, and not before that one has said yes. One that has
+worked and is lost is asked once more; one that fails rests for a while, longer each time, and another one takes its
+place at once.
 """
 
 import math
@@ -24,6 +25,9 @@ NEARER_S = 0.010
 REST_FIRST_S = 0.5
 REST_MAX_S = 60.0
 """One that fails rests from half to all of this; twice as long each time."""
+
+AGAIN_S = 5.0
+"""One that is lost after so long is asked again at once: most often a router has forgotten the connection."""
 
 STEADY_S = 60.0
 """One that has worked for so long begins anew with the first rest."""
@@ -130,11 +134,13 @@ class HomeRelays:
         if not self._is_asked(relay):
             return []
         candidate = self._known[relay]
-        if candidate.up_since is not None and now - candidate.up_since >= STEADY_S:
-            candidate.pause_s = REST_FIRST_S
+        up_s = 0.0 if candidate.up_since is None else now - candidate.up_since
         candidate.up_since = None
-        candidate.rests_until = now + candidate.pause_s * self._dice.uniform(0.5, 1.0)
-        candidate.pause_s = min(2 * candidate.pause_s, REST_MAX_S)
+        if up_s >= STEADY_S:
+            candidate.pause_s = REST_FIRST_S
+        if up_s < AGAIN_S:
+            candidate.rests_until = now + candidate.pause_s * self._dice.uniform(0.5, 1.0)
+            candidate.pause_s = min(2 * candidate.pause_s, REST_MAX_S)
         self._homes.pop(relay, None)
         if relay == self._coming:
             self._coming = None

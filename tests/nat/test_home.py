@@ -63,9 +63,16 @@ def test_another_one_takes_the_place_of_one_that_fails_at_once() -> None:
     assert made.homes == (BERT, CARL)
 
 
+def test_one_that_has_worked_is_asked_once_more_before_another_takes_its_place() -> None:
+    made = at_home(*THREE)
+
+    assert made.failed(ANNA, now=30.0) == [Reserve(ANNA)]
+    assert made.failed(ANNA, now=30.1) == [Reserve(CARL)]
+
+
 def test_without_another_one_it_is_asked_again_and_ever_less_often() -> None:
     made = at_home(public(ANNA, 10))
-    now, pauses = 10.0, []
+    now, pauses = 1.0, []
     for _ in range(12):
         assert made.failed(ANNA, now) == []
         assert made.deadline is not None
@@ -86,8 +93,8 @@ def test_one_that_has_worked_for_long_is_asked_again_soon() -> None:
         made.tick(now + REST_MAX_S)
         made.reserved(ANNA, now + REST_MAX_S)
 
-    made.failed(ANNA, now=1000.0)
-
+    assert made.failed(ANNA, now=1000.0) == [Reserve(ANNA)]
+    assert made.failed(ANNA, now=1000.0) == []
     assert made.deadline is not None
     assert made.deadline - 1000.0 <= REST_FIRST_S
 
