@@ -2,7 +2,8 @@
 
 A router forgets a mapping that is not used, some after 30 s. So one of the two ends, the one that asks, sends a check
 when nothing went or came for an interval; the answer keeps the mapping of the other end. That is one packet for each
-of them and interval. Who answers asks by itself only when the other has missed its turn.
+of them and interval. Who answers asks by itself only when nothing came for somewhat longer than its own interval: the
+other has missed its turn, or the mapping on this side is known to live less long than the one over there.
 
 Whether a path is used although it is silent is judged above, among all paths of a link. Here one is only given up, when
 it has answered nothing for as long as nobody would wait.
@@ -10,10 +11,12 @@ it has answered nothing for as long as nobody would wait.
 
 from dataclasses import dataclass
 
-INTERVAL_S = 20.0
-"""Until told better: common routers forget after 30 s, and a first check may be lost."""
-PATIENCE = 1.5
-"""Intervals after which the end that answers asks by itself."""
+INTERVAL_S = 18.0
+"""Until told better: common routers forget after 30 s, and then there is time to ask again."""
+INTERVAL_S_MIN = 5.0
+"""A mapping that lives less long than this costs more than the relay beside it."""
+PATIENCE = 1.25
+"""Intervals after which the end that answers asks by itself: it is two thirds of a measured life at most."""
 RETRY_S = 1.0
 DEAD_S = 30.0
 """Of checks without an answer. Consent to receive is over then (RFC 7675, section 5.1)."""
@@ -30,6 +33,13 @@ class PathDead:
 
 
 KeeperEffect = SendCheck | PathDead
+
+
+def interval_s(wished_s: float | None, measured_s: float | None) -> float:
+    """How often a path is used at least: as the user says, else as the mappings on our side need it."""
+    if wished_s is not None:
+        return wished_s
+    return INTERVAL_S if measured_s is None else max(INTERVAL_S_MIN, min(INTERVAL_S, measured_s))
 
 
 class PathKeeper:
@@ -71,6 +81,10 @@ class PathKeeper:
         self._heard_at = now
         self._asked_at = None
         return []
+
+    def asked(self, now: float) -> list[KeeperEffect]:
+        """The other end has sent a check, which was answered at once."""
+        return [*self.sent(now), *self.heard(now)]
 
     def tick(self, now: float) -> list[KeeperEffect]:
         deadline = self.deadline

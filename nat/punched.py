@@ -124,7 +124,7 @@ class PunchedPath:
         if self._closed:
             return
         if way == self._way:
-            self._feed(self._keeper.heard(self._loop.time()))
+            self._feed(self._keeper.asked(self._loop.time()))
         elif way not in self._known:
             self._check(way)
 
