@@ -172,9 +172,11 @@ class Ways:
     async def _greet(
         self, server: Security, peer: NodeId, channel: socket.socket, relay: NodeId
     ) -> None:
+        # uvloop tells of its own TLS protocol in place of ours, so we keep ours.
+        doorway = self.doorway(server, PathKind.RELAY)()
         try:
-            _, doorway = await self._loop.connect_accepted_socket(
-                self.doorway(server, PathKind.RELAY),
+            await self._loop.connect_accepted_socket(
+                lambda: doorway,
                 channel,
                 ssl=server.context,
                 ssl_handshake_timeout=HANDSHAKE_S,
