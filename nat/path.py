@@ -143,7 +143,12 @@ class PathChoice:
         spread = self._dice.uniform(1.0 - JITTER, 1.0 + JITTER)
         # Who opened the link asks; the other side does only where that one does not.
         self._paths[path] = _Path(path, kind, spread if self._dialed else 1.5 * spread, now)
-        return [*self._choose(f"{kind} is up", now), self._ask(self._paths[path], now)]
+        effects = self._choose(f"{kind} is up", now)
+        for one in list(self._paths.values()):
+            if one.doubted_at is not None and not one.silent:
+                # It may be that it was not left for want of another.
+                effects += self._judge(one, one.doubted_at, now)
+        return [*effects, self._ask(self._paths[path], now)]
 
     def closed(self, path: int, now: float) -> list[Choice]:
         gone = self._paths.pop(path, None)
