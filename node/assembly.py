@@ -78,6 +78,7 @@ def wire(
         software,
         log,
         dice,
+        settings.nat,
     )
     # What clients left behind when the daemon was killed.
     shutil.rmtree(data.spool, ignore_errors=True)

@@ -18,6 +18,9 @@ from protocol.quantities import duration_s, size_bytes
 RESOLVED_VARIABLE = "SEDMA_RESOLVED"
 """The environment variable in which `up` hands the settings over."""
 
+KEEPALIVE_S_MIN, KEEPALIVE_S_MAX = 1.0, 300.0
+"""Of a punched way: less is a flood, and after more there is none left."""
+
 Size = Annotated[str, Meta(examples=["2GiB"])]
 Duration = Annotated[str, Meta(examples=["30s"])]
 Address = Annotated[str, Meta(examples=["0.0.0.0:7879"], max_length=256)]
@@ -164,6 +167,24 @@ class RelayConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         return size_bytes(self.total)
 
 
+class NatConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How this node finds ways through routers, and nodes in its own network."""
+
+    punch: bool = True
+    """Whether it looks for direct ways by UDP to nodes that nobody can dial."""
+
+    keepalive: Duration | None = None
+    """The longest silence on such a way; nothing: as the routers of this network need, at most 18s."""
+
+    def __post_init__(self) -> None:
+        if self.keepalive_s is not None and not KEEPALIVE_S_MIN <= self.keepalive_s <= KEEPALIVE_S_MAX:
+            raise ConfigError(f"expected {KEEPALIVE_S_MIN:g}s to {KEEPALIVE_S_MAX:g}s")
+
+    @property
+    def keepalive_s(self) -> float | None:
+        return None if self.keepalive is None else duration_s(self.keepalive)
+
+
 class ComputeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How matrices are multiplied where a request does not say."""
 
@@ -225,6 +246,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     api: ApiConfig = ApiConfig()
     gossip: GossipConfig = GossipConfig()
     relay: RelayConfig = RelayConfig()
+    nat: NatConfig = NatConfig()
     compute: ComputeConfig = ComputeConfig()
     memory: MemoryConfig = MemoryConfig()
     log: LogConfig = LogConfig()

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from nat.relaying import RelayLimits
 from node.communication.reach import Fact, HomesAre, Relocated
-from node.config import MeshConfig, RelayConfig, host_port
+from node.config import MeshConfig, NatConfig, RelayConfig, host_port
 from node.log import Log
 from node.runtime import credentials, leaving, tls
 from node.runtime.addresses import own_addresses
@@ -85,6 +85,7 @@ class Entry:
         software: str,
         log: Log,
         dice: random.Random,
+        nat: NatConfig = NatConfig(),  # noqa: B008 (it cannot be changed)
     ) -> None:
         self.entered = False
         self.obstacle = ""
@@ -101,6 +102,7 @@ class Entry:
         self._incarnation = incarnation
         self._settings = settings
         self._relay = relay
+        self._nat = nat
         self._redial_s = redial_s
         self._software = software
         self._log = log
@@ -213,9 +215,10 @@ class Entry:
         def puncher() -> "Puncher":
             from node.runtime.paths.punching import Puncher
 
-            return Puncher(self._identity.id, membership, self._signatures, surroundings, ways)
+            own, keepalive_s = self._identity.id, self._nat.keepalive_s
+            return Puncher(own, membership, self._signatures, surroundings, ways, keepalive_s)
 
-        ways.make_puncher = puncher
+        ways.make_puncher = puncher if self._nat.punch else None
         return forwarding
 
     async def outlook(

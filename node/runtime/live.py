@@ -280,6 +280,9 @@ class Live:
     def stun_servers(self) -> tuple[Endpoint, ...]:
         return self.node.mesh.reach.servers_at
 
+    def keepalive_s(self) -> float | None:
+        return self.node.mesh.reach.knowledge.keepalive_s
+
     def seen_at(self) -> tuple[Endpoint, ...]:
         return self.node.mesh.reach.knowledge.outside
 

@@ -121,6 +121,7 @@ class Station:
         self._servers: tuple[Whereabouts, ...] = ()
         self._entered_at = 0.0
         self._outside: tuple[Endpoint, ...] = ()
+        self._keepalive_s: float | None = None
         self._favours = Favours(self._loop.time())
         self._homes: tuple[NodeId, ...] = ()
         self._bodies: dict[int, bytearray] = {}
@@ -196,6 +197,7 @@ class Station:
                 self._tell_where()
             case NatKnown(knowledge=knowledge):
                 self._outside = knowledge.outside
+                self._keepalive_s = knowledge.keepalive_s
             case DialedOut(request=request, outcome=outcome):
                 if request in self._favoured:
                     self._favoured.remove(request)
@@ -341,6 +343,9 @@ class Station:
     def stun_servers(self) -> tuple[Endpoint, ...]:
         found = (endpoint_of(one) for server in self._servers for one in server.addresses)
         return tuple(endpoint for endpoint in found if endpoint is not None)
+
+    def keepalive_s(self) -> float | None:
+        return self._keepalive_s
 
     def seen_at(self) -> tuple[Endpoint, ...]:
         return self._outside

@@ -203,10 +203,6 @@ class Multipath:
         """This, as the link takes it: what it needs of a transport is here."""
         return cast(asyncio.Transport, self)
 
-    def keepalive(self, punched_s: float) -> None:
-        """How long a NAT on the way may hear nothing, as it was measured; for paths to come."""
-        self._choice.punched_keepalive_s = punched_s
-
     def add(self, end: PathEnd, received: int) -> None:
         """One more path, on which both sides have said that it is to carry this link. PeerError if that cannot be."""
         if self._over or self._closing:

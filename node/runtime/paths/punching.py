@@ -13,7 +13,9 @@ import msgspec
 
 from nat.candidates import OfferJudge, check_rate
 from nat.ice import IceAttempt
+from nat.path_keeper import interval_s
 from nat.proof import Credentials, agreed_on
+from nat.punched import PunchedPath
 from nat.quic import open_quic
 from node.runtime.credentials import Membership
 from node.runtime.paths.arrival import Unattached
@@ -56,12 +58,15 @@ class Puncher:
         signatures: Ed25519,
         surroundings: Surroundings,
         ways: "Ways",
+        keepalive_s: float | None,
     ) -> None:
+        """`keepalive_s`: how often a punched path is used at least; None: as the NATs on our side need it."""
         self._own = own
         self._membership = membership
         self._signatures = signatures
         self._surroundings = surroundings
         self._ways = ways
+        self._keepalive_s = keepalive_s
         self._loop = asyncio.get_running_loop()
         self._talks: dict[Multipath, _Talk] = {}
         self._answering = 0
@@ -124,6 +129,7 @@ class Puncher:
         except BaseException:
             await attempt.close()
             raise
+        self._keep(way)
         credentials = self._credentials(multipath.peer, agreed_on(offer, answer))
         _, end = await open_quic(
             way, credentials, lambda: PathEnd(Unattached(), PathKind.PUNCHED), dialled=True
@@ -144,6 +150,7 @@ class Puncher:
                 except BaseException:
                     await attempt.close()
                     raise
+                self._keep(way)
                 credentials = self._credentials(multipath.peer, agreed_on(offer, answer))
                 peer = multipath.peer
                 await open_quic(
@@ -177,6 +184,9 @@ class Puncher:
         return IceAttempt(
             dialled=dialled, rate=self._rate, servers=self._surroundings.stun_servers()
         )
+
+    def _keep(self, way: PunchedPath) -> None:
+        way.keepalive(interval_s(self._keepalive_s, self._surroundings.keepalive_s()))
 
     def _talk(self, multipath: Multipath) -> _Talk:
         if (talk := self._talks.get(multipath)) is not None:

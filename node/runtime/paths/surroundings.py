@@ -15,5 +15,8 @@ class Surroundings(Protocol):
     def stun_servers(self) -> tuple[Endpoint, ...]:
         """Public members that tell from where we are seen: IP addresses and UDP ports."""
 
+    def keepalive_s(self) -> float | None:
+        """How often a way has to be used lest the NATs on our side forget it; None: that was not measured."""
+
     def seen_at(self) -> tuple[Endpoint, ...]:
         """Where others see us, as far as that was found out."""

@@ -299,9 +299,9 @@ class Ways:
         self._upkeep[multipath].paths_changed()
 
     def offered(self, multipath: Multipath, payload: bytes) -> None:
-        if not self.can_punch:
-            raise PeerError("an offer to punch came to a node that does not")
-        self._punching.offered(multipath, payload)
+        # Whoever offers cannot know that this node does not punch; it goes without an answer.
+        if self.can_punch:
+            self._punching.offered(multipath, payload)
 
     def packet_came(self, multipath: Multipath, payload: bytes) -> None:
         if self.on_packet is not None:
