@@ -36,9 +36,20 @@ def host_port(address: str) -> tuple[str, int]:
         raise ConfigError(f'"{address}" is no address: write host:port, as in "0.0.0.0:7879"')
     if ":" in bare and not bracketed:
         raise ConfigError(f'"{address}" is no address: write IPv6 in brackets, as in "[::1]:7879"')
+    if not _is_name(bare):
+        raise ConfigError(f'"{address}" is no address: its host is no name that a network knows')
     if not (port.isascii() and port.isdigit() and len(port) <= 5 and int(port) <= 65_535):
         raise ConfigError(f'"{address}" is no address: the port is a number from 0 to 65535')
     return bare, int(port)
+
+
+def _is_name(host: str) -> bool:
+    """Whether it can be looked up at all, as with an empty label it cannot (RFC 5891, section 4.2)."""
+    try:
+        host.encode("idna")
+    except UnicodeError:
+        return False
+    return True
 
 
 class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

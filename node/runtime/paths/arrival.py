@@ -43,6 +43,9 @@ class Unattached:
     def resumed(self, end: PathEnd) -> None:
         """Nothing is sent yet."""
 
+    def broke(self, end: PathEnd, wrong: PeerError) -> None:
+        end.abort()
+
     def path_lost(self, end: PathEnd, reason: str, *, refused: bool) -> None:
         """Whoever opened it finds it closed."""
 

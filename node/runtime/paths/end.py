@@ -49,6 +49,9 @@ class PathOwner(Protocol):
 
     def resumed(self, end: "PathEnd") -> None: ...
 
+    def broke(self, end: "PathEnd", wrong: PeerError) -> None:
+        """What came in is nonsense, as inside TLS only the peer itself can say it; nothing more is read."""
+
     def path_lost(self, end: "PathEnd", reason: str, *, refused: bool) -> None:
         """Told once, last. `refused`: by the other side, or its kernel; not by silence."""
 
@@ -61,11 +64,11 @@ class PathEnd(asyncio.BufferedProtocol):
         self.kind = kind
         self.address = address
         """Where it was dialled; empty if the other side did, or if it has none."""
+        self.via: NodeId | None = None
+        """The relay, if it runs by way of one."""
         self.number = 0
         """Among the paths of its link."""
         self.is_paused = False
-        self.via: NodeId | None = None
-        """The relay, if it runs by way of one."""
         self.closing = False
         self.bytes_in = self.bytes_out = 0
         self._carry = b""
@@ -151,7 +154,8 @@ class PathEnd(asyncio.BufferedProtocol):
                 kept, self._carry = len(self._carry), b""
                 self._parse(_SCRATCH[: kept + nbytes])
         except PeerError as wrong:
-            self._refuse(str(wrong))
+            self.owner.broke(self, wrong)
+            self.closing = True
         else:
             self.owner.data_ended(self)
 
@@ -213,11 +217,6 @@ class PathEnd(asyncio.BufferedProtocol):
             self.owner.buffer_updated(nbytes)
             fresh = fresh[nbytes:]
         return view[len(here) :]
-
-    def _refuse(self, reason: str) -> None:
-        self.abort()
-        owner = self.owner
-        owner.path_lost(self, reason, refused=False)
 
 
 def _address(name: object) -> str:

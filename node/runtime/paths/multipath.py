@@ -22,6 +22,9 @@ from protocol.ids import NodeId
 from protocol.limits import TEXT_BYTES_MAX
 from protocol.paths import Ending, PathKind
 
+PATHS_MAX = 8
+"""Of one link; a further one is refused."""
+
 RECORD_BYTES = 1024 * 1024
 """What is sent again goes in records of this size; what is new, in those that it was written in, up to that."""
 
@@ -185,13 +188,13 @@ class Multipath:
         return "" if self._active is None else self._active.remote
 
     @property
-    def is_over(self) -> bool:
-        return self._over or self._closing
-    @property
     def via(self) -> NodeId | None:
         """The relay that the path in use runs by way of, if it does."""
         return None if self._active is None else self._active.via
 
+    @property
+    def is_over(self) -> bool:
+        return self._over or self._closing
 
     @property
     def is_stranded(self) -> bool:
@@ -202,6 +205,11 @@ class Multipath:
     def transport(self) -> asyncio.Transport:
         """This, as the link takes it: what it needs of a transport is here."""
         return cast(asyncio.Transport, self)
+
+    @property
+    def is_full(self) -> bool:
+        """It has as many paths as it may, the silent ones among them."""
+        return len(self._ends) >= PATHS_MAX
 
     def add(self, end: PathEnd, received: int) -> None:
         """One more path, on which both sides have said that it is to carry this link. PeerError if that cannot be."""
@@ -220,7 +228,9 @@ class Multipath:
         for end in list(self._ends.values()):
             if end.local_host and end.local_host not in hosts:
                 end.abort()
-                self.path_lost(end, "this machine has lost the address that it ran from", refused=False)
+                self.path_lost(
+                    end, "this machine has lost the address that it ran from", refused=False
+                )
         self._carry_out(self._choice.ask_all(self._loop.time()))
 
     def send_offer(self, payload: bytes) -> None:
@@ -312,6 +322,14 @@ class Multipath:
         if end is self._active:
             self._go_on()
             self._weigh()
+
+    def broke(self, end: PathEnd, wrong: PeerError) -> None:
+        """On another path the peer would be the same: the link is over, and it is told why."""
+        if self._closing:
+            end.abort()
+            return
+        self.link.fault = wrong
+        self.link.close(str(wrong))
 
     def path_lost(self, end: PathEnd, reason: str, *, refused: bool) -> None:
         if self._ends.pop(end.number, None) is None:
