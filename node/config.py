@@ -188,7 +188,8 @@ class NatConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """The longest silence on such a way; nothing: as the routers of this network need, at most 18s."""
 
     def __post_init__(self) -> None:
-        if self.keepalive_s is not None and not KEEPALIVE_S_MIN <= self.keepalive_s <= KEEPALIVE_S_MAX:
+        wished_s = self.keepalive_s
+        if wished_s is not None and not KEEPALIVE_S_MIN <= wished_s <= KEEPALIVE_S_MAX:
             raise ConfigError(f"expected {KEEPALIVE_S_MIN:g}s to {KEEPALIVE_S_MAX:g}s")
 
     @property

@@ -13,6 +13,7 @@ from nat.relaying import RelayLimits
 from node import config
 from node.config import (
     MeshConfig,
+    NatConfig,
     RelayConfig,
     Resolved,
     Settings,
@@ -144,6 +145,17 @@ def test_a_relay_of_the_defaults_is_what_the_settings_say() -> None:
         told.burst_bytes,
         told.total_bytes,
     )
+
+
+@pytest.mark.parametrize("keepalive", ["0s", "900ms", "6m"])
+def test_a_keepalive_that_is_a_flood_or_keeps_nothing_is_refused(keepalive: str) -> None:
+    with pytest.raises(ConfigError, match="expected 1s to 300s"):
+        NatConfig(keepalive=keepalive)
+
+
+def test_nothing_is_wished_of_a_keepalive_unless_it_is_written() -> None:
+    assert NatConfig().keepalive_s is None
+    assert NatConfig(keepalive="1500ms").keepalive_s == 1.5
 
 
 @pytest.mark.parametrize("setting", ["rate", "total"])
