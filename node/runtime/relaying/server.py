@@ -131,7 +131,11 @@ class RelayServer:
         )
         if not websocket.can_prepare(request):
             return await _nothing_here(request)
-        await websocket.prepare(request)
+        try:
+            await websocket.prepare(request)
+        except ConnectionError:
+            # It hangs up at this very moment.
+            return await _nothing_here(request)
         self._visitors.stays(transport)
         host, port = plain(peername[0]), peername[1]
         seen = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -1,6 +1,8 @@
 """Strangers, liars and losses: what they do to a relay and to those who use it."""
 
 import asyncio
+import contextlib
+import socket
 import ssl
 import time
 from collections.abc import Callable
@@ -60,6 +62,43 @@ async def test_nobody_speaks_in_another_s_name(mesh: Mesh) -> None:
         assert await loop.sock_recv(there, 99) == b"bert himself"
         for one in (end, there, hers):
             one.close()
+
+
+UPGRADE = (
+    b"GET /relay HTTP/1.1\r\nHost: anna\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==\r\n\r\n"
+)
+
+
+def ask_and_hang_up(context: ssl.SSLContext, port: int) -> None:
+    """The question and the end of TLS in one segment."""
+    come, go = ssl.MemoryBIO(), ssl.MemoryBIO()
+    client = context.wrap_bio(come, go, server_hostname="anna")
+    with socket.create_connection(("127.0.0.1", port), 5.0) as raw:
+        while True:
+            try:
+                client.do_handshake()
+                break
+            except ssl.SSLWantReadError:
+                raw.sendall(go.read())
+                come.write(raw.recv(65536))
+        client.write(UPGRADE)
+        with contextlib.suppress(ssl.SSLWantReadError):
+            client.unwrap()
+        raw.sendall(go.read())
+        while raw.recv(65536):
+            pass
+
+
+async def test_whoever_asks_and_hangs_up_at_once_is_no_news(
+    mesh: Mesh, caplog: pytest.LogCaptureFixture
+) -> None:
+    context = relay_context(mesh.bert.membership)
+    async with serving(mesh.anna) as relay:
+        for _ in range(20):
+            await asyncio.to_thread(ask_and_hang_up, context, relay.port)
+
+    assert caplog.records == []
 
 
 class Lying(Relaying):
