@@ -46,12 +46,8 @@ def main() -> None:
     if why := why_not():
         sys.exit(f"error: no laboratory can be made here: {why}")
     began = time.monotonic()
-    meetings = asyncio.run(_run(asked))
-    if asked.lines is not None:
-        asked.lines.write_bytes(b"".join(msgspec.json.encode(one) + b"\n" for one in meetings))
-    for line in (*rows(meetings), "", *square(meetings), "", *summary(meetings)):
-        print(line)
-    print(f"{len(meetings)} meetings in {time.monotonic() - began:.0f} s")
+    asyncio.run(_run(asked))
+    print(f"in {time.monotonic() - began:.0f} s, the laboratory itself included")
 
 
 def _arguments() -> argparse.Namespace:
@@ -74,7 +70,7 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-async def _run(asked: argparse.Namespace) -> list[Meeting]:
+async def _run(asked: argparse.Namespace) -> None:
     wire = None
     if asked.rtt or asked.loss:
         # There and back, each time over both wires.
@@ -84,25 +80,30 @@ async def _run(asked: argparse.Namespace) -> list[Meeting]:
         contextlib.closing(Lab(hosts(asked.pairs), wire=wire)) as lab,
     ):
         async with stations(lab, Path(folder)) as there:
-            return await meet_all(there, [*wanted(asked.pairs)], asked.runs, asked.rtt / 1000.0)
+            pairs = [*wanted(asked.pairs)]
+            meetings = await meet_all(there, pairs, asked.runs, asked.rtt / 1000.0)
+            # Before the stations end: one that does not end well is no reason to keep this back.
+            if asked.lines is not None:
+                lines = [msgspec.json.encode(one) + b"\n" for one in meetings]
+                asked.lines.write_bytes(b"".join(lines))
+            shown = [*rows(meetings), "", *square(meetings), "", *summary(meetings)]
+            print("\n".join(shown), flush=True)
 
 
 async def meet_all(
     there: Stations, pairs: Sequence[Wanted], runs: int = 1, rtt_s: float = 0.0
 ) -> list[Meeting]:
     """In that order; who dials changes from run to run."""
-    meetings, waiting = Meetings(rtt_s), list[asyncio.Task[Meeting]]()
-    async with asyncio.TaskGroup() as tasks:
-        for run in range(runs):
+    meetings, found = Meetings(rtt_s), list[Meeting]()
+    for run in range(runs):
+        async with asyncio.TaskGroup() as tasks:
+            waiting = []
             for pair in pairs:
-                here, other = (
-                    there.of(pair.here)[pair.seats[0]],
-                    there.of(pair.there)[pair.seats[1]],
-                )
-                if run % 2:
-                    here, other = other, here
+                ends = [there.of(pair.here)[pair.seats[0]], there.of(pair.there)[pair.seats[1]]]
+                here, other = ends[:: -1 if run % 2 else 1]
                 waiting.append(tasks.create_task(meetings.meet(here, other, run)))
-    return [one.result() for one in waiting]
+        found += [one.result() for one in waiting]
+    return found
 
 
 # -- what is shown -----------------------------------------------------------------------------------

@@ -34,6 +34,7 @@ KINDS = (
     Kind.TLS_ONLY,
 )
 DIRECT = frozenset({*DIALLED, PathKind.PUNCHED})
+Settled = Answered | Used | Hopeless
 ALONE_S = 0.6
 ALONE_TRIPS = 8
 """A pair has so long and so many round trips to itself."""
@@ -114,31 +115,21 @@ class Meetings:
             first = await here.told(Answered, Failed, of=there.node, within_s=FIRST_S)
             if not isinstance(first, Answered):
                 late = f"no answer within {FIRST_S:g} s"
-                return msgspec.structs.replace(
-                    meeting, failure=late if first is None else first.reason
-                )
+                failure = late if first is None else first.reason
+                return msgspec.structs.replace(meeting, failure=failure)
             meeting = msgspec.structs.replace(
                 meeting, first_ms=_ms(first.at - first.dialled_at), first_kind=first.kind
             )
             settled = await self._settled(here, there, first, self._alone_s)
-        if settled is None:
-            settled = await self._settled(here, there, first, KNOWN_S)
-        if isinstance(settled, Hopeless):
-            meeting = msgspec.structs.replace(
-                meeting, hopeless_ms=_ms(settled.at - first.dialled_at)
-            )
-        elif settled is not None:
-            meeting = msgspec.structs.replace(meeting, direct_ms=_ms(settled.at - first.at))
+            if settled is not None:
+                return await self._end(here, there, _with(meeting, first, settled))
+        settled = await self._settled(here, there, first, KNOWN_S)
         async with self._alone:
-            meeting = await self._send(here, there, meeting)
-            here.order(Hang(there.node))
-            await here.told(Down, of=there.node, within_s=DOWN_S)
-            await there.told(Down, of=here.node, within_s=DOWN_S)
-        return meeting
+            return await self._end(here, there, _with(meeting, first, settled))
 
     async def _settled(
         self, here: Station, there: Station, first: Answered, within_s: float
-    ) -> Answered | Used | Hopeless | None:
+    ) -> Settled | None:
         """What told that there is a direct path, or none."""
         if first.kind in DIRECT:
             return first
@@ -148,16 +139,30 @@ class Meetings:
 
         return await here.told(Used, Hopeless, of=there.node, within_s=within_s, fits=tells)
 
-    async def _send(self, here: Station, there: Station, meeting: Meeting) -> Meeting:
+    async def _end(self, here: Station, there: Station, meeting: Meeting) -> Meeting:
+        """Send a body, and hang up."""
         nbytes = RELAYED_BYTES if meeting.direct_ms is None else DIRECT_BYTES
         here.order(Send(there.node, nbytes))
         sent = await here.told(Sent, Failed, Down, of=there.node, within_s=SENT_S)
+        here.order(Hang(there.node))
+        await here.told(Down, of=there.node, within_s=DOWN_S)
+        await there.told(Down, of=here.node, within_s=DOWN_S)
         if not isinstance(sent, Sent):
             late = f"a body was not taken within {SENT_S:g} s"
             return msgspec.structs.replace(meeting, failure=late if sent is None else sent.reason)
-        return msgspec.structs.replace(
-            meeting, kind=sent.kind, mbit_s=round(nbytes * 8 / sent.took_s / 1e6, 2)
-        )
+        rate = round(nbytes * 8 / sent.took_s / 1e6, 2)
+        return msgspec.structs.replace(meeting, kind=sent.kind, mbit_s=rate)
+
+
+def _with(meeting: Meeting, first: Answered, settled: Settled | None) -> Meeting:
+    match settled:
+        case None:
+            return meeting
+        case Hopeless():
+            known_ms = _ms(settled.at - first.dialled_at)
+            return msgspec.structs.replace(meeting, hopeless_ms=known_ms)
+        case Answered() | Used():
+            return msgspec.structs.replace(meeting, direct_ms=_ms(settled.at - first.at))
 
 
 def _ms(seconds: float) -> float:
