@@ -24,10 +24,11 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 import nat.quic
 from bench.quic_aioquic import AioquicEngine, plain_listen, plain_send
+from nat.datagram_path import PathHearer
 from nat.datagrams import SOL_UDP, UDP_GRO, Address, Datagrams, bind
 from nat.engine import Engine
 from nat.proof import Credentials
-from nat.quic import PathHearer, QuicTransport, open_quic
+from nat.quic import QuicTransport, open_quic
 from node.runtime import certificates
 from node.runtime.signatures import Ed25519
 from protocol.ids import NodeId, node_id
@@ -151,6 +152,9 @@ class Wire:
 
     def send(self, datagrams: list[bytes]) -> int:
         return self.datagrams.send(datagrams, self.remote)
+
+    def probe(self) -> None:
+        """Nobody on this wire answers checks."""
 
     def close(self) -> None:
         self.datagrams.close()

@@ -85,6 +85,12 @@ class AioquicEngine:
         if self._connection is not None:
             self._connection.handle_timer(now)
 
+    def awaits(self, now: float) -> bool:
+        return False
+
+    def hurry(self, now: float) -> None:
+        """Never asked: see `awaits`."""
+
     def write(self, data: bytes | bytearray | memoryview, *, end: bool = False) -> None:
         assert self._connection is not None
         self._connection.send_stream_data(STREAM, bytes(data), end)

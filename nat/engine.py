@@ -26,6 +26,8 @@ ADDRESS = ("127.0.0.1", 1)
 """Where QUIC believes the other side to be."""
 IDLE_S_MAX = 365 * 86_400.0
 """Whether a silent path lives is found out by the keeper of the path, long before."""
+BACKOFF_S_MAX = 120.0
+"""A timer that is set for later is not one that waits for an acknowledgement."""
 STREAM_BYTES_MAX = 4 << 20
 """That may be on the way: enough for 50 MB/s at 80 ms. It bounds what a receiver holds for bytes that are missing."""
 ID_BYTES = 8
@@ -139,6 +141,16 @@ class Engine:
             self._connection.handle_timer(now)
         except QuicConnectionError as wrong:
             self._fail(wrong.reason_phrase)
+
+    def awaits(self, now: float) -> bool:
+        """Whether an acknowledgement is due."""
+        return self._connection is not None and self._connection.should_wait_for_ack(now)
+
+    def hurry(self, now: float) -> None:
+        """The way is there again: ask for acknowledgements now, not when a timer says that has doubled each time."""
+        deadline = self.deadline()
+        if self.awaits(now) and deadline is not None and now < deadline < now + BACKOFF_S_MAX:
+            self.tick(deadline)
 
     def write(self, data: bytes | bytearray | memoryview, *, end: bool = False) -> None:
         """Taken over in whole; `unsent` tells what waits."""

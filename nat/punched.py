@@ -11,9 +11,9 @@ from collections.abc import Callable
 from typing import NamedTuple, assert_never
 
 from nat.candidates import Budget
+from nat.datagram_path import PathHearer
 from nat.datagrams import Address, Datagrams
 from nat.path_keeper import KeeperEffect, PathDead, PathKeeper, SendCheck
-from nat.quic import PathHearer
 
 FIRST_OF_QUIC = 0x40
 """The first byte of a datagram of QUIC is at least this, of STUN at most 3 (RFC 9443)."""
@@ -33,7 +33,7 @@ class Way(NamedTuple):
 
 
 class PunchedPath:
-    """Carries datagrams to and from one peer; see `nat.quic.DatagramPath`."""
+    """Carries datagrams to and from one peer; see `nat.datagram_path.DatagramPath`."""
 
     def __init__(
         self,
@@ -94,6 +94,10 @@ class PunchedPath:
         self._feed(self._keeper.keepalive(interval_s, self._loop.time()))
         self._timer.cancel()
         self._timer = self._loop.call_at(self._deadline(), self._tick)
+
+    def probe(self) -> None:
+        if not self._closed:
+            self._check(self._way)
 
     def close(self) -> None:
         if self._closed:
@@ -159,6 +163,8 @@ class PunchedPath:
         self._budget.verified(way.remote[0])
         if way == self._way:
             self.rtt_s = now - asked_at
+            if self._hearer is not None:
+                self._hearer.answered()
         elif way not in self._known:
             self._known.add(way)
             self._move(way)

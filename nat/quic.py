@@ -8,8 +8,9 @@ before QUIC sees it. So there is one handshake for each attempt, no flood of the
 
 import asyncio
 from collections.abc import Callable, Iterable
-from typing import Protocol, TypeVar, assert_never
+from typing import TypeVar, assert_never
 
+from nat.datagram_path import DatagramPath
 from nat.engine import Engine, Heard, Over, Secured, proven_key
 from nat.proof import Credentials, Proof, ProofReader, certificates_of, encode_proof, signed_bytes
 from protocol.errors import PeerError
@@ -21,42 +22,14 @@ CLOSE_S = 2.0
 """How long what was written before `close` may take to leave."""
 BURST_MAX = 64
 """Datagrams that leave before the loop turns: 256 KiB at once overflow the buffer of a receiver that is busy."""
+PROBE_S = 1.0
+"""Without a word where one is due, the path is asked, so that we go on as soon as it is there again."""
 TIMER_S_MIN = 0.001
 WRITE_HIGH_BYTES = 64 * 1024
 FLUSH_BYTES = 16 * 1024
 """Written at once, it leaves at once; less waits for what else comes in this turn of the loop."""
 
-Address = tuple[str, int]
 Stream = TypeVar("Stream", bound=asyncio.BufferedProtocol)
-
-
-class PathHearer(Protocol):
-    """Who is told what happens on a path."""
-
-    def owns(self, datagram: bytes) -> bool:
-        """Whether this one, which came from somewhere else, may have been written by the peer all the same."""
-
-    def heard(self, buffer: bytes, segment: int) -> None:
-        """Datagrams of `segment` bytes each, the last may be shorter."""
-
-    def writable(self) -> None:
-        """More can be sent again."""
-
-    def lost(self, reason: str) -> None: ...
-
-
-class DatagramPath(Protocol):
-    """A way to one peer over UDP that is there already: see `nat/ice.py`."""
-
-    @property
-    def local(self) -> Address: ...
-    @property
-    def remote(self) -> Address: ...
-    def listen(self, hearer: PathHearer) -> None: ...
-    def send(self, datagrams: list[bytes]) -> int:
-        """How many have left or are lost; where it is not all, `writable` will be told."""
-
-    def close(self) -> None: ...
 
 
 async def open_quic(
@@ -113,6 +86,7 @@ class QuicTransport(asyncio.Transport):
         self._flush_scheduled = False
         self._timer: asyncio.TimerHandle | None = None
         self._wakes_at = 0.0
+        self._heard_at = self._probed_at = self._loop.time()
         self._close_timer: asyncio.TimerHandle | None = None
         path.listen(self)
         self._engine.start(self._loop.time())
@@ -234,12 +208,19 @@ class QuicTransport(asyncio.Transport):
     def heard(self, buffer: bytes, segment: int) -> None:
         if self._gone:
             return
-        self._engine.receive(buffer, segment, self._loop.time())
+        self._heard_at = self._loop.time()
+        self._engine.receive(buffer, segment, self._heard_at)
         # Once for all that came in this turn: one acknowledgement answers many datagrams.
         self._flush_soon()
 
     def writable(self) -> None:
         self._flush_soon()
+
+    def answered(self) -> None:
+        now = self._loop.time()
+        if not self._gone and now - self._heard_at >= PROBE_S:
+            self._engine.hurry(now)
+            self._flush_soon()
 
     def lost(self, reason: str) -> None:
         self._stop("", PeerError(reason))
@@ -339,12 +320,15 @@ class QuicTransport(asyncio.Transport):
         deadline = self._engine.deadline()
         if self._gone or deadline is None:
             return
+        now = self._loop.time()
+        if self._engine.awaits(now):
+            deadline = min(deadline, max(self._heard_at, self._probed_at) + PROBE_S)
         if self._timer is not None:
             if self._wakes_at <= deadline:
                 return
             self._timer.cancel()
         # uvloop counts in milliseconds, and calls at once what is due in less.
-        self._wakes_at = max(deadline, self._loop.time() + TIMER_S_MIN)
+        self._wakes_at = max(deadline, now + TIMER_S_MIN)
         self._timer = self._loop.call_at(self._wakes_at, self._tick)
 
     def _tick(self) -> None:
@@ -355,6 +339,9 @@ class QuicTransport(asyncio.Transport):
         deadline = self._engine.deadline()
         if deadline is not None and deadline <= now:
             self._engine.tick(now)
+        if self._engine.awaits(now) and now - max(self._heard_at, self._probed_at) >= PROBE_S:
+            self._probed_at = now
+            self._path.probe()
         self._flush()
 
     def _mind_the_buffer(self) -> None:

@@ -30,6 +30,8 @@ class Hearer:
 
     def writable(self) -> None: ...
 
+    def answered(self) -> None: ...
+
     def lost(self, reason: str) -> None:
         self.reasons.append(reason)
 

@@ -238,6 +238,29 @@ async def test_both_may_close_at_the_same_time() -> None:
     assert await closed(near, far) == [None, None]
 
 
+async def test_a_way_that_was_cut_for_long_is_used_as_soon_as_it_answers() -> None:
+    loop = asyncio.get_running_loop()
+    wires = wired()
+    near, far = await opened(wires)
+    data = noise(16 * MIB, 10)
+    sending = asyncio.ensure_future(send_all(near, data))
+    await far.has(MIB)
+    wires[0].cut = True
+    await asyncio.sleep(5.0)
+    assert 3 <= wires[0].probes <= 5
+
+    wires[0].cut = False
+    before, began = far.received, loop.time()
+    near.transport.answered()
+    await far.has(before + 1)
+
+    assert loop.time() - began < 0.1
+    await sending
+    await far.has(len(data))
+    assert far.digest.digest() == hashlib.sha256(data).digest()
+    await closed(near, far)
+
+
 async def test_an_idle_path_sends_nothing_and_works_afterwards() -> None:
     wires = wired()
     near, far = await opened(wires)
@@ -360,6 +383,8 @@ class RawDialler:
         self._wire.send(self._engine.datagrams(self._now()))
 
     def writable(self) -> None: ...
+
+    def answered(self) -> None: ...
 
     def lost(self, reason: str) -> None: ...
 

@@ -2,8 +2,8 @@
 
 import random
 
+from nat.datagram_path import PathHearer
 from nat.datagrams import Address, Datagrams, bind
-from nat.quic import PathHearer
 
 
 class Wire:
@@ -13,6 +13,7 @@ class Wire:
         self.loss, self.mtu = loss, mtu
         self.cut = False
         self.closed = False
+        self.probes = 0
         self.sent: list[int] = []
         """Sizes of what has left."""
         self._dice = random.Random(seed)
@@ -48,6 +49,10 @@ class Wire:
             return self._datagrams.send(datagrams, self.remote)
         self._datagrams.send([one for one in datagrams if self._passes(one)], self.remote)
         return len(datagrams)
+
+    def probe(self) -> None:
+        """Nobody on this wire answers checks."""
+        self.probes += 1
 
     def close(self) -> None:
         if not self.closed:
