@@ -198,6 +198,15 @@ class WeightsView(msgspec.Struct, frozen=True, kw_only=True):
     """What was converted on the way in, in words."""
 
 
+class FindingView(msgspec.Struct, frozen=True, kw_only=True):
+    """Something found out about how nodes reach each other."""
+
+    what: str
+    means: str
+    fix: str
+    """What would help; empty where nothing need be done, or nothing can be."""
+
+
 class PeerView(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     name: str
@@ -224,15 +233,23 @@ class PeerView(msgspec.Struct, frozen=True, kw_only=True):
     """unknown | direct | outgoing | public (another node has come in from outside): how others get to it."""
     cause: str = ""
     """Why it is gone: silent | stopped | left."""
-
-
-class FindingView(msgspec.Struct, frozen=True, kw_only=True):
-    """Something found out about how others reach a node."""
-
-    what: str
-    means: str
-    fix: str
-    """What would help; empty where nothing need be done, or nothing can be."""
+    nat: str = ""
+    """The NAT in front of it, as far as it has told."""
+    path: str = ""
+    """What carries the link to it: lan | ipv6 | ipv4 | punched | relay; empty without one."""
+    paths: tuple[str, ...] = ()
+    """All that are up, the best first."""
+    path_rtt_ms: float | None = None
+    """Of the path in use, by its own pings; `rtt_ms` is what calls take."""
+    bytes_in: int = 0
+    """Over its links, since they are up."""
+    bytes_out: int = 0
+    via: str = ""
+    """The relay, where a relay carries the link: its name, or the beginning of its id."""
+    why_not_direct: str = ""
+    """What the last tries at a direct path said, where there is none."""
+    relayed: FindingView | None = None
+    """Why a relay carries the link, and what would give it a path of its own."""
 
 
 class StatusView(msgspec.Struct, frozen=True, kw_only=True):
@@ -272,6 +289,10 @@ class StatusView(msgspec.Struct, frozen=True, kw_only=True):
     """The same, one by one."""
     public: tuple[str, ...] = ()
     """Addresses at which another node has come in from outside."""
+    home_relays: tuple[str, ...] = ()
+    """By way of which others reach this node, the nearest first: their names, or the beginnings of their ids."""
+    forwards_for: int | None = None
+    """So many nodes are reached by way of this one; None: it is not public, or set to forward for nobody."""
 
 
 class PlanRequest(msgspec.Struct, frozen=True, kw_only=True):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from typer import Option
 
 from node.cli.options import Api, DataDir, Json, TokenFile
+from node.cli.peer_table import show_peers
 from node.cli.session import UsageError, session
 from protocol.errors import ConfigError
 from protocol.quantities import duration_s, duration_text, size_text
@@ -65,7 +66,7 @@ def peers(
 ) -> None:
     """The other nodes of the mesh, as this one knows them."""
     with session(data_dir, api, token_file, as_json) as talk:
-        talk.show(talk.transport.document("GET", "/v1/peers"), _show_peers)
+        talk.show(talk.transport.document("GET", "/v1/peers"), show_peers)
 
 
 def leave(
@@ -151,11 +152,20 @@ def _show_status(told: dict[str, Any]) -> None:
         ),
         ("up", f"{duration_text(told['uptime_s'])}, version {told['version']}"),
     ]
-    if told.get("nat"):
-        lines.insert(9, ("nat", told["nat"]))
+    lines[9:9] = _reached(told)
     if told.get("duplicated"):
         lines.insert(1, ("identity", told["duplicated"]))
     pairs(lines)
+
+
+def _reached(told: dict[str, Any]) -> list[tuple[str, str]]:
+    """How others come here, and who comes by way of this node."""
+    lines = [("nat", told["nat"])] if told.get("nat") else []
+    if told.get("home_relays"):
+        lines.append(("reached", f"by way of {', '.join(told['home_relays'])}"))
+    if (guests := told.get("forwards_for")) is not None:
+        lines.append(("relay", f"forwards for {guests} node{'' if guests == 1 else 's'}"))
+    return lines
 
 
 def _packets(counted: dict[str, int]) -> str:
@@ -163,43 +173,6 @@ def _packets(counted: dict[str, int]) -> str:
         return "none: UDP is not to be had, and links carry all"
     lost = sum(number for kind, number in counted.items() if "." in kind)
     return f"{counted.get('sent', 0)} sent, {counted.get('received', 0)} received, {lost} refused"
-
-
-def _show_peers(told: list[dict[str, Any]]) -> None:
-    from node.cli.tables import rows
-
-    if not told:
-        print("no other nodes yet: `sedma-node ticket` mints a ticket for them to join by")
-        return
-    heads = (
-        "NAME",
-        "ID",
-        "STATE",
-        "FREE>",
-        "BUDGET>",
-        "GMAC/S>",
-        "RTT>",
-        "IN FLIGHT>",
-        "ADDRESS",
-        "",
-    )
-    rows(heads, (_peer(one) for one in told))
-
-
-def _peer(one: dict[str, Any]) -> tuple[str, ...]:
-    rtt = one["rtt_ms"]
-    return (
-        one["name"],
-        one["id"][:12],
-        one["state"],
-        size_text(one["free_bytes"]),
-        size_text(one["budget_bytes"]),
-        f"{one['speed_macs_s'] / 1e9:.1f}" if one["speed_macs_s"] else "-",
-        "-" if rtt is None else f"{rtt:.1f} ms",
-        str(one["in_flight"]),
-        one["addresses"][0] if one["addresses"] else "-",
-        one.get("why", ""),
-    )
 
 
 def _state(told: dict[str, Any]) -> str:

@@ -1,6 +1,6 @@
 """What people are told of the mesh: its weights and its nodes."""
 
-from nat.findings import findings
+from nat.findings import Finding, findings
 from node.communication.mesh import Mesh
 from node.communication.reach import Reach
 from node.execution.fleet import Fleet
@@ -60,7 +60,11 @@ def peer_views(mesh: Mesh, fleet: Fleet, now: float) -> list[PeerView]:
 def reach_findings(reach: Reach) -> tuple[FindingView, ...]:
     """What a node knows of how others reach it."""
     found = findings(reach.knowledge, reach.proven, udp=reach.udp)
-    return tuple(FindingView(what=one.what, means=one.means, fix=one.fix) for one in found)
+    return tuple(map(finding_view, found))
+
+
+def finding_view(found: Finding) -> FindingView:
+    return FindingView(what=found.what, means=found.means, fix=found.fix)
 
 
 def _peer(peer: NodeId, mesh: Mesh, fleet: Fleet, now: float) -> PeerView:
@@ -85,6 +89,7 @@ def _peer(peer: NodeId, mesh: Mesh, fleet: Fleet, now: float) -> PeerView:
         rtt_ms=None if rtt_s is None or cause is not None else rtt_s * 1e3,
         incarnation=mesh.incarnation_of(peer),
         reach="public" if record.public else record.reach,
+        nat=record.nat,
         age_s=now - mesh.changed_at.get(peer, now),
         cause="" if cause is None else cause.value,
         why=mesh.linking.why_apart(peer),

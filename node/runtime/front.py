@@ -12,7 +12,8 @@ from node.runtime.awaited import Awaited
 from node.runtime.download import download
 from node.runtime.entry import Entry
 from node.runtime.live import Live
-from node.runtime.metrics import families
+from node.runtime.metrics import families, of_relay
+from node.runtime.pathviews import with_path
 from node.service import Family, MatrixAnswer, MatrixBody
 from protocol.client import (
     LeaveRequest,
@@ -28,7 +29,9 @@ from protocol.client import (
     TicketView,
     WeightsView,
 )
+from protocol.digests import Public
 from protocol.errors import ErrorCode, TaskError
+from protocol.ids import NodeId, short
 from protocol.members import Cause
 from protocol.npy import require_2d
 
@@ -101,17 +104,22 @@ class Front:
             nat=reach.summary,
             findings=reach_findings(reach),
             public=reach.proven,
+            home_relays=tuple(map(self._name, node.mesh.relays.homes)),
+            forwards_for=self._forwards_for,
         )
 
     def peers(self) -> list[PeerView]:
-        return self._node.peers(self._live.now)
+        live, reach = self._live, self._node.mesh.reach
+        views = self._node.peers(live.now)
+        return [with_path(one, live.sight(NodeId(one.id)), reach, self._name) for one in views]
 
     def weights(self) -> list[WeightsView]:
         return self._node.weights(self._live.now)
 
     def metrics(self) -> Iterable[Family]:
         live = self._live
-        return families(self.status(), self.peers(), live.traffic, live.tally, live.lag)
+        told = families(self.status(), self.peers(), live.traffic, live.tally, live.lag)
+        return told if live.relaying is None else (*told, *of_relay(live.relaying))
 
     def refused(self, code: ErrorCode) -> None:
         self._live.tally.refused("client", code.value)
@@ -208,6 +216,16 @@ class Front:
                 " joined by a ticket with --may-invite"
             )
         return reasons
+
+    def _name(self, node: NodeId) -> str:
+        record = self._node.mesh.record(node)
+        return short(node) if record is None or not record.name else record.name
+
+    @property
+    def _forwards_for(self) -> int | None:
+        relaying = self._live.relaying
+        is_public = self._node.mesh.reach.public is not Public.NO
+        return relaying.guests if relaying is not None and is_public else None
 
     @property
     def _joining(self) -> str:

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from node.runtime.lag import Lag
+from node.runtime.relaying.forwarding import RelayFigures
 from node.runtime.tally import OUTCOMES, Tally
 from node.runtime.traffic import Totals
 from node.service import Family, Kind, Sample
@@ -18,6 +19,7 @@ STATES = ("starting", "joining", "ready", "stopping")
 PYTHON = ".".join(map(str, sys.version_info[:3]))
 PATHS = (*(kind.value for kind in PathKind), "bare", "none")
 """Of links: `bare` is one to a node that knows no paths, `none` one that has just lost its last path."""
+FORWARDED_BYTES = "forwarded_bytes"
 PEER_STATES = ("connected", "known", "suspect", "lost", "stopped", "left")
 
 
@@ -31,6 +33,23 @@ def families(
     yield from _work(status, tally)
     yield from _room(status)
     yield from _loop(lag)
+
+
+def of_relay(relaying: RelayFigures) -> Iterator[Family]:
+    """Where this node is a relay, whether others have come or not."""
+    about = "Nodes that are connected to the relay here."
+    yield _one("sedma_relay_guests", "gauge", about, relaying.guests)
+    yield _one("sedma_relay_channels", "gauge", "Between two guests, open.", relaying.channels)
+    events = [
+        ({"event": event}, number)
+        for event, number in sorted(relaying.counters.items())
+        if event != FORWARDED_BYTES
+    ]
+    about = "What happened at the relay, by kind."
+    yield _labelled("sedma_relay_events_total", "counter", about, events)
+    carried = relaying.counters.get(FORWARDED_BYTES, 0)
+    about = "Bytes forwarded between guests, as they came."
+    yield _one("sedma_relay_bytes_total", "counter", about, carried)
 
 
 def _node(status: StatusView) -> Iterator[Family]:

@@ -90,7 +90,7 @@ def judge_versions(ours: str, status: Document, peers: Sequence[Document]) -> It
 
 
 def judge_peers(peers: Sequence[Document]) -> Iterator[Finding]:
-    """Who is linked, and of everybody else the reason."""
+    """Who is linked, and of everybody else the reason; why relays are needed."""
     count = Counter(one["state"] for one in peers)
     told = ", ".join(f"{number} {state}" for state, number in sorted(count.items()))
     apart = [one for one in peers if _is_apart(one)]
@@ -109,6 +109,13 @@ def judge_peers(peers: Sequence[Document]) -> Iterator[Finding]:
         yield _apart(one)
     if len(apart) > TOLD_MAX:
         yield warning("peer", f"{len(apart) - TOLD_MAX} more", "see `sedma-node peers`")
+    relayed = [found for one in peers if (found := one.get("relayed")) is not None]
+    for found in relayed[:TOLD_MAX]:
+        make = warning if found["fix"] else ok
+        yield make("path", found["what"], found["means"], found["fix"])
+    if len(relayed) > TOLD_MAX:
+        more = f"{len(relayed) - TOLD_MAX} more are reached by way of relays"
+        yield warning("path", more, "see `sedma-node peers --json`")
 
 
 def _is_apart(one: Document) -> bool:

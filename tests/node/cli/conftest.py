@@ -52,6 +52,13 @@ PEER = {
     "age_s": 3.0,
     "incarnation": 1_700_000_000,
     "why": "",
+    "reach": "outgoing",
+    "nat": "IPv4 symmetric NAT",
+    "path": "relay",
+    "via": "pub0",
+    "path_rtt_ms": 0.8,
+    "bytes_in": 2 << 10,
+    "bytes_out": 3 << 20,
 }
 WEIGHTS = {
     "name": "w",

@@ -100,15 +100,20 @@ def test_people_read_lists_and_tables(daemon: "Daemon") -> None:
         "NAME",
         "ID",
         "STATE",
+        "PATH",
+        "RTT",
+        "GOT",
+        "SENT",
+        "NAT",
         "FREE",
         "BUDGET",
         "GMAC/S",
-        "RTT",
         "IN",
         "FLIGHT",
         "ADDRESS",
     ]
     assert peers[1].split()[:3] == ["cellar", "0123456789ab", "connected"]
+    assert peers[1].split()[3:10] == ["relay", "pub0", "0.8", "ms", "2", "KiB", "3"]
     assert weights[1].split()[:4] == ["w", "30", "x", "20"]
     assert weights[1].rstrip().endswith("no live holder of 1 block")
 
@@ -134,6 +139,19 @@ def test_status_says_in_a_line_how_others_reach_the_node(
 
     assert lines[8].startswith("listens")
     assert lines[9] == "nat      IPv4: port-restricted NAT, hairpin no"
+
+
+def test_status_says_by_way_of_whom_others_come_and_who_comes_by_way_of_this_node(
+    daemon: "Daemon", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tests.node.cli import conftest
+
+    monkeypatch.setitem(conftest.STATUS, "home_relays", ["pub0", "pub1"])
+    monkeypatch.setitem(conftest.STATUS, "forwards_for", 1)
+
+    lines = run("status").stdout.splitlines()
+
+    assert lines[9:11] == ["reached  by way of pub0, pub1", "relay    forwards for 1 node"]
 
 
 def test_a_ticket_is_one_line_with_its_warning_beside_it(daemon: "Daemon") -> None:
@@ -412,4 +430,5 @@ def test_a_speed_that_nobody_has_measured_is_not_told_as_none(
 
     monkeypatch.setitem(conftest.PEER, "speed_macs_s", 0.0)
 
-    assert run("peers").stdout.splitlines()[1].split()[7] == "-"
+    lines = run("peers").stdout.splitlines()
+    assert lines[1][lines[0].index("GMAC/S") :].split()[0] == "-"

@@ -52,10 +52,11 @@ def test_peers_are_known_connected_suspect_lost_or_gone_by_their_own_word() -> N
 
 def test_a_peer_is_shown_with_what_it_told_and_how_long_ago() -> None:
     world = SmallFleet()
-    world.hear(record(B), now=1.0)
+    world.hear(record(B, nat="IPv4 symmetric NAT"), now=1.0)
     world.load(B, LoadDigest(queue_s=2.0, in_flight=3, free=5), now=2.0)
 
     (view,) = peer_views(world.mesh, world.fleet, 2.5)
 
     assert (view.queue_s, view.in_flight, view.free_bytes) == (1.5, 3, 5)
+    assert view.nat == "IPv4 symmetric NAT"
     assert (view.age_s, view.rtt_ms, view.incarnation) == (1.5, None, 1)

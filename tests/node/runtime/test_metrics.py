@@ -7,7 +7,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from node.api.exposition import exposition
 from node.runtime.lag import Lag
-from node.runtime.metrics import families
+from node.runtime.metrics import families, of_relay
+from node.runtime.relaying.forwarding import RelayFigures
 from node.runtime.tally import Tally
 from node.runtime.traffic import Totals
 from protocol.client import PeerView, StatusView
@@ -137,3 +138,18 @@ def test_the_lag_of_the_loop_is_a_summary_beside_its_worst(read: dict[str, Metri
 
     assert late == {"sedma_loop_lag_seconds_sum": 0.25, "sedma_loop_lag_seconds_count": 1}
     assert value(read, "sedma_loop_lag_max_seconds") == 0.25
+
+
+def test_a_relay_tells_for_whom_and_what_it_forwards() -> None:
+    figures = RelayFigures(3, 2, {"opened": 5, "forwarded": 9, "forwarded_bytes": 900})
+    text = exposition(of_relay(figures))
+    read = {read.name: read for read in text_string_to_metric_families(text)}
+
+    assert value(read, "sedma_relay_guests") == 3
+    assert value(read, "sedma_relay_channels") == 2
+    assert value(read, "sedma_relay_bytes_total") == 900
+    assert value(read, "sedma_relay_events_total", event="opened") == 5
+    assert {one.labels["event"] for one in read["sedma_relay_events"].samples} == {
+        "opened",
+        "forwarded",
+    }

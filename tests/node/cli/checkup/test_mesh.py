@@ -76,6 +76,25 @@ def test_a_nat_of_which_nothing_is_known_yet_is_told_in_one_line() -> None:
     assert list(judge_reach(STATUS)) == []
 
 
+def test_a_peer_by_way_of_a_relay_is_explained_and_what_would_help_is_a_warning() -> None:
+    found = {"what": "cellar is reached by way of relay pub0: both", "means": "m", "fix": "forward"}
+    _, mended, waits = judge_peers(
+        [PEER | {"relayed": found}, PEER | {"relayed": found | {"fix": ""}}, PEER]
+    )
+
+    assert (mended.check, mended.state, mended.found) == ("path", "warning", found["what"])
+    assert (mended.means, mended.fix) == ("m", "forward")
+    assert waits.state == "ok", "there is nothing to do about it"
+
+
+def test_of_many_relayed_peers_the_first_are_explained_and_all_are_counted() -> None:
+    found = {"what": "w", "means": "m", "fix": "f"}
+    _, *told = judge_peers([PEER | {"relayed": found}] * (TOLD_MAX + 3))
+
+    assert len(told) == TOLD_MAX + 1
+    assert told[-1].found == "3 more are reached by way of relays"
+
+
 def test_a_node_on_loopback_alone_is_warned() -> None:
     (here,) = judge_address(STATUS | {"listen": ["127.0.0.1:7879", "[::1]:7879"]})
     (away,) = judge_address(STATUS | {"listen": ["127.0.0.1:7879", "via:abc", "192.0.2.1:1"]})
