@@ -11,6 +11,8 @@ from dataclasses import dataclass
 INTERVAL_S = 25.0
 JITTER = 0.2
 ANSWER_S = 5.0
+LOOK_ANSWER_S = 1.5
+"""The same where there was reason to doubt: others wait for us to find out."""
 MISSES_MAX = 2
 TOKEN_BYTES = 8
 
@@ -40,6 +42,7 @@ class Pulse:
         self._round_trips_s: list[float] = []
         self._token: bytes | None = None
         self._sent_at = self._heard_at = now
+        self._answer_s = ANSWER_S
         self._awaiting = False
         self._misses = 0
 
@@ -53,6 +56,7 @@ class Pulse:
         if self._awaiting:
             self._awaiting = False
             self._misses = 0
+            self._answer_s = ANSWER_S
             self.deadline = now + INTERVAL_S * self._dice.uniform(1 - JITTER, 1 + JITTER)
         return []
 
@@ -65,6 +69,7 @@ class Pulse:
     def look(self, now: float) -> list[Effect]:
         """There is reason to doubt: the next ping is due at once."""
         if not self._awaiting and self.deadline is not None:
+            self._answer_s = LOOK_ANSWER_S
             self.deadline = now
         return self.tick(now)
 
@@ -79,5 +84,5 @@ class Pulse:
         self._token = self._dice.randbytes(TOKEN_BYTES)
         self._sent_at = now
         self._awaiting = True
-        self.deadline = now + ANSWER_S
+        self.deadline = now + self._answer_s
         return [SendPing(self._token)]

@@ -272,9 +272,10 @@ class Live:
 
     def learn(self, fact: Fact | HomesAre) -> None:
         if isinstance(fact, Relocated) and self._switchboard is not None:
-            self._switchboard.ways.network_changed(own_hosts())
+            hosts = own_hosts()
+            self._switchboard.ways.network_changed(hosts)
             if self._forwarding is not None:
-                self._forwarding.homes.look()
+                self._forwarding.homes.network_changed(hosts)
         self.feed(self.node.learn(fact, self.now))
 
     def stun_servers(self) -> tuple[Endpoint, ...]:

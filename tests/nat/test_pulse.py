@@ -73,7 +73,7 @@ def test_the_least_of_the_last_round_trips_is_told() -> None:
     assert [round(rtt_s or 0, 6) for rtt_s in told] == [0.5, 0.25, 0.25, 0.25, 0.25, 1.0]
 
 
-def test_who_has_reason_to_doubt_asks_at_once() -> None:
+def test_who_has_reason_to_doubt_asks_at_once_and_waits_for_less() -> None:
     pulse = Pulse(Fixed(1), now=0.0)
     pulse.pong(asked(pulse, now=0.0), now=0.5)
 
@@ -81,9 +81,20 @@ def test_who_has_reason_to_doubt_asks_at_once() -> None:
 
     assert isinstance(effect, SendPing)
     assert pulse.look(now=4.0) == []
-    assert len(pulse.tick(now=8.0)) == 1
-    assert pulse.tick(now=13.0) == [Lost(silent_s=12.5)]
-    assert pulse.look(now=14.0) == []
+    assert len(pulse.tick(now=4.5)) == 1
+    assert pulse.tick(now=6.0) == [Lost(silent_s=5.5)]
+    assert pulse.look(now=7.0) == []
+
+
+def test_after_an_answer_the_next_ping_has_its_usual_time() -> None:
+    pulse = Pulse(Fixed(1), now=0.0)
+    pulse.pong(asked(pulse, now=0.0), now=0.0)
+    pulse.look(now=3.0)
+    pulse.heard(now=3.1)
+
+    asked(pulse, now=28.1)
+
+    assert pulse.deadline == 33.1
 
 
 def test_pings_do_not_keep_step() -> None:

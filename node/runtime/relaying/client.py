@@ -19,6 +19,7 @@ from aiohttp import (
     WSMsgType,
 )
 
+from nat.endpoint import plain
 from nat.pulse import Effect, Lost, Pulse, SendPing
 from nat.relay_wire import (
     Absent,
@@ -79,6 +80,8 @@ class RelayClient:
         self._signatures = signatures
         self._own = key_digest(signatures.key)
         self._digest = digest_of_id(relay)
+        self._local = ""
+        """Our IP address, once there is a connection."""
         self._loop = asyncio.get_running_loop()
         self._pulse = Pulse(dice, self._loop.time())
         self._alarm = Alarm(self._tick)
@@ -101,6 +104,7 @@ class RelayClient:
             await session.close()
             raise
         self._key = key_of(websocket)
+        self._local = plain(websocket.get_extra_info("sockname")[0])
         self._running = self._loop.create_task(self._run(session, websocket))
         try:
             async with asyncio.timeout(RESERVED_S):
@@ -115,8 +119,16 @@ class RelayClient:
         """A socket whose bytes come out at that node. `PeerAbsent` if it is no guest of this relay."""
         return await self._channels.open(digest_of_id(peer))
 
+    def network_changed(self, hosts: frozenset[str]) -> None:
+        """This machine has these IP addresses now."""
+        if self._local and self._local not in hosts:
+            # Nobody will say so: what is sent from there leaves no more.
+            self._give_up("this machine has lost the address that it ran from")
+        else:
+            self.look()
+
     def look(self) -> None:
-        """Our network may have changed: find out soon whether the relay still hears us."""
+        """Something may have happened: find out soon whether the relay still hears us."""
         if self._answered.done() and not self.lost.is_set():
             self._feed(self._pulse.look(self._loop.time()))
 
@@ -226,13 +238,16 @@ class RelayClient:
                 case SendPing(token):
                     self._outbox.put(Ping(token))
                 case Lost(silent_s):
-                    assert self._running is not None
-                    self._end(f"the relay has been silent for {silent_s:.0f} s")
-                    self._running.cancel()
+                    self._give_up(f"the relay has been silent for {silent_s:.0f} s")
                     return
                 case _:
                     assert_never(effect)
         self._alarm.set(None if self.lost.is_set() else self._pulse.deadline)
+
+    def _give_up(self, reason: str) -> None:
+        assert self._running is not None
+        self._end(reason)
+        self._running.cancel()
 
     def _tick(self, now: float) -> None:
         self._feed(self._pulse.tick(now))

@@ -104,10 +104,10 @@ class Homes:
         self._addresses = addresses
         self._feed(self._core.known(publics, self._loop.time()))
 
-    def look(self) -> None:
-        """Our network may have changed: a relay that does not hear us any more is found out in seconds."""
-        for line in self._lines.values():
-            line.client.look()
+    def network_changed(self, hosts: frozenset[str]) -> None:
+        """This machine has these IP addresses now: a relay that does not hear us any more is found out in seconds."""
+        for line in tuple(self._lines.values()):
+            line.client.network_changed(hosts)
 
     @property
     def homes(self) -> tuple[NodeId, ...]:
@@ -225,7 +225,8 @@ class Homes:
             self.obstacles[relay] = reason
             self._log.info("relay.failed", relay=short(relay), reason=reason)
         # A router that has forgotten this connection has most likely forgotten the others, too.
-        self.look()
+        for other in self._lines.values():
+            other.client.look()
         self._feed(self._core.failed(relay, self._loop.time()))
 
     async def _keep(self, line: _Line) -> None:

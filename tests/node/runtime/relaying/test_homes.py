@@ -139,6 +139,26 @@ async def test_when_a_home_is_lost_the_other_is_asked_whether_it_still_hears_us(
         assert dora.homes.homes == (mesh.bert.identity.id,)
 
 
+async def test_a_relay_is_left_at_once_when_the_address_that_we_reached_it_from_is_gone(
+    mesh: Mesh,
+) -> None:
+    async with serving(mesh.anna) as relay, houses(mesh.bert) as (bert,):
+        bert.know((mesh.anna, relay, 0.01))
+        bert.homes.wanted(True)
+        await eventually(lambda: len(bert.homes.homes) == 1)
+        before = bert.homes.client(mesh.anna.identity.id)
+        assert before is not None
+
+        bert.homes.network_changed(frozenset({"127.0.0.1", "192.0.2.1"}))
+        assert not before.lost.is_set()
+        bert.homes.network_changed(frozenset({"192.0.2.1"}))
+
+        assert before.lost.is_set()
+        assert before.reason == "this machine has lost the address that it ran from"
+        await eventually(lambda: bert.homes.client(mesh.anna.identity.id) not in (None, before))
+        await eventually(lambda: len(bert.homes.homes) == 1)
+
+
 async def test_a_home_that_comes_back_is_taken_again(mesh: Mesh) -> None:
     async with houses(mesh.bert) as (bert,):
         async with serving(mesh.anna) as relay:
