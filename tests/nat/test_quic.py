@@ -254,7 +254,7 @@ async def test_a_way_that_was_cut_for_long_is_used_as_soon_as_it_answers() -> No
     near.transport.answered()
     await far.has(before + 1)
 
-    assert loop.time() - began < 0.1
+    assert loop.time() - began < 0.5
     await sending
     await far.has(len(data))
     assert far.digest.digest() == hashlib.sha256(data).digest()
