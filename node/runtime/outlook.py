@@ -30,6 +30,8 @@ from protocol.errors import ErrorInfo
 from protocol.ids import NodeId
 from protocol.messages import DialBack, DialedBack, Knock, Response
 
+HTTPS_PORT = 443
+"""Where a node listens beside its own port, if at all, and by TCP alone: it is asked there last."""
 ASK_S = 2.0
 """A packet that was asked for later than that comes too late to say anything."""
 
@@ -177,7 +179,8 @@ def _servers(
     """The first two members with an address of this family to which our socket leads, each on another host."""
     found: dict[str, Server] = {}
     for member, addresses in members:
-        for endpoint in filter(None, map(endpoint_of, addresses)):
+        known = [one for one in map(endpoint_of, addresses) if one is not None]
+        for endpoint in sorted(known, key=lambda one: one.port == HTTPS_PORT):
             if endpoint.is_v6 != (family == socket.AF_INET6) or endpoint.host in found:
                 continue
             if (local := _local(endpoint, family, bound)) is not None:

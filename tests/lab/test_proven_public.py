@@ -13,7 +13,8 @@ from tests.lab.plan import Host
 from tests.live.daemons import Daemon, Daemons, eventually, ticket
 from tests.live.namespaces import run
 
-BEHIND = (Kind.PORT, Kind.FIREWALL, Kind.SYMMETRIC_RANDOM, Kind.RST)
+BEHIND = (Kind.PORT, Kind.FIREWALL, Kind.SYMMETRIC_RANDOM, Kind.RST, Kind.UDP_BLOCKED)
+HTTPS_TOO = {"SEDMA_MESH_ALSO_LISTEN": "0.0.0.0:443"}
 FORWARD = """
 table ip forwarded {{
   chain enters {{
@@ -34,7 +35,10 @@ class Place:
         self.host = host
         with lab.on_host(host):
             self.daemon: Daemon = daemons(
-                f"{host.kind}-{host.name[-4:]}", listen="0.0.0.0:7879", join=joins
+                f"{host.kind}-{host.name[-4:]}",
+                listen="0.0.0.0:7879",
+                join=joins,
+                environment=HTTPS_TOO if host in lab.publics else None,
             )
             self._client = self.daemon.client()
 
@@ -88,10 +92,13 @@ def _forward(lab: Lab, host: Host) -> None:
 
 def test_who_is_public_is_proven_by_another(places: list[Place]) -> None:
     for place in places[:2]:
-        address = f"{place.host.address}:7879"
+        here = [f"{place.host.address}:{port}" for port in (7879, 443)]
         status = place.once(lambda place: place.status()["public"] and place.status())
-        assert status["public"] == [address]
-        assert f"public at {address} (another node has come in by TCP and UDP)" in status["nat"]
+        assert status["public"] == here
+        assert (
+            f"public at {', '.join(here)} (another node has come in by TCP and UDP)"
+            in status["nat"]
+        )
 
 
 @pytest.mark.parametrize(
@@ -100,6 +107,7 @@ def test_who_is_public_is_proven_by_another(places: list[Place]) -> None:
         (2, "IPv4: port-restricted NAT, hairpin no"),
         (3, "IPv4: firewall"),
         (4, "IPv4: symmetric NAT, hairpin no"),
+        (6, "IPv4: UDP blocked"),
     ],
 )
 def test_who_is_not_knows_why(places: list[Place], number: int, words: str) -> None:

@@ -263,6 +263,17 @@ async def test_an_address_that_the_machine_would_not_choose_itself_is_no_nat(
     assert known.knowledge.ipv4.mapping is Mapping.NONE
 
 
+async def test_who_listens_at_443_too_is_asked_at_its_own_port(houses: list[House]) -> None:
+    first, second, _ = houses
+
+    first.outlook.carry_out(ProbeNat(((second.station.id, (f"{second.host}:443", second.udp)),)))
+    await first.hearing.until(first.hearing.known)
+
+    known = first.hearing.known()
+    assert known is not None and known.knowledge.ipv4 is not None
+    assert known.knowledge.ipv4.answered == 1
+
+
 async def test_where_nobody_answers_udp_is_said_to_be_blocked_in_time(houses: list[House]) -> None:
     first, second, _ = houses
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as deaf:
