@@ -5,11 +5,13 @@ are looked for by the side that has opened the link. When, `nat/pathfinder.py` d
 """
 
 import asyncio
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from nat.pathfinder import DIRECT, Means, Pathfinder, Seek
 from node.runtime.paths.by_relays import by_relays
 from node.runtime.paths.multipath import Multipath
+from node.runtime.tls import explain
 from protocol.errors import PeerError, SedmaError
 from protocol.ids import short
 from protocol.paths import PathKind, by_way_of, relay_in
@@ -95,7 +97,7 @@ class Upkeep:
             return
         kinds = self._multipath.kinds
         found = kind in kinds if kind is not PathKind.IPV4 else not DIRECT.isdisjoint(kinds)
-        why = "" if found else "; ".join(str(wrong) for wrong in failures.values()) or "not found"
+        why = "" if found else in_words(failures) or "not found"
         self._carry_out(self._finder.tried(kind, why, self._loop.time()))
         self.paths_changed()
 
@@ -185,3 +187,13 @@ class Upkeep:
             else:
                 ways.attach(multipath, opened.end)
         return {by_way_of(relay): wrong for relay, wrong in failures.items()}
+
+
+def in_words(failures: Mapping[str, Exception]) -> str:
+    """What stood in the way, by address; of a hole to punch there is none."""
+    return "; ".join(
+        explain(wrong, where)
+        if isinstance(wrong, OSError) and where != PathKind.PUNCHED
+        else str(wrong)
+        for where, wrong in failures.items()
+    )
