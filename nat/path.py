@@ -108,6 +108,8 @@ class PathChoice:
         self.active: int | None = None
         self.unanswered_since: float | None = None
         """Since when something is under way, without a sign that it has come."""
+        self._echo_of: float | None = None
+        """When that was sent of which the next sign tells, if we know it."""
         self._dice = dice
         self._dialed = dialed
         self._chosen_at = 0.0
@@ -152,19 +154,28 @@ class PathChoice:
 
     def closed(self, path: int, now: float) -> list[Choice]:
         gone = self._paths.pop(path, None)
-        if gone is None or self.active != path:
+        if gone is None:
             return []
-        self.active = None
-        return self._choose(f"{gone.kind} is gone", now)
+        if self.active == path:
+            self.active = None
+            return self._choose(f"{gone.kind} is gone", now)
+        # What has ended one may have ended the other, too, and nobody says so.
+        active = None if self.active is None else self._paths[self.active]
+        return [] if active is None or active.doubted_at is not None else self._doubt(active, now)
 
     def sent(self, now: float) -> None:
         """Bytes of the stream are under way."""
         if self.unanswered_since is None:
-            self.unanswered_since = now
+            self.unanswered_since = self._echo_of = now
             self._wake(now + self._patience_s())
 
     def acknowledged(self, everything: bool, now: float) -> None:
         """More of what we sent has come."""
+        since, self._echo_of = self._echo_of, None
+        active = None if self.active is None else self._paths[self.active]
+        if since is not None and active is not None and active.rtt_s is not None:
+            # A ping may have waited behind other things; an echo that was sooner knows better.
+            active.rtt_s = min(active.rtt_s, now - since)
         self.unanswered_since = None if everything else now
 
     def heard(self, path: int, now: float) -> list[Choice]:
@@ -216,8 +227,7 @@ class PathChoice:
         if path.doubted_at is not None:
             return self._judge(path, path.doubted_at, now)
         if self._is_overdue(path, now):
-            path.doubted_at = now
-            return self._ask_each(now)
+            return self._doubt(path, now)
         idle_until = self._idle_until(path)
         return [self._ask(path, now)] if idle_until is not None and now >= idle_until else []
 
@@ -229,6 +239,10 @@ class PathChoice:
         if path.number == self.active:
             return max(last_at, self._chosen_at) + KEEPALIVE_S * path.spread
         return last_at + RESTING_KEEPALIVE_S * path.spread
+
+    def _doubt(self, path: _Path, now: float) -> list[Choice]:
+        path.doubted_at = now
+        return self._ask_each(now)
 
     def _judge(self, path: _Path, doubted_at: float, now: float) -> list[Choice]:
         """It was asked and has not answered; what do the others say?"""
@@ -280,7 +294,7 @@ class PathChoice:
         best = min(usable, key=lambda path: (RANK[path.kind], -path.number))
         if best.number == self.active:
             return []
-        self.active, self._chosen_at = best.number, now
+        self.active, self._chosen_at, self._echo_of = best.number, now, None
         if (idle_until := self._idle_until(best)) is not None:
             self._wake(idle_until)
         return [Use(best.number, why)]
@@ -292,6 +306,7 @@ class PathChoice:
         return Ping(path.number, self._tokens)
 
     def _forgive(self, now: float) -> None:
+        self._echo_of = None
         for path in self._paths.values():
             path.doubted_at = None
             path.heard_at = max(path.heard_at, now)
