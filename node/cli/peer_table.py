@@ -1,7 +1,11 @@
-"""How `peers` shows the other nodes: one line each, with the path that carries its link."""
+"""How `peers` shows the other nodes: one line each, with the path that carries its link.
+
+Below stands of whoever is out of reach the reason, which may be long.
+"""
 
 from typing import Any
 
+from protocol.paths import relay_in
 from protocol.quantities import size_text
 
 HEADS = (
@@ -18,10 +22,11 @@ HEADS = (
     "GMAC/S>",
     "IN FLIGHT>",
     "ADDRESS",
-    "",
 )
 SPARE = ("IN FLIGHT>", "GMAC/S>", "BUDGET>", "ADDRESS", "FREE>", "ID", "SENT>", "GOT>")
 """Left out where a terminal is narrow; with --json all is told."""
+
+CLOCK_MS = 0.05
 
 
 def show_peers(told: list[dict[str, Any]]) -> None:
@@ -30,7 +35,12 @@ def show_peers(told: list[dict[str, Any]]) -> None:
     if not told:
         print("no other nodes yet: `sedma-node ticket` mints a ticket for them to join by")
         return
-    rows(HEADS, (_peer(one) for one in told), wrap_last=True, spare=SPARE)
+    rows(HEADS, (_peer(one) for one in told), spare=SPARE)
+    apart = [one for one in told if one.get("why")]
+    if apart:
+        print()
+    for one in apart:
+        print(f"{one['name'] or '?'} ({one['id'][:12]}) is {one['state']}: {one['why']}")
 
 
 def _peer(one: dict[str, Any]) -> tuple[str, ...]:
@@ -48,8 +58,7 @@ def _peer(one: dict[str, Any]) -> tuple[str, ...]:
         size_text(one["budget_bytes"]),
         f"{one['speed_macs_s'] / 1e9:.1f}" if one["speed_macs_s"] else "-",
         str(one["in_flight"]),
-        one["addresses"][0] if one["addresses"] else "-",
-        one.get("why", ""),
+        next((at for at in one["addresses"] if relay_in(at) is None), "-"),
     )
 
 
@@ -58,18 +67,19 @@ def _path(one: dict[str, Any]) -> str:
 
 
 def _rtt(one: dict[str, Any]) -> str:
-    """Of the path itself, or else what calls take."""
-    rtt_ms = one.get("path_rtt_ms")
+    """What calls took of late, or else the path's own pings: those are rare, and one may have met a busy moment."""
+    rtt_ms = one["rtt_ms"]
     if rtt_ms is None:
-        rtt_ms = one["rtt_ms"]
-    return "-" if rtt_ms is None else f"{rtt_ms:.1f} ms"
+        rtt_ms = one.get("path_rtt_ms")
+    if rtt_ms is None:
+        return "-"
+    # The clock of the loop ticks in milliseconds.
+    return f"{rtt_ms:.1f} ms" if rtt_ms >= CLOCK_MS else "<1 ms"
 
 
 def _nat(one: dict[str, Any]) -> str:
-    """In short: that it is a NAT, the head of the column says."""
+    """In short: that of IPv4, if it has that; and that it is a NAT, the head of the column says."""
     if one.get("reach") == "public":
         return "public"
-    kinds = [kind.removesuffix(" NAT") for kind in one.get("nat", "").split(", ")]
-    if len(kinds) == 1:
-        return kinds[0].partition(" ")[2] or "-"
-    return ", ".join(kind.replace("IPv", "v") for kind in kinds)
+    first = one.get("nat", "").partition(", ")[0]
+    return first.partition(" ")[2].removesuffix(" NAT") or "-"

@@ -10,8 +10,6 @@ PIPED_COLUMNS = 400
 """Nothing is cut off or wrapped for a program that reads our lines."""
 GAP = 2
 """Between two columns."""
-WRAPPED_COLUMNS = 24
-"""What a last column that wraps needs at the least."""
 
 
 def rows(
@@ -29,7 +27,7 @@ def rows(
     width = None if sys.stdout.isatty() else PIPED_COLUMNS
     console = Console(width=width, highlight=False, markup=False, emoji=False)
     lines = [tuple(line) for line in lines]
-    heads, lines = fitting(heads, lines, spare, console.width, wrap_last=wrap_last)
+    heads, lines = fitting(heads, lines, spare, console.width)
     table = Table(box=None, pad_edge=False, header_style="bold")
     for head in heads:
         right = head.endswith(">")
@@ -50,16 +48,12 @@ def fitting(
     lines: Sequence[Sequence[str]],
     spare: Sequence[str],
     columns: int,
-    *,
-    wrap_last: bool = False,
 ) -> tuple[Sequence[str], list[Sequence[str]]]:
     """Without so many of the spare columns that the rest goes into this width, if it can."""
     widths = {
         head: max([len(head.removesuffix(">")), *(len(line[at]) for line in lines)])
         for at, head in enumerate(heads)
     }
-    if wrap_last:
-        widths[heads[-1]] = min(widths[heads[-1]], WRAPPED_COLUMNS)
     kept = dict.fromkeys(heads)
     for head in spare:
         if sum(widths[one] + GAP for one in kept) - GAP <= columns:

@@ -113,7 +113,7 @@ def test_people_read_lists_and_tables(daemon: "Daemon") -> None:
         "ADDRESS",
     ]
     assert peers[1].split()[:3] == ["cellar", "0123456789ab", "connected"]
-    assert peers[1].split()[3:10] == ["relay", "pub0", "0.8", "ms", "2", "KiB", "3"]
+    assert peers[1].split()[3:10] == ["relay", "pub0", "0.5", "ms", "2", "KiB", "3"]
     assert weights[1].split()[:4] == ["w", "30", "x", "20"]
     assert weights[1].rstrip().endswith("no live holder of 1 block")
 

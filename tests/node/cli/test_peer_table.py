@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from node.cli.peer_table import HEADS, SPARE, _peer
+from node.cli.peer_table import HEADS, SPARE, _peer, show_peers
 
 PEER: dict[str, Any] = {
     "name": "cellar",
@@ -29,10 +29,16 @@ def test_the_path_names_its_relay() -> None:
     assert cell("PATH") == "-", "a daemon of the version before tells none"
 
 
-def test_the_round_trip_is_that_of_the_path_if_it_is_known() -> None:
-    assert cell("RTT>", path_rtt_ms=0.81) == "0.8 ms"
-    assert cell("RTT>", path_rtt_ms=None) == "0.5 ms"
+def test_the_round_trip_is_that_of_calls_or_else_of_the_path() -> None:
+    assert cell("RTT>", path_rtt_ms=400.0) == "0.5 ms"
+    assert cell("RTT>", rtt_ms=None, path_rtt_ms=0.81) == "0.8 ms"
+    assert cell("RTT>", rtt_ms=0.0) == "<1 ms"
     assert cell("RTT>", rtt_ms=None) == "-"
+
+
+def test_the_address_is_one_to_dial() -> None:
+    assert cell("ADDRESS", addresses=["via:r", "10.0.0.2:7879"]) == "10.0.0.2:7879"
+    assert cell("ADDRESS", addresses=["via:r"]) == cell("ADDRESS", addresses=[]) == "-"
 
 
 def test_bytes_are_told_of_who_is_linked() -> None:
@@ -47,12 +53,21 @@ def test_bytes_are_told_of_who_is_linked() -> None:
         ("", "-"),
         ("IPv4 symmetric NAT", "symmetric"),
         ("IPv6 open", "open"),
-        ("IPv4 port-restricted NAT, IPv6 firewall", "v4 port-restricted, v6 firewall"),
+        ("IPv4 port-restricted NAT, IPv6 firewall", "port-restricted"),
     ],
 )
 def test_the_nat_is_told_in_short(nat: str, told: str) -> None:
     assert cell("NAT", nat=nat) == told
     assert cell("NAT", nat=nat, reach="public") == "public"
+
+
+def test_why_somebody_is_out_of_reach_stands_below(capsys: pytest.CaptureFixture[str]) -> None:
+    show_peers([PEER, PEER | {"name": "attic", "state": "lost", "why": "it answers nobody"}])
+
+    assert capsys.readouterr().out.splitlines()[3:] == [
+        "",
+        "attic (0123456789ab) is lost: it answers nobody",
+    ]
 
 
 def test_what_can_be_spared_are_columns_that_there_are() -> None:
