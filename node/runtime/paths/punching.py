@@ -103,7 +103,8 @@ class Puncher:
         candidates = talk.judge.judge(offer, here, same_site=same_site)
         if talk.answering is not None:
             talk.answering.cancel()
-        talk.answering = self._ways.own_task(self._answer(multipath, offer, candidates))
+        answering = self._answer(multipath, offer, candidates, same_site=same_site)
+        talk.answering = self._ways.own_task(answering)
 
     def over(self, multipath: Multipath) -> None:
         """The link is gone."""
@@ -137,10 +138,15 @@ class Puncher:
         return end
 
     async def _answer(
-        self, multipath: Multipath, offer: Offer, candidates: tuple[Candidate, ...]
+        self,
+        multipath: Multipath,
+        offer: Offer,
+        candidates: tuple[Candidate, ...],
+        *,
+        same_site: bool,
     ) -> None:
         self._answering += 1
-        attempt = self._attempt(dialled=False)
+        attempt = self._attempt(dialled=False, same_site=same_site)
         try:
             async with asyncio.timeout(2 * PUNCH_S):
                 try:
@@ -180,9 +186,13 @@ class Puncher:
 
     # -- within ----------------------------------------------------------------------------------------
 
-    def _attempt(self, *, dialled: bool) -> IceAttempt:
+    def _attempt(self, *, dialled: bool, same_site: bool = False) -> IceAttempt:
+        """Whoever asks does not know where the other side is; what is answered he knocks at, and is known by that."""
         return IceAttempt(
-            dialled=dialled, rate=self._rate, servers=self._surroundings.stun_servers()
+            dialled=dialled,
+            rate=self._rate,
+            servers=self._surroundings.stun_servers(),
+            same_site=same_site,
         )
 
     def _keep(self, way: PunchedPath) -> None:

@@ -7,6 +7,7 @@ the link is over at once.
 """
 
 import asyncio
+import importlib
 import os
 import random
 import socket
@@ -33,6 +34,8 @@ from protocol.paths import Attach, Attached, Ending, PathKind
 
 if TYPE_CHECKING:
     from node.runtime.paths.punching import Puncher
+
+PUNCHING = "node.runtime.paths.punching"
 
 LINKS_MAX = 16
 """Of one peer: two are in use, more while both sides dial at once or old ones wait to be found dead. Of those that the
@@ -64,6 +67,7 @@ class Ways:
         self.make_puncher: Callable[[], Puncher] | None = None
         """Made when it is needed first; None: this node does not punch."""
         self._puncher: Puncher | None = None
+        self._warmed_up = False
         self.on_packet: Callable[[bytes], None] | None = None
         """Who opens sealed packets that came over a link, if anybody does."""
         self._neighbourhood = neighbourhood
@@ -117,6 +121,15 @@ class Ways:
     async def relayed(self, relay: NodeId, peer: NodeId) -> Opened:
         """A path to the peer by way of a relay. OSError or SedmaError says why not."""
         return await self.dialer.relayed(relay, self.addresses_of(relay), peer)
+
+    def warm_up(self) -> None:
+        """Load beside the loop what punching takes: at the first attempt it would hold up all else."""
+        if self.can_punch and not self._warmed_up:
+            self._warmed_up = True
+            self.own_task(self._load_puncher())
+
+    async def _load_puncher(self) -> None:
+        await self._loop.run_in_executor(None, importlib.import_module, PUNCHING)
 
     async def punch(self, multipath: Multipath) -> dict[str, Exception]:
         """Look for a way through the NATs of both sides; what stood in the way, if none was found."""

@@ -76,6 +76,9 @@ class Forwarding:
 
     def carry_out(self, effect: KeepRelays) -> None:
         relays = effect.relays
+        if relays:
+            # Whoever is reached by way of one will offer to punch, or be offered to.
+            self._ways.warm_up()
         addresses = {relay.node: relay.addresses for relay in relays}
         self.homes.known([Public(one.node, True, one.rtt_s) for one in relays], addresses)
         self.homes.wanted(effect.needed)
