@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 from typer import Option
 
 from node.cli.options import Api, DataDir, Json, TokenFile
-from node.cli.peer_table import show_peers
 from node.cli.session import UsageError, session
 from protocol.errors import ConfigError
 from protocol.quantities import duration_s, duration_text, size_text
@@ -65,6 +64,8 @@ def peers(
     as_json: Json = False,
 ) -> None:
     """The other nodes of the mesh, as this one knows them."""
+    from node.cli.peer_table import show_peers
+
     with session(data_dir, api, token_file, as_json) as talk:
         talk.show(talk.transport.document("GET", "/v1/peers"), show_peers)
 
