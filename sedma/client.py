@@ -117,7 +117,7 @@ class Client:
         return self._object("GET", "/v1/status")
 
     def peers(self) -> list[dict[str, Any]]:
-        """The other nodes: id, name, state, free_bytes, speed_macs_s, rtt_ms, ..."""
+        """The other nodes: id, name, state, free_bytes, speed_macs_s, rtt_ms, path, nat, ..."""
         return self._array("/v1/peers")
 
     def weights(self) -> list[Weights]:
