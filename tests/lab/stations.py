@@ -112,15 +112,17 @@ class Station:
         with contextlib.suppress(BrokenPipeError):
             self._process.stdin.close()
 
-    def close(self) -> None:
+    def close(self, within_s: float) -> None:
         """Once it was dismissed. Stumbled if it did not end well."""
         try:
-            code = self._process.wait(CLOSE_S)
+            ended = str(self._process.wait(within_s))
+        except subprocess.TimeoutExpired:
+            ended = "nothing: it was told to end, and did not"
         finally:
             self._process.kill()
             self._process.wait()
-        if code != 0 or "Traceback" in self.said:
-            raise Stumbled(f"{self.host} ended with {code}: {self.said[-4000:]}")
+        if ended != "0" or "Traceback" in self.said:
+            raise Stumbled(f"{self.host} ended with {ended}: {self.said[-4000:]}")
 
 
 class Stations:
@@ -157,12 +159,13 @@ class Stations:
         await asyncio.sleep(SEEN_S)
 
     def close(self) -> None:
-        for one in self.all:
-            one.dismiss()
+        until = time.monotonic() + CLOSE_S
         stumbled: list[Stumbled] = []
         for one in self.all:
+            one.dismiss()
+        for one in self.all:
             try:
-                one.close()
+                one.close(max(until - time.monotonic(), 0.0))
             except Stumbled as wrong:
                 stumbled.append(wrong)
         if stumbled:
@@ -180,7 +183,9 @@ async def stations(lab: Lab, folder: Path) -> AsyncIterator[Stations]:
         finally:
             for one in them.all:
                 one.dismiss()
-            await asyncio.gather(*listening)
+            _, late = await asyncio.wait(listening, timeout=CLOSE_S)
+            for one in late:
+                one.cancel()
 
 
 def _members(folder: Path, count: int) -> Sequence[Path]:
