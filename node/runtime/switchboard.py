@@ -29,6 +29,7 @@ from protocol.digests import LoadDigest
 from protocol.errors import ErrorCode, ErrorInfo, TaskError
 from protocol.ids import MeshId, NodeId, short
 from protocol.messages import Join, Request, RequestHeader, Response
+from protocol.paths import relay_in
 
 CLOSE_S = 1.0
 
@@ -289,7 +290,8 @@ class Switchboard:
 
     async def _reach(self, addresses: tuple[str, ...], peer: NodeId | None) -> None:
         """By all ways at once, relays among them; one address after the other where it is not known who is there."""
-        if peer is None or len(addresses) == 1 or not self.ways.has_paths:
+        relays = any(relay_in(address) is not None for address in addresses)
+        if peer is None or not self.ways.has_paths or (len(addresses) == 1 and not relays):
             await reach(addresses, self.ways.dial, self._begin, peer)
             return
         made: list[Connection] = []

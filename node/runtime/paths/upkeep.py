@@ -24,6 +24,9 @@ RESUME_S = 5.0
 
 RETRY_S = 0.25
 
+LOOK_S = 15.0
+"""So often it is looked whether the peer tells other addresses by now, while there is no direct path."""
+
 
 class Upkeep:
     """Of one link, from its first path to its end."""
@@ -54,6 +57,7 @@ class Upkeep:
     def network_changed(self) -> None:
         if not self._over:
             self._carry_out(self._finder.network_changed(self._loop.time()))
+            self.paths_changed()
 
     def stranded(self, reason: str) -> None:
         """No path is left."""
@@ -105,13 +109,18 @@ class Upkeep:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if self._finder.deadline is not None and not self._over:
-            self._timer = self._loop.call_at(self._finder.deadline, self._tick)
+        if self._over:
+            return
+        deadline = self._finder.deadline
+        if DIRECT.isdisjoint(self._multipath.kinds):
+            look_at = self._loop.time() + LOOK_S
+            deadline = look_at if deadline is None else min(deadline, look_at)
+        if deadline is not None:
+            self._timer = self._loop.call_at(deadline, self._tick)
 
     def _tick(self) -> None:
         self._timer = None
-        if not self._multipath.is_stranded:
-            self._carry_out(self._finder.tick(self._loop.time()))
+        self.paths_changed()
 
     # -- without any -----------------------------------------------------------------------------------
 
