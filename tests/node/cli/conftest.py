@@ -93,7 +93,7 @@ PLAN = {
 }
 ACCOUNT = {"energy_j": 0.0, "latency_s": 0.0, "bytes": 0, "seconds": 1.5, "work": []}
 COUNTS = {"decisions": 1, "probes": 1, "hedges": 1, "rescues": 0, "failures": 0, "refusals": 0}
-TASKS = {
+TASKS: dict[str, Any] = {
     "t1": {
         "id": "t1",
         "name": "w",

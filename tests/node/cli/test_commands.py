@@ -432,3 +432,14 @@ def test_a_speed_that_nobody_has_measured_is_not_told_as_none(
 
     lines = run("peers").stdout.splitlines()
     assert lines[1][lines[0].index("GMAC/S") :].split()[0] == "-"
+
+
+def test_explain_says_what_counts_for_more_since_a_relay_carries_it(
+    daemon: "Daemon", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tests.node.cli import conftest
+
+    candidate = conftest.TASKS["t1"]["explain"]["candidates"][0]
+    monkeypatch.setitem(candidate, "relay_s", 0.1)
+
+    assert "chosen, counts as 100 ms more, by way of a relay" in run("explain", "t1").stdout
