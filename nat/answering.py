@@ -36,6 +36,10 @@ class Bucket:
         self._left -= 1.0
         return True
 
+    def give_back(self) -> None:
+        """What was taken last is not used, for something else stands in the way."""
+        self._left += 1.0
+
 
 class Answering:
     """Of one node. Counts, beside what else its host counts, those answered, and why others were not."""

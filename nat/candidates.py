@@ -2,10 +2,11 @@
 
 An offer is attack input: whoever writes one chooses addresses that we shall knock at. So it counts only when the peer
 has signed it for us and for this link, and only once; addresses that no peer on another machine can have are dropped;
-and an address from which nothing has come back gets a handful of packets, whoever asks.
+and an address from which nothing has come back gets a handful of packets, and no more because a peer asks again.
 """
 
 import ipaddress
+from collections import OrderedDict
 from collections.abc import Callable, Iterable
 
 import msgspec
@@ -18,18 +19,49 @@ from protocol.limits import CANDIDATES_MAX
 from protocol.paths import Candidate, Offer, signed_offer_bytes
 
 UNVERIFIED_PACKETS_MAX = 20
-"""To one host that has not answered, in one attempt, whatever ports of it were named."""
+"""To one host that has not answered, in one attempt and in a minute, whatever ports of it one peer names."""
 CHECKS_PER_S = 50.0
 """To all hosts that have not answered, from the whole node."""
+REMEMBERED_MAX = 1024
+"""Hosts for which a limit is counted; for a further one the one that was quiet for longest begins anew."""
 HOST, MAPPED = "host", "srflx"
 """Kinds of candidates (RFC 8445, section 4): where a node sits, and where it is seen from outside."""
 UNICAST_V6 = ipaddress.ip_network("2000::/3")
 """All of IPv6 where a host can be reached from everywhere; the rest translates, or is nobody's (RFC 4291)."""
 
 
-def check_rate(now: float) -> Bucket:
-    """How fast the whole node knocks: one for all its attempts."""
-    return Bucket(CHECKS_PER_S, now)
+class CheckRate:
+    """How fast the whole node knocks, and how often at one host for one peer: one for all its attempts.
+
+    The peer counts, for many may sit behind one router, and one that asks too often keeps out nobody else.
+    """
+
+    def __init__(self, now: float) -> None:
+        self._all = Bucket(CHECKS_PER_S, now)
+        self._hosts: OrderedDict[tuple[str, str], Bucket] = OrderedDict()
+
+    @property
+    def remembered(self) -> int:
+        return len(self._hosts)
+
+    def take(self, peer: str, whose: str, now: float) -> bool:
+        minutes = now / 60.0
+        bucket = self._hosts.get((peer, whose))
+        if bucket is None:
+            bucket = self._hosts[peer, whose] = Bucket(UNVERIFIED_PACKETS_MAX, minutes)
+            if len(self._hosts) > REMEMBERED_MAX:
+                self._hosts.popitem(last=False)
+        self._hosts.move_to_end((peer, whose))
+        if not bucket.take(minutes):
+            return False
+        if not self._all.take(now):
+            bucket.give_back()
+            return False
+        return True
+
+
+def check_rate(now: float) -> CheckRate:
+    return CheckRate(now)
 
 
 class OfferJudge:
@@ -109,8 +141,10 @@ def tellable(host: str, *, same_site: bool) -> bool:
 class Budget:
     """Packets that one attempt may send to hosts that have not answered."""
 
-    def __init__(self, rate: Bucket) -> None:
+    def __init__(self, rate: CheckRate, peer: str = "") -> None:
+        """`peer` has named the hosts."""
         self._rate = rate
+        self._peer = peer
         self._sent: dict[str, int] = {}
         self._verified: set[str] = set()
 
@@ -120,7 +154,7 @@ class Budget:
             return True
         whose = customer(host)
         sent = self._sent.get(whose, 0)
-        if sent >= UNVERIFIED_PACKETS_MAX or not self._rate.take(now):
+        if sent >= UNVERIFIED_PACKETS_MAX or not self._rate.take(self._peer, whose, now):
             return False
         self._sent[whose] = sent + 1
         return True

@@ -14,8 +14,7 @@ from collections.abc import Iterable, Sequence
 
 import ifaddr
 
-from nat.answering import Bucket
-from nat.candidates import Budget, tellable
+from nat.candidates import Budget, CheckRate, tellable
 from nat.datagrams import Address
 from nat.ice_checks import Checks
 from nat.punched import PunchedPath
@@ -44,12 +43,14 @@ class IceAttempt:
         self,
         *,
         dialled: bool,
-        rate: Bucket,
+        rate: CheckRate,
+        peer: str = "",
         servers: Iterable[Address] = (),
         same_site: bool = False,
         hosts: Sequence[str] | None = None,
     ) -> None:
-        """`servers` tell from where we are seen. `rate` is `nat.candidates.check_rate`, one for the whole node.
+        """`servers` tell from where we are seen. `rate` is `nat.candidates.check_rate`, one for the whole node, and
+        `peer` who asks.
 
         `same_site`: both sides are seen from outside at one address, so private addresses are told and tried. `hosts`
         are local addresses to use instead of the ones that are found.
@@ -60,7 +61,7 @@ class IceAttempt:
         self._servers = tuple(servers)
         self._same_site = same_site
         self._hosts = hosts
-        self._budget = Budget(rate)
+        self._budget = Budget(rate, peer)
         self._checks = Checks(
             self._budget,
             ice_controlling=dialled,

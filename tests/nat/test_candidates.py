@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from nat.candidates import (
     CHECKS_PER_S,
+    REMEMBERED_MAX,
     UNVERIFIED_PACKETS_MAX,
     Budget,
     OfferJudge,
@@ -192,6 +193,27 @@ def test_a_host_that_does_not_answer_gets_twenty_packets_whatever_ports_are_name
     sent = [budget.may_send("203.0.113.7", now=float(second)) for second in range(100)]
 
     assert sum(sent) == UNVERIFIED_PACKETS_MAX
+
+
+def test_a_peer_that_asks_again_and_again_gets_no_more_packets_sent_to_one_host() -> None:
+    rate = check_rate(0.0)
+    sent = 0
+    for tenth in range(600):
+        budget = Budget(rate, "eve")
+        sent += budget.may_send("203.0.113.7", now=tenth / 10)
+        sent += budget.may_send("203.0.113.7", now=tenth / 10)
+
+    assert sent <= 2 * UNVERIFIED_PACKETS_MAX
+    assert Budget(rate, "bob").may_send("203.0.113.7", now=60.0)
+    assert Budget(rate, "eve").may_send("203.0.113.8", now=60.0)
+
+
+def test_hosts_without_end_take_no_more_memory() -> None:
+    rate = check_rate(0.0)
+    for number in range(2 * REMEMBERED_MAX):
+        Budget(rate).may_send(f"203.0.{number >> 8}.{number & 255}", now=float(number))
+
+    assert rate.remembered == REMEMBERED_MAX
 
 
 def test_all_addresses_of_one_ipv6_network_share_one_budget() -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from nat.answering import Bucket
 from nat.candidates import OfferJudge, check_rate
 from nat.ice import IceAttempt
 from nat.path_keeper import interval_s
@@ -37,12 +38,17 @@ PUNCH_S = 3.0
 ANSWERS_MAX = 16
 """Offers of others that are being answered at once; a further one is not."""
 
+OFFERS_PER_MINUTE = 20.0
+"""On one link, by the peer; further ones are not looked at. It means to make one in 3 s at the most."""
+
 
 @dataclass(slots=True)
 class _Talk:
     """What passed between us and one peer on one link."""
 
     judge: OfferJudge
+    offers: Bucket
+    """By the minute."""
     number: int = 0
     answer: "asyncio.Future[Offer] | None" = None
     answering: "asyncio.Task[None] | None" = None
@@ -94,10 +100,15 @@ class Puncher:
         offer = codec.decode(Offer, payload)
         talk = self._talk(multipath)
         if offer.answers:
-            if talk.answer is not None and not talk.answer.done():
+            # One that comes late answers an attempt that is over.
+            is_late = offer.number < talk.number
+            if talk.answer is not None and not talk.answer.done() and not is_late:
                 talk.answer.set_result(offer)
             return
-        if self._answering >= ANSWERS_MAX:
+        if self._answering >= ANSWERS_MAX or not talk.offers.take(self._loop.time() / 60.0):
+            return
+        if self._surroundings.key_of(multipath.peer) is None:
+            # Who it is, is still on its way to us; it offers again.
             return
         here, same_site = self._surroundings.seen_at(), self._same_site(offer)
         candidates = talk.judge.judge(offer, here, same_site=same_site)
@@ -115,7 +126,7 @@ class Puncher:
 
     async def _ask(self, multipath: Multipath) -> PathEnd:
         talk = self._talk(multipath)
-        attempt = self._attempt(dialled=True)
+        attempt = self._attempt(multipath.peer, dialled=True)
         try:
             offer = await self._offer(multipath, attempt, self._next_number(talk), answers=False)
             talk.answer = self._loop.create_future()
@@ -146,7 +157,7 @@ class Puncher:
         same_site: bool,
     ) -> None:
         self._answering += 1
-        attempt = self._attempt(dialled=False, same_site=same_site)
+        attempt = self._attempt(multipath.peer, dialled=False, same_site=same_site)
         try:
             async with asyncio.timeout(2 * PUNCH_S):
                 try:
@@ -186,11 +197,12 @@ class Puncher:
 
     # -- within ----------------------------------------------------------------------------------------
 
-    def _attempt(self, *, dialled: bool, same_site: bool = False) -> IceAttempt:
+    def _attempt(self, peer: NodeId, *, dialled: bool, same_site: bool = False) -> IceAttempt:
         """Whoever asks does not know where the other side is; what is answered he knocks at, and is known by that."""
         return IceAttempt(
             dialled=dialled,
             rate=self._rate,
+            peer=peer,
             servers=self._surroundings.stun_servers(),
             same_site=same_site,
         )
@@ -208,7 +220,9 @@ class Puncher:
             return key is not None and self._signatures.verifies(key, data, signature)
 
         judge = OfferJudge(self._own, peer, multipath.link_id, verifies)
-        talk = self._talks[multipath] = _Talk(judge)
+        talk = self._talks[multipath] = _Talk(
+            judge, Bucket(OFFERS_PER_MINUTE, self._loop.time() / 60.0)
+        )
         return talk
 
     def _next_number(self, talk: _Talk) -> int:
