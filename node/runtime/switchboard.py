@@ -18,7 +18,6 @@ from node.runtime.connection import Connection
 from node.runtime.greeting import Terms
 from node.runtime.heard import Heard
 from node.runtime.links import Link
-from node.runtime.paths.multipath import Multipath
 from node.runtime.paths.sight import Sight, sight_of
 from node.runtime.paths.ways import Ways
 from node.runtime.reaching import greeted, reach
@@ -139,13 +138,6 @@ class Switchboard:
     def refuse(self, request: int, error: ErrorInfo) -> None:
         one = self._requests.pop(request)
         one.connection.refuse(one, error)
-
-    def carrier(self, peer: NodeId) -> Multipath | None:
-        """What carries the link to this peer; None without a link, and where that is a bare one."""
-        pair = self._pairs.get(peer)
-        if pair is None or (control := pair.control.open) is None:
-            return None
-        return self.ways.multipath(control.link)
 
     def sight(self, peer: NodeId) -> Sight | None:
         """How it is reached at the moment; None if it is not."""
