@@ -18,6 +18,7 @@ from typing import assert_never
 
 import uvloop
 
+from nat.behaviour import SelfKnowledge
 from nat.endpoint import Endpoint, endpoint_of
 from nat.favours import Favours
 from node.communication.reach import DialedOut, Fact, HomesAre, Knocked, NatKnown, Relocated
@@ -120,10 +121,11 @@ class Station:
         """Public members to which we have no link yet."""
         self._servers: tuple[Whereabouts, ...] = ()
         self._entered_at = 0.0
-        self._outside: tuple[Endpoint, ...] = ()
-        self._keepalive_s: float | None = None
+        self._knowledge = SelfKnowledge()
         self._favours = Favours(self._loop.time())
         self._homes: tuple[NodeId, ...] = ()
+        self._kinds: dict[NodeId, PathKind] = {}
+        """Of the path that carries the link, or carried it last."""
         self._bodies: dict[int, bytearray] = {}
         self._favoured: set[int] = set()
         """Requests to be dialled back that are being seen to."""
@@ -196,8 +198,7 @@ class Station:
             case Relocated():
                 self._tell_where()
             case NatKnown(knowledge=knowledge):
-                self._outside = knowledge.outside
-                self._keepalive_s = knowledge.keepalive_s
+                self._knowledge = knowledge
             case DialedOut(request=request, outcome=outcome):
                 if request in self._favoured:
                     self._favoured.remove(request)
@@ -216,7 +217,7 @@ class Station:
         dialled_at = self._dialled_at.pop(peer)
 
         def answered(response: Response, load: LoadDigest) -> None:
-            self._tell(Answered(peer, dialled_at, time.monotonic(), self._kind(peer)))
+            self._tell(Answered(peer, dialled_at, time.monotonic(), self._kinds.get(peer)))
 
         self._switchboard.call(
             peer, Probe(), CALL_S, answered=answered, failed=lambda why: self._failed(peer, why)
@@ -226,7 +227,7 @@ class Station:
         began_at = time.monotonic()
 
         def answered(response: Response, load: LoadDigest) -> None:
-            self._tell(Sent(peer, time.monotonic() - began_at, self._kind(peer)))
+            self._tell(Sent(peer, time.monotonic() - began_at, self._kinds.get(peer)))
 
         self._switchboard.call(
             peer,
@@ -236,10 +237,6 @@ class Station:
             failed=lambda why: self._failed(peer, why),
             body=memoryview(bytes(nbytes)),
         )
-
-    def _kind(self, peer: NodeId) -> PathKind | None:
-        carrier = self._switchboard.carrier(peer)
-        return None if carrier is None else carrier.kind
 
     def _failed(self, peer: NodeId, why: ErrorInfo) -> None:
         self._tell(Failed(peer, why.reason))
@@ -255,6 +252,10 @@ class Station:
             self._ask(peer)
         if peer in self._entering:
             self._met(peer)
+
+    def path_is(self, peer: NodeId, kind: PathKind) -> None:
+        self._kinds[peer] = kind
+        self._tell(Used(peer, time.monotonic(), kind))
 
     def reached(self, addresses: tuple[str, ...]) -> None:
         """We always know whom we dial."""
@@ -305,8 +306,6 @@ class Station:
         if peer is None:
             return
         match event, fields:
-            case "path.used", {"path": PathKind() as kind}:
-                self._tell(Used(peer, time.monotonic(), kind))
             case "path.not_punched", {"reason": str() as reason}:
                 self._tell(Hopeless(peer, time.monotonic(), reason))
 
@@ -345,10 +344,10 @@ class Station:
         return tuple(endpoint for endpoint in found if endpoint is not None)
 
     def keepalive_s(self) -> float | None:
-        return self._keepalive_s
+        return self._knowledge.keepalive_s
 
     def seen_at(self) -> tuple[Endpoint, ...]:
-        return self._outside
+        return self._knowledge.outside
 
 
 async def _serve(folder: Path, *, public: bool) -> None:

@@ -82,7 +82,7 @@ class Answered(msgspec.Struct, frozen=True, tag=True):
 
 
 class Used(msgspec.Struct, frozen=True, tag=True):
-    """The link has moved to another path."""
+    """The link runs over this path now: it is up, or has moved."""
 
     node: NodeId
     at: float
