@@ -20,6 +20,9 @@ PAUSES_S = {
 STEADY_S = 10.0
 """A path that lived for so long was worth its search."""
 
+PROVEN_PAUSES_S = (3.0,) * 10
+"""Before those, where such a path has lived: what stands in its way, a firewall or a bad minute, may go as it came."""
+
 DIRECT = frozenset({PathKind.LAN, PathKind.IPV6, PathKind.IPV4})
 
 
@@ -41,9 +44,13 @@ class _Search:
     why: str = ""
     up_at: float | None = None
     """When such a path was found, while it lives."""
+    proven: bool = False
+    """One has lived, in this network."""
 
     def failed(self, now: float) -> None:
         pauses = PAUSES_S[self.kind]
+        if self.proven and self.kind is PathKind.PUNCHED:
+            pauses = PROVEN_PAUSES_S + pauses
         self.due_at = now + pauses[min(self.failures, len(pauses) - 1)]
         self.failures += 1
 
@@ -51,7 +58,7 @@ class _Search:
         """The path that was found is gone."""
         self.up_at = None
         if lived_s >= STEADY_S:
-            self.failures, self.shaky, self.due_at = 0, False, now
+            self.failures, self.shaky, self.proven, self.due_at = 0, False, True, now
         elif self.shaky:
             self.failed(now)
         else:
@@ -92,8 +99,6 @@ class Pathfinder:
         return self._look(now)
 
     def means_are(self, means: Means, now: float) -> list[Seek]:
-        if means == self._means:
-            return []
         self._means = means
         return self._look(now)
 
@@ -111,7 +116,8 @@ class Pathfinder:
 
     def network_changed(self, now: float) -> list[Seek]:
         for search in self._searches.values():
-            search.failures, search.shaky, search.due_at = 0, False, now
+            search.failures, search.shaky, search.proven = 0, False, False
+            search.due_at = now
         return self._look(now)
 
     def tick(self, now: float) -> list[Seek]:

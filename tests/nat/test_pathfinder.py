@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nat.pathfinder import PAUSES_S, STEADY_S, Means, Pathfinder, Seek
+from nat.pathfinder import PAUSES_S, PROVEN_PAUSES_S, STEADY_S, Means, Pathfinder, Seek
 from protocol.paths import PathKind
 
 LAN, IPV6, IPV4 = PathKind.LAN, PathKind.IPV6, PathKind.IPV4
@@ -96,6 +96,30 @@ def test_a_path_that_came_up_and_lived_is_looked_for_at_once_when_it_is_lost() -
     finder.tried(PUNCHED, "no way", 50.0)
     assert finder.deadline is not None
     assert finder.deadline == 50.0 + PAUSES_S[PUNCHED][0]
+
+
+def test_a_hole_that_was_there_is_looked_for_every_few_seconds_for_a_minute() -> None:
+    finder = on_relay()
+    finder.has([PUNCHED, RELAY], 0.1)
+    finder.tried(PUNCHED, "", 0.1)
+    now = 0.1 + STEADY_S
+    effects, tries_at = finder.has([RELAY], now), list[float]()
+    while PUNCHED in sought(effects):
+        tries_at.append(now)
+        now += 3.0
+        finder.tried(PUNCHED, "no way", now)
+        now += min(PROVEN_PAUSES_S)
+        effects = finder.tick(now)
+
+    assert tries_at[-1] - tries_at[0] >= 60.0
+    assert finder.deadline == now - min(PROVEN_PAUSES_S) + PAUSES_S[PUNCHED][1]
+    # In another network it has yet to be shown.
+    finder.network_changed(now)
+    finder.tried(PUNCHED, "no way", now)
+    finder.tried(IPV4, "no way", now)
+    assert sought(finder.tick(now + PAUSES_S[PUNCHED][0])) == {PUNCHED}
+    finder.tried(PUNCHED, "no way", now + 3.0)
+    assert finder.tick(now + 3.0 + PAUSES_S[PUNCHED][0]) == []
 
 
 @pytest.mark.parametrize("kind", PAUSES_S)
