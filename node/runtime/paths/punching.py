@@ -80,6 +80,8 @@ class Puncher:
 
     async def punch(self, multipath: Multipath) -> dict[str, Exception]:
         """Attach a punched path to the link; what stood in the way, if none was found."""
+        if multipath.is_over:
+            return {}
         try:
             async with asyncio.timeout(PUNCH_S):
                 end = await self._ask(multipath)
