@@ -143,8 +143,8 @@ def square(meetings: Iterable[Meeting]) -> list[str]:
     for number, one in enumerate(kinds, 1):
         cells = []
         for other in kinds:
-            letters = ends.get((one, other), ends.get((other, one), set(" ")))
-            cells.append(f"{letters.pop() if len(letters) == 1 else '?':>3}")
+            letters = ends.get((one, other), ends.get((other, one), {" "}))
+            cells.append(f"{''.join(letters) if len(letters) == 1 else '?':>3}")
         lines.append(f"{number:>2} {one:<19}" + "".join(cells))
     lines.append(", ".join(f"{letter} {kind}" for kind, letter in LETTER.items()))
     return lines
