@@ -35,6 +35,9 @@ class Byway:
     def __init__(self, here: Station, there: Station, member: Member) -> None:
         self.opened = 0
         self.failure: str | None = None
+        """Why nothing is opened."""
+        self.dead: set[NodeId] = set()
+        """Relays that cannot be reached."""
         self.make_spoil: Callable[[], Spoil] = lambda: honest
         self._here, self._there = here, there
         self._security = Security(tls.server_context(member.membership, (ALPN_PATH,)), tls.peer_id)
@@ -43,7 +46,9 @@ class Byway:
         here.board.ways.dialer.relays = self
 
     async def open(self, relay: NodeId, addresses: tuple[str, ...], peer: NodeId) -> socket.socket:
-        assert (relay, peer) == (RELAY, self._there.id)
+        assert peer == self._there.id
+        if relay in self.dead:
+            raise RelayFailed("it is dead")
         self.opened += 1
         if self.failure is not None:
             raise RelayFailed(self.failure)
