@@ -99,6 +99,8 @@ class Pathfinder:
         return self._look(now)
 
     def means_are(self, means: Means, now: float) -> list[Seek]:
+        if means == self._means:
+            return self.tick(now)
         self._means = means
         return self._look(now)
 
