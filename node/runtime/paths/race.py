@@ -46,8 +46,7 @@ class Race:
         try:
             async with asyncio.TaskGroup() as attempts:
                 attempts.create_task(self._by_relay())
-                for number, address in enumerate(self._direct):
-                    attempts.create_task(self._dial(address, number * STAGGER_S))
+                await self._dial_all(attempts)
         finally:
             if not self.first.done():
                 reason = "; ".join(self._failures) or "no address is known"
@@ -55,11 +54,16 @@ class Race:
                 # Nobody may be left to ask.
                 self.first.exception()
 
-    async def _dial(self, address: str, after_s: float) -> None:
-        if after_s:
-            await asyncio.wait([self._straight], timeout=after_s)
+    async def _dial_all(self, attempts: asyncio.TaskGroup) -> None:
+        """Each a moment after the one before, or as soon as that has failed."""
+        for address in self._direct:
+            attempt = attempts.create_task(self._dial(address))
+            until = [attempt, self._straight]
+            await asyncio.wait(until, timeout=STAGGER_S, return_when=asyncio.FIRST_COMPLETED)
             if self._straight.done():
                 return
+
+    async def _dial(self, address: str) -> None:
         try:
             opened = await self._ways.dialer.tcp(address, self._on_link)
         except OSError as wrong:
