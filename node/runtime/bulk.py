@@ -13,7 +13,7 @@ from node.runtime.lanes import Lane
 from node.runtime.paths.ways import Ways
 from protocol.errors import ErrorCode, ErrorInfo, TaskError
 from protocol.ids import NodeId, short
-from protocol.paths import relay_in
+from protocol.paths import PathKind, relay_in
 
 BULK_BYTES_MIN = 64 * 1024
 """A call whose body or answer is larger goes over the bulk connection."""
@@ -95,7 +95,11 @@ class Bulk:
         if multipath is not None and not multipath.is_straight:
             return ()
         reached = control.address if multipath is None else multipath.address
-        known = [one for one in self._heard.addresses_of(peer) if relay_in(one) is None]
+        told = self._heard.addresses_of(peer)
+        known = [one for one in told if relay_in(one) is None]
+        if multipath is not None and not reached and multipath.kind is not PathKind.LAN:
+            # It has dialled us, and keeps relays by which others reach it: so nobody out here can dial it.
+            known = known if len(known) == len(told) else []
         return tuple(dict.fromkeys([reached, *known] if reached else known))
 
     async def _bring_up(self, peer: NodeId, pair: Pair, addresses: tuple[str, ...]) -> None:
