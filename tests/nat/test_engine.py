@@ -120,6 +120,13 @@ def test_a_chain_must_be_of_the_mesh_and_of_the_peer_that_was_meant() -> None:
         proven_key((b"nonsense",), ALICE.ca_pem, BOB.id)
 
 
+@pytest.mark.parametrize("skew_s", [-600.0, 600.0])
+def test_ten_minutes_between_the_clocks_do_no_harm(skew_s: float) -> None:
+    other = member(CA, by_inviter=True, skew_s=skew_s)
+
+    assert proven_key(certificates_of(other.chain_pem), ALICE.ca_pem, other.id) == other.key.key
+
+
 def test_an_inviter_is_needed_for_who_it_has_let_in() -> None:
     leaf, _ = certificates_of(BOB.chain_pem)
 

@@ -4,8 +4,10 @@ import asyncio
 import contextlib
 import operator
 import random
+import time
 from collections.abc import AsyncIterator, Callable
 from functools import partial
+from pathlib import Path
 
 import pytest
 
@@ -15,10 +17,11 @@ from node.runtime.paths import arrival, upkeep
 from node.runtime.paths.multipath import PATHS_MAX
 from node.runtime.paths.ways import LINKS_MAX
 from protocol import codec
+from protocol.limits import HANDSHAKES_MAX
 from protocol.messages import Release, Taken
 from protocol.paths import Attach, Ending, PathKind
 from tests.node.runtime.paths.intruder import FRESH, LINK, Intruder, carriers, ends, intruder
-from tests.node.runtime.small_mesh import Member
+from tests.node.runtime.small_mesh import Member, founder, joiner
 from tests.node.runtime.stations import Station, linked_pair, listen, three_members, tls_station
 
 RELEASE = Release(put="p")
@@ -186,6 +189,36 @@ async def test_whoever_says_anything_but_what_the_path_is_for_is_cut_off(
         await one.is_cut()
         assert one.heard_of == []
     assert carriers(alone) == []
+
+
+async def test_a_flood_of_handshakes_that_nobody_finishes_keeps_no_member_out(
+    alone: Station, members: list[Member]
+) -> None:
+    host, _, port = alone.address.rpartition(":")
+    flood = [await asyncio.open_connection(host, int(port)) for _ in range(3 * HANDSHAKES_MAX)]
+    for number, (_, writer) in enumerate(flood):
+        # Some say nothing, some half a word, some nonsense.
+        writer.write((b"", b"\x16\x03\x01", b"GET / HTTP/1.1\r\n\r\n")[number % 3])
+    left = tls_station(members[0])
+    left.board.dial((alone.address,), alone.id)
+    async with asyncio.timeout(2.0):
+        await left.up(alone)
+    (server,) = alone.board._servers
+
+    assert len(server._greeting) <= HANDSHAKES_MAX
+    assert len(carriers(alone)) == 1
+    for _, writer in flood:
+        writer.close()
+    await left.board.close("test over")
+
+
+async def test_ten_minutes_between_the_clocks_of_two_nodes_do_no_harm(tmp_path: Path) -> None:
+    now = time.time()
+    behind = founder(tmp_path / "behind", now - 600.0)
+    ahead = joiner(tmp_path / "ahead", behind, now + 600.0)
+    async with linked_pair([behind, ahead]) as (left, right):
+        right.answer(lambda request: Taken())
+        assert isinstance(await left.ask(right, RELEASE).answer(), Taken)
 
 
 # -- nonsense on a path that carries a link ------------------------------------------------------------
