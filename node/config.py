@@ -184,8 +184,11 @@ class NatConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     punch: bool = True
     """Whether it looks for direct ways by UDP to nodes that nobody can dial."""
 
+    lan_discovery: bool = True
+    """Whether nodes of the mesh in the same local network find each other by multicast."""
+
     keepalive: Duration | None = None
-    """The longest silence on such a way; nothing: as the routers of this network need, at most 18s."""
+    """The longest silence on a punched way; nothing: as the routers of this network need, at most 18s."""
 
     def __post_init__(self) -> None:
         wished_s = self.keepalive_s

@@ -189,6 +189,10 @@ class Node:
         """Link up with whoever answers there, however long that takes."""
         return self._settle(self.mesh.seek(addresses, peer, now), now)
 
+    def nearby(self, peer: NodeId, now: float) -> list[Effect]:
+        """A member says that it is within our own network; a dial would try that way too."""
+        return self._settle(self.mesh.nearby(peer, now), now)
+
     def link_up(self, peer: NodeId, dialled: bool, now: float) -> list[Effect]:
         """`dialled`: by us; else the peer has reached this node."""
         self.fleet.link_up(peer, now)

@@ -80,6 +80,7 @@ async def _enter(entry: "Entry", live: "Live", data: DataDir, join: str | None) 
     live.connect(switchboard, packets)
     outlook = await entry.outlook(switchboard, packets, live.learn)
     live.look_out(outlook, await entry.forwarding(switchboard, live, live.learn))
+    entry.look_around(outlook, switchboard.ways, live)
     live.feed(live.node.introduce(membership.mesh, entry.listens, live.now))
     kept = data.members.load(time.time())
     members = {record.id: record for record in kept.members}

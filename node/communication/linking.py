@@ -96,6 +96,14 @@ class Linking:
             self._pursuits[key] = _Pursuit(addresses, peer, dial_at=now)
             self._wake(now)
 
+    def nearby(self, peer: NodeId, now: float) -> None:
+        """It says that it is within our own network: one that is wanted is dialled now, in whatever pause we were."""
+        pursuit = self._pursuits.get(peer)
+        if pursuit is not None and peer not in self._links:
+            pursuit.dial_at = now + self._patience_s(peer)
+            pursuit.pause_s, pursuit.dialling = REDIAL_FIRST_S, False
+            self._wake(pursuit.dial_at)
+
     def want(self, peer: NodeId, addresses: tuple[str, ...], now: float) -> None:
         """Keep a link to this member, at these addresses from now on."""
         self.wanted[peer] = None

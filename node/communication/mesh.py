@@ -119,6 +119,10 @@ class Mesh(OnlyCalls):
         """All members that are alive, but ourselves."""
         return [peer for peer in sorted(self.membership.members) if peer != self.id]
 
+    def acquainted(self) -> list[NodeId]:
+        """All members that we have heard of, whether they are there or not."""
+        return [*self.membership.members, *self.membership.graves]
+
     def addresses_of(self, peer: NodeId) -> tuple[str, ...]:
         known = self._member(peer)
         return () if known is None else known.addresses
@@ -196,6 +200,11 @@ class Mesh(OnlyCalls):
     def seek(self, addresses: tuple[str, ...], peer: NodeId | None, now: float) -> list[Effect]:
         """Want a link to whoever answers at these addresses; tried for ever."""
         self.linking.seek(addresses, peer, now)
+        return self.linking.tick(now)
+
+    def nearby(self, peer: NodeId, now: float) -> list[Effect]:
+        """A member says that it is within our own network; where, the driver knows."""
+        self.linking.nearby(peer, now)
         return self.linking.tick(now)
 
     def link_up(self, peer: NodeId, dialled: bool, now: float) -> list[Effect]:

@@ -9,9 +9,10 @@ import os
 import random
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Protocol
 
+from nat.beacon import Beacon
 from nat.relaying import RelayLimits
 from node.communication.reach import Fact, HomesAre, Relocated
 from node.config import MeshConfig, NatConfig, RelayConfig, host_port
@@ -23,10 +24,12 @@ from node.runtime.datadir import DataDir
 from node.runtime.heard import Heard
 from node.runtime.identity import Identity
 from node.runtime.joining import ask_to_join
+from node.runtime.lan import Lan, local_networks
 from node.runtime.outlook import Outlook
 from node.runtime.packets import Hearer, Packets, bind
 from node.runtime.paths.doorway import ALPN_HTTP, ALPN_PATH
 from node.runtime.paths.surroundings import Surroundings
+from node.runtime.paths.ways import Ways
 from node.runtime.registrar import Registrar
 from node.runtime.relaying.forwarding import Forwarding
 from node.runtime.sealing import RUN_BYTES, Sealing
@@ -67,6 +70,17 @@ class Ears(Heard, Hearer, Protocol):
 
     def key_of(self, peer: NodeId) -> bytes | None:
         """The public key of a member; None of everybody else."""
+
+
+class Company(Protocol):
+    """Who knows the members, and is told of those that are within our own network."""
+
+    def acquainted(self) -> Iterable[NodeId]:
+        """All that we have heard of."""
+
+    def nearby(self, peer: NodeId, address: str) -> None: ...
+
+    def note(self, event: str, **fields: object) -> None: ...
 
 
 class Entry:
@@ -231,12 +245,32 @@ class Entry:
         if packets is not None:
             host, _ = host_port(self._settings.listen)
             outlook.speak_stun(packets, await bind(host, 0))
+
+        def changed() -> None:
+            tell(Relocated(self.look_again()))
+            if outlook.lan is not None:
+                outlook.lan.begin()
+
         try:
-            outlook.watch(lambda: tell(Relocated(self.look_again())))
+            outlook.watch(changed)
         except OSError as wrong:
             reason = f"{wrong.strerror or wrong}; a change of network is noticed within ten minutes"
             self._log.warning("network.not_watched", reason=reason)
         return outlook
+
+    def look_around(self, outlook: Outlook, ways: Ways, company: Company) -> None:
+        """Find members within our own network, and be found by them, if that is wished."""
+        if not self._nat.lan_discovery:
+            return
+        assert self._membership is not None
+        host, _ = host_port(self._settings.listen)
+        beacon = Beacon(
+            self._membership.mesh, self._identity.id, self._port, company.acquainted, self._dice
+        )
+        found, note = company.nearby, company.note
+        outlook.lan = Lan(beacon, lambda: local_networks(host), found, note)
+        ways.near = outlook.lan.addresses_of
+        outlook.lan.begin()
 
     async def mint(self, request: TicketRequest, proven: tuple[str, ...]) -> TicketView:
         """`proven`: where others have come in, behind a router that leads here too."""

@@ -278,6 +278,14 @@ class Live:
                 self._forwarding.homes.network_changed(hosts)
         self.feed(self.node.learn(fact, self.now))
 
+    def acquainted(self) -> list[NodeId]:
+        return self.node.mesh.acquainted()
+
+    def nearby(self, peer: NodeId, address: str) -> None:
+        assert self._switchboard is not None
+        self._switchboard.ways.nearby(peer, address)
+        self.feed(self.node.nearby(peer, self.now))
+
     def stun_servers(self) -> tuple[Endpoint, ...]:
         return self.node.mesh.reach.servers_at
 

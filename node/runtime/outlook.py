@@ -20,6 +20,7 @@ from nat.probe import SERVERS_MAX, Server
 from node.communication.reach import DialedOut, Fact, Knocked, NatKnown
 from node.effects import DialOut, ProbeNat
 from node.runtime.dialling_back import dial_back
+from node.runtime.lan import Lan
 from node.runtime.look import Look
 from node.runtime.network_changes import NetworkChanges
 from node.runtime.packets import Packets
@@ -47,6 +48,8 @@ class Outlook:
     ) -> None:
         """`client` makes what a member dials with; it takes a moment, and most nodes never need it."""
         self._switchboard = switchboard
+        self.lan: Lan | None = None
+        """Who finds members within our own network, if that is wished."""
         self._stunning: Stunning | None = None
         self._changes: NetworkChanges | None = None
         self._client = client
@@ -79,6 +82,8 @@ class Outlook:
     async def close(self) -> None:
         if self._changes is not None:
             self._changes.close()
+        if self.lan is not None:
+            self.lan.close()
         self._end_looks()
         for task in self._tasks:
             task.cancel()

@@ -273,7 +273,8 @@ class Switchboard:
 
     async def _dial(self, addresses: tuple[str, ...], peer: NodeId | None) -> None:
         try:
-            await self._reach(addresses, peer)
+            everywhere = addresses if peer is None else self.ways.with_near(addresses, peer)
+            await self._reach(everywhere, peer)
         except TaskError as failure:
             self._heard.dial_failed(addresses, peer, str(failure))
             return

@@ -27,6 +27,9 @@ RETRY_S = 0.25
 LOOK_S = 15.0
 """So often it is looked whether the peer tells other addresses by now, while there is no direct path."""
 
+POLITE_S = 1.0
+"""So long the side that did not open the link lets the other one go first."""
+
 
 class Upkeep:
     """Of one link, from its first path to its end."""
@@ -58,6 +61,11 @@ class Upkeep:
         if not self._over:
             self._carry_out(self._finder.network_changed(self._loop.time()))
             self.paths_changed()
+
+    def nearby(self, address: str) -> None:
+        """The peer says within our own network that it is here."""
+        if not self._over and PathKind.LAN not in self._multipath.kinds:
+            self._ways.own_task(self._visit(address))
 
     def stranded(self, reason: str) -> None:
         """No path is left."""
@@ -166,6 +174,13 @@ class Upkeep:
                 if relay_in(address) is None:
                     attempts.create_task(self._dial(address, failures))
         return failures
+
+    async def _visit(self, address: str) -> None:
+        if not self._multipath.dialed:
+            # Most often both have heard of each other, and one path is enough.
+            await asyncio.sleep(POLITE_S)
+        if not self._over and PathKind.LAN not in self._multipath.kinds:
+            await self._dial(address, {})
 
     async def _dial(self, address: str, failures: dict[str, Exception]) -> None:
         try:

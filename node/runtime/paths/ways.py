@@ -70,6 +70,8 @@ class Ways:
         self._warmed_up = False
         self.on_packet: Callable[[bytes], None] | None = None
         """Who opens sealed packets that came over a link, if anybody does."""
+        self.near: Callable[[NodeId], tuple[str, ...]] = lambda peer: ()
+        """Where the peer has said within our own network that it is."""
         self._neighbourhood = neighbourhood
         self.dialer = PathDialer(security)
         self._dice = dice
@@ -104,6 +106,12 @@ class Ways:
         for multipath, upkeep in list(self._upkeep.items()):
             multipath.network_changed(hosts)
             upkeep.network_changed()
+
+    def nearby(self, peer: NodeId, address: str) -> None:
+        """The peer says within our own network that it is here: its links can do with such a path."""
+        for multipath, upkeep in list(self._upkeep.items()):
+            if multipath.peer == peer:
+                upkeep.nearby(address)
 
     @property
     def has_paths(self) -> bool:
@@ -328,7 +336,11 @@ class Ways:
             self._puncher.over(multipath)
 
     def addresses_of(self, peer: NodeId) -> tuple[str, ...]:
-        return self._neighbourhood.addresses_of(peer)
+        return self.with_near(self._neighbourhood.addresses_of(peer), peer)
+
+    def with_near(self, addresses: tuple[str, ...], peer: NodeId) -> tuple[str, ...]:
+        """First of all where the peer is within our own network."""
+        return tuple(dict.fromkeys([*self.near(peer), *addresses]))
 
     def note(self, event: str, **fields: object) -> None:
         self._neighbourhood.path_note(event, **fields)

@@ -201,3 +201,33 @@ def test_a_link_that_is_wanted_stays() -> None:
     a.link_up(B, 0.1)
 
     assert a.tick(1000.0) == []
+
+
+def test_one_that_says_it_is_near_is_dialled_at_once_whatever_pause_there_was() -> None:
+    for own, peer, wait_s in ((A, B, 0.0), (B, A, POLITE_S)):
+        one = linking(own)
+        one.want(peer, ("x:1",), 0.0)
+        now = POLITE_S
+        for _ in range(12):
+            one.tick(now)
+            one.dial_failed(("x:1",), peer, "it does not answer", now)
+            assert one.deadline is not None
+            now = one.deadline
+        now -= 1.5
+
+        assert not dials(one.tick(now))
+        one.nearby(peer, now)
+        assert dials(one.tick(now + wait_s)) == [Dial(("x:1",), peer)]
+
+
+def test_that_one_is_near_is_nothing_to_who_is_linked_or_does_not_want_it() -> None:
+    one = linking()
+    one.want(B, AT_B, 0.0)
+    one.tick(0.0)
+    one.link_up(B, 0.0)
+
+    one.nearby(B, 1.0)
+    one.nearby(C, 1.0)
+
+    assert not dials(one.tick(100.0))
+    assert list(one.wanted) == [B]

@@ -191,3 +191,60 @@ async def test_a_stopping_node_looks_for_nothing(pair: Relayed) -> None:
 
     assert carriers(pair.left) == []
     assert pair.left.board.ways._tasks == set()
+
+
+async def test_a_relayed_link_goes_over_to_the_network_that_both_turn_out_to_be_in(
+    pair: Relayed, members: list[Member]
+) -> None:
+    await listen(pair.right, members[1])
+    pair.left.board.ways.nearby(pair.right.id, pair.right.address)
+    await eventually(lambda: pair.kinds == [LAN, RELAY])
+
+    await pair.works()
+    # It is heard again and again.
+    for _ in range(5):
+        pair.left.board.ways.nearby(pair.right.id, pair.right.address)
+    await pair.works()
+    assert pair.kinds == [LAN, RELAY]
+
+
+async def test_of_two_that_hear_each_other_the_one_that_was_dialled_lets_the_other_go_first(
+    pair: Relayed, members: list[Member], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(upkeep, "POLITE_S", 0.3)
+    await listen(pair.left, members[0])
+    await listen(pair.right, members[1])
+    pair.right.board.ways.nearby(pair.left.id, pair.left.address)
+    pair.left.board.ways.nearby(pair.right.id, pair.right.address)
+    await eventually(lambda: pair.kinds == [LAN, RELAY])
+    await asyncio.sleep(0.4)
+
+    assert pair.kinds == [LAN, RELAY]
+    # Where the other one cannot, it goes itself.
+    for end in ends(pair.left):
+        if end.kind is LAN:
+            end.abort()
+    pair.right.board.ways.nearby(pair.left.id, pair.left.address)
+    await eventually(lambda: pair.kinds == [LAN, RELAY])
+
+
+async def test_somebody_else_at_the_address_of_a_near_one_is_not_taken_for_it(
+    pair: Relayed, members: list[Member]
+) -> None:
+    await listen(pair.third, members[2])
+    pair.left.board.ways.nearby(pair.right.id, pair.third.address)
+    await eventually(lambda: not pair.left.board.ways._tasks)
+
+    await pair.works()
+    assert pair.kinds == [RELAY]
+
+
+async def test_where_a_peer_was_heard_it_is_dialled_first(
+    pair: Relayed, members: list[Member]
+) -> None:
+    ways = pair.left.board.ways
+    ways.near = lambda peer: ("10.0.0.7:1",) if peer == pair.right.id else ()
+
+    assert ways.addresses_of(pair.right.id) == ("10.0.0.7:1", VIA)
+    assert ways.addresses_of(pair.third.id) == ()
+    assert ways.with_near(("1.2.3.4:1", "10.0.0.7:1"), pair.right.id) == ("10.0.0.7:1", "1.2.3.4:1")
