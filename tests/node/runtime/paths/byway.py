@@ -38,6 +38,9 @@ class Byway:
         """Why nothing is opened."""
         self.dead: set[NodeId] = set()
         """Relays that cannot be reached."""
+        self.claimed: NodeId | None = None
+        """Whose channel it says this is; None: the truth."""
+        self.delay_s = 0.0
         self.make_spoil: Callable[[], Spoil] = lambda: honest
         self._here, self._there = here, there
         self._security = Security(tls.server_context(member.membership, (ALPN_PATH,)), tls.peer_id)
@@ -59,10 +62,11 @@ class Byway:
         self._sockets += (near, far)
         spoil = self.make_spoil()
         for source, sink in ((near, far), (far, near)):
-            pump = asyncio.get_running_loop().create_task(_pump(source, sink, spoil))
+            pump = asyncio.get_running_loop().create_task(self._pump(source, sink, spoil))
             self._pumps.add(pump)
             pump.add_done_callback(self._pumps.discard)
-        self._there.board.ways.channel(self._security, self._here.id, theirs, RELAY)
+        told = self.claimed or self._here.id
+        self._there.board.ways.channel(self._security, told, theirs, RELAY)
         return ours
 
     def cut(self) -> None:
@@ -78,16 +82,16 @@ class Byway:
         for one in self._sockets:
             one.close()
 
-
-async def _pump(source: socket.socket, sink: socket.socket, spoil: Spoil) -> None:
-    loop = asyncio.get_running_loop()
-    try:
-        while piece := await loop.sock_recv(source, PIECE_BYTES):
-            for told in spoil(piece):
-                await loop.sock_sendall(sink, told)
-    except ConnectionError:
-        # One of the two ends has gone; the other is told below.
-        return
-    finally:
-        with contextlib.suppress(OSError):
-            sink.shutdown(socket.SHUT_RDWR)
+    async def _pump(self, source: socket.socket, sink: socket.socket, spoil: Spoil) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            while piece := await loop.sock_recv(source, PIECE_BYTES):
+                await asyncio.sleep(self.delay_s)
+                for told in spoil(piece):
+                    await loop.sock_sendall(sink, told)
+        except ConnectionError:
+            # One of the two ends has gone; the other is told below.
+            return
+        finally:
+            with contextlib.suppress(OSError):
+                sink.shutdown(socket.SHUT_RDWR)

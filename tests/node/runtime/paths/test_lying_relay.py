@@ -145,6 +145,34 @@ async def test_what_a_relay_changes_is_never_delivered_and_the_link_goes_on(
     assert left.ear.noted("peer.broke_protocol") == right.ear.noted("peer.broke_protocol") == []
 
 
+async def test_a_relay_that_holds_everything_back_makes_a_link_slow_and_nothing_else(
+    apart: tuple[Station, Station, Byway],
+) -> None:
+    left, right, byway = apart
+    byway.delay_s = 0.03
+    await link(left, right)
+    right.answer(lambda request: Taken())
+    for _ in range(3):
+        assert isinstance(await left.ask(right, RELEASE).answer(), Taken)
+
+    (carrier,) = carriers(left)
+    assert carrier.rtt_s is not None
+    assert carrier.rtt_s >= 2 * byway.delay_s
+    assert byway.opened == 1
+    assert left.ear.down == right.ear.down == []
+
+
+async def test_in_whose_name_a_relay_opens_a_channel_is_not_believed(
+    apart: tuple[Station, Station, Byway], members: list[Member]
+) -> None:
+    left, right, byway = apart
+    byway.claimed = members[2].identity.id
+    await link(left, right)
+
+    assert right.ear.up == [left.id]
+    assert [carrier.peer for carrier in carriers(right)] == [left.id]
+
+
 async def test_a_relay_that_swallows_all_is_found_silent_and_another_path_takes_over(
     apart: tuple[Station, Station, Byway], members: list[Member]
 ) -> None:
