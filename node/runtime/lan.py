@@ -120,7 +120,9 @@ class Lan:
                 # The interface is gone; soon we are told that the network has changed.
                 self._wrong(f"{interface}: {wrong.strerror or wrong}")
                 return
-            self._feed(self._beacon.heard(datagram, source[0], self._loop.time()))
+            # A link-local address means nothing without the interface, which IPv6 tells by its number alone.
+            host = f"{source[0]}%{interface}" if source[3:] and source[3] else source[0]
+            self._feed(self._beacon.heard(datagram, host, self._loop.time()))
 
     def _feed(self, effects: list[BeaconEffect]) -> None:
         for effect in effects:
