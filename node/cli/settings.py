@@ -130,10 +130,12 @@ def _from_environment(environment: Mapping[str, str], complaints: list[str]) -> 
 
 
 def _from_text(key: str, text: str) -> Any:
-    """Variables are text: lists are written with commas, numbers as they are."""
+    """Variables are text: lists are written with commas, numbers, true and false as they are."""
     default = FIELDS[key].default
     if isinstance(default, tuple):
         return tuple(word.strip() for word in text.split(",") if word.strip())
+    if isinstance(default, bool):
+        return {"true": True, "false": False}.get(text.lower(), text)
     for kind in (int, float):
         if kind in _members(FIELDS[key].type):
             try:

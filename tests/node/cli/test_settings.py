@@ -53,6 +53,8 @@ def test_variables_are_read_as_numbers_and_lists_where_a_key_is_one() -> None:
             "SEDMA_SHARE_CPUS": "3",
             "SEDMA_GOSSIP_REDIAL_S": "2.5",
             "SEDMA_NODE_NAME": "7",
+            "SEDMA_NAT_PUNCH": "false",
+            "SEDMA_RELAY_SERVE": "True",
         },
     ).settings
 
@@ -60,6 +62,12 @@ def test_variables_are_read_as_numbers_and_lists_where_a_key_is_one() -> None:
     assert settings.share.cpus == 3
     assert settings.gossip.redial_s == 2.5
     assert settings.node.name == "7"
+    assert (settings.nat.punch, settings.relay.serve) == (False, True)
+
+
+def test_a_variable_that_is_neither_true_nor_false_is_told() -> None:
+    with pytest.raises(ConfigError, match='nat.punch = "maybe" .* expected `bool`'):
+        resolve({}, {"SEDMA_NAT_PUNCH": "maybe"})
 
 
 def test_an_unknown_key_is_answered_with_the_nearest(tmp_path: Path) -> None:
