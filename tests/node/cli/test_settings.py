@@ -104,6 +104,10 @@ def test_an_unknown_key_is_answered_with_the_nearest(tmp_path: Path) -> None:
             '[api]\nlisten = "7878"',
             'api.listen = "7878" ({}): "7878" is no address: write host:port, as in "0.0.0.0:7879"',
         ),
+        (
+            '[mesh]\nlisten = "a..b:7879"',
+            'mesh.listen = "a..b:7879" ({}): "a..b:7879" is no address: its host is no name that a network knows',
+        ),
     ],
 )
 def test_a_bad_value_is_told_with_its_key_its_place_and_the_bound(
