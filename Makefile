@@ -7,10 +7,10 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test lint types imports unit sim demo bench lock clean
+.PHONY: help setup test lint types imports unit sim demo lab-demo bench lock clean
 
 help: ## This list
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 10
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 10
 
 setup: $(READY) ## Make .venv with the pinned packages and this project in it
 
@@ -47,6 +47,9 @@ sim: $(READY) ## Some hundred short runs on virtual time; make sim SEED=17 is on
 
 demo: $(READY) ## A photograph through four daemons; writes demo/report.html
 	$(BIN)/sedma-node demo
+
+lab-demo: $(READY) ## The same with each daemon behind a router of another kind (Linux, root)
+	$(BIN)/python -m tests.lab.demo
 
 bench: $(READY) ## The figures of the README, as JSON lines
 	@for script in $$(grep -l '^if __name__ ==' bench/*.py); do \

@@ -12,14 +12,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Self
 
+import sedma
 from node.cli.demo.peaks import PeakWatch
 from protocol.errors import SedmaError
+from sedma.client import Client
 from sedma.locate import is_ready
 from sedma.places import URL_FILE
 
@@ -35,6 +37,16 @@ LOG_LINES = 12
 
 POLITE = (signal.SIGTERM, signal.SIGHUP)
 Handler = Callable[[int, FrameType | None], None] | signal.Handlers
+
+
+class Site:
+    """Where daemons run: this machine, on which all reach each other by loopback."""
+
+    listen = "127.0.0.1:0"
+
+    def at(self, name: str) -> AbstractContextManager[None]:
+        """Processes that are started and connections that are made meanwhile are where this daemon is."""
+        return nullcontext()
 
 
 class FleetError(SedmaError):
@@ -75,8 +87,11 @@ class Daemon:
 class Fleet:
     """Daemons under one folder; use it as a context, which ends them all however it is left."""
 
-    def __init__(self, state: Path, logs: Path, command: Sequence[str] = DAEMON) -> None:
+    def __init__(
+        self, state: Path, logs: Path, command: Sequence[str] = DAEMON, site: Site | None = None
+    ) -> None:
         self.daemons: list[Daemon] = []
+        self._site = site or Site()
         self._state = state
         self._logs = logs
         self._command = command
@@ -124,12 +139,21 @@ class Fleet:
     def wait_ready(self, daemon: Daemon, ready_s: float = READY_S) -> None:
         """Return once the daemon says that it is ready; FleetError if it ends or takes too long."""
         deadline = time.monotonic() + ready_s
-        while (url := daemon.url) is None or not is_ready(url):
+        while not self._is_ready(daemon):
             if (code := daemon.process.poll()) is not None:
                 raise FleetError(f"{daemon.name} ended with exit code {code}{_end_of(daemon.log)}")
             if time.monotonic() > deadline:
                 raise FleetError(f"{daemon.name} not ready in {ready_s:g} s{_end_of(daemon.log)}")
             time.sleep(POLL_S)
+
+    @contextmanager
+    def connect(self, daemon: Daemon) -> Iterator[Client]:
+        """Whatever else this thread connects to meanwhile, it connects to from where the daemon is."""
+        with (
+            self._site.at(daemon.name),
+            sedma.connect(daemon.url, data_dir=daemon.data_dir) as client,
+        ):
+            yield client
 
     def kill(self, daemon: Daemon) -> None:
         """What a power cut does: no warning, no time to say goodbye."""
@@ -158,12 +182,16 @@ class Fleet:
             os.kill(pid, signal.SIGKILL)
         return left
 
+    def _is_ready(self, daemon: Daemon) -> bool:
+        with self._site.at(daemon.name):
+            return (url := daemon.url) is not None and is_ready(url)
+
     def _spawn(
         self, name: str, budget_bytes: int, data_dir: Path, log: Path, join: list[str]
     ) -> subprocess.Popen[bytes]:
         arguments = ["--memory", str(budget_bytes), "--data-dir", str(data_dir)]
-        arguments += ["--listen", "127.0.0.1:0", "--api", "127.0.0.1:0", *join]
-        with log.open("ab") as lines:
+        arguments += ["--listen", self._site.listen, "--api", "127.0.0.1:0", *join]
+        with log.open("ab") as lines, self._site.at(name):
             process = subprocess.Popen(
                 [*self._command, *arguments],
                 stdin=subprocess.PIPE,

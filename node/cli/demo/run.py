@@ -6,7 +6,7 @@ from pathlib import Path
 
 from node.cli.demo import report as page
 from node.cli.demo.camera import SIDE
-from node.cli.demo.fleet import Fleet
+from node.cli.demo.fleet import Fleet, Site
 from node.cli.demo.outcome import Outcome, checks
 from node.cli.demo.screen import Screen, choose_screen
 from node.cli.demo.story import Story
@@ -15,7 +15,7 @@ from protocol.errors import SedmaError
 from sedma.errors import SedmaError as Refused
 
 
-def run(report: Path, plain: bool) -> int:
+def run(report: Path, plain: bool, site: Site | None = None) -> int:
     """Play the demo and write `report` (.html); 0 if every check held, else 1.
 
     Needs scikit-learn and Pillow (ModuleNotFoundError without them) and Linux, for it reads /proc. The daemons'
@@ -24,7 +24,7 @@ def run(report: Path, plain: bool) -> int:
     started = time.monotonic()
     screen = choose_screen(SIDE, plain)
     folder, state = _places(report)
-    fleet = Fleet(state, folder / "logs")
+    fleet = Fleet(state, folder / "logs", site=site)
     try:
         outcome = _play(fleet, screen, started)
     except (SedmaError, Refused) as error:

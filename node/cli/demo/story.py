@@ -10,7 +10,6 @@
 import time
 from collections.abc import Callable
 
-import sedma
 from compute.partition import Matrix
 from node.cli.demo.camera import MEASUREMENTS, PIXELS, SIDE, patterns, photo, psnr_db
 from node.cli.demo.fleet import Daemon, Fleet, FleetError
@@ -57,7 +56,7 @@ class Story:
 
     def play(self) -> tuple[Acts, Kill]:
         coordinator = self._start_alone()
-        with self._connect(coordinator) as client:
+        with self._fleet.connect(coordinator) as client:
             self._try_alone(client, coordinator)
             self._gather(client)
             self._put(client, "digital", replicas=2)
@@ -186,11 +185,8 @@ class Story:
 
     def _meet(self, daemon: Daemon) -> None:
         self._fleet.wait_ready(daemon)
-        with self._connect(daemon) as client:
+        with self._fleet.connect(daemon) as client:
             self._ids[daemon.name] = client.status()["id"]
-
-    def _connect(self, daemon: Daemon) -> Client:
-        return sedma.connect(daemon.url, data_dir=daemon.data_dir)
 
     def _victim(self, coordinator: Daemon) -> Daemon:
         """The one of the others that holds most."""

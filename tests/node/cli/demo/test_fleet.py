@@ -3,11 +3,13 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from node.cli.demo.fleet import Fleet, FleetError
+from node.cli.demo.fleet import Fleet, FleetError, Site
 from node.cli.demo.peaks import PeakWatch, memory_of
 
 MIB = 1024 * 1024
@@ -51,6 +53,32 @@ def test_a_daemon_is_started_found_ready_and_stopped(tmp_path: Path) -> None:
     assert daemon.kernel_peak_bytes >= daemon.sampled_peak_bytes > 0
     assert not (tmp_path / "state").exists()
     assert daemon.log.exists()
+
+
+class Elsewhere(Site):
+    """Tells where one is by the environment, which a process that is started there takes with it."""
+
+    listen = "192.0.2.1:7879"
+
+    @contextmanager
+    def at(self, name: str) -> Iterator[None]:
+        before = os.environ.get("AT", "")
+        os.environ["AT"] = name
+        yield
+        os.environ["AT"] = before
+
+
+def test_each_daemon_is_started_where_it_belongs(tmp_path: Path) -> None:
+    program = "import os, sys; print(os.environ['AT'], *sys.argv, flush=True)" + READY
+    command = (sys.executable, "-c", program)
+    with Fleet(tmp_path / "state", tmp_path / "logs", command, Elsewhere()) as fleet:
+        one, two = fleet.start("one", MIB), fleet.start("two", MIB)
+        for daemon in (one, two):
+            fleet.wait_ready(daemon)
+            assert daemon.log.read_text().startswith(f"{daemon.name} ")
+            assert "--listen 192.0.2.1:7879" in daemon.log.read_text()
+
+    assert os.environ.get("AT", "") == ""
 
 
 def test_an_exception_leaves_no_process(tmp_path: Path) -> None:
