@@ -45,6 +45,8 @@ SENT_S = 90.0
 DOWN_S = 5.0
 DIRECT_BYTES = 4 * 1024 * 1024
 RELAYED_BYTES = 512 * 1024
+SLOW_BYTES = 128 * 1024
+"""Over slow wires; with two losses in a hundred a megabyte takes ten seconds."""
 
 
 class Meeting(msgspec.Struct, frozen=True):
@@ -104,6 +106,7 @@ class Meetings:
     def __init__(self, rtt_s: float = 0.0) -> None:
         self._alone = asyncio.Lock()
         self._alone_s = ALONE_S + ALONE_TRIPS * rtt_s
+        self._bytes = (SLOW_BYTES, SLOW_BYTES) if rtt_s else (RELAYED_BYTES, DIRECT_BYTES)
 
     async def meet(self, here: Station, there: Station, run: int = 0) -> Meeting:
         meeting = Meeting(here.host.kind, there.host.kind, run)
@@ -141,7 +144,7 @@ class Meetings:
 
     async def _end(self, here: Station, there: Station, meeting: Meeting) -> Meeting:
         """Send a body, and hang up."""
-        nbytes = RELAYED_BYTES if meeting.direct_ms is None else DIRECT_BYTES
+        nbytes = self._bytes[meeting.direct_ms is not None]
         here.order(Send(there.node, nbytes))
         sent = await here.told(Sent, Failed, Down, of=there.node, within_s=SENT_S)
         here.order(Hang(there.node))
