@@ -4,13 +4,12 @@ import asyncio
 import contextlib
 import random
 import socket
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
 
-from nat.beacon import REPEATS_S, Beacon
+from nat.beacon import EVERY_S, REPEATS_S, Beacon
 from node.runtime.lan import GROUP, GROUP_V6, Lan, local_networks
 from protocol.ids import MeshId, NodeId
 from tests.lab.kinds import Kind, Pair
@@ -23,8 +22,8 @@ from tests.live.namespaces import inside
 MESH = MeshId("6" * 64)
 ANNA, BERT, CARL = NodeId("a" * 52), NodeId("b" * 52), NodeId("c" * 52)
 ETH_P_ALL = 3
-FOUND_WITHIN_S = 30.0
-"""A peer that is lost is known to be after some seconds, and then dialled."""
+FOUND_WITHIN_S = 1.5 * EVERY_S
+"""At once, most often; on a machine so slow that the first words are over by then, with the next."""
 
 
 @pytest.fixture
@@ -106,13 +105,14 @@ def test_two_whose_addresses_all_changed_meet_in_their_network_though_the_world_
 
     eventually(linked, "they are linked in their network", FOUND_WITHIN_S)
     home.public.daemon.stop()
-    for place in (home.here, home.there):
-        home.lab.move(place.host)
-    moved = time.monotonic()
+    # Neither hears where the other one is now.
+    for change in (home.lab.cut, home.lab.move):
+        for place in (home.here, home.there):
+            change(place.host)
     eventually(lambda: not linked(), "the old way is gone", FOUND_WITHIN_S)
+    for place in (home.here, home.there):
+        home.lab.heal(place.host)
     eventually(linked, "they have met again", FOUND_WITHIN_S)
-
-    assert time.monotonic() - moved < FOUND_WITHIN_S
 
 
 def _wiretap(router: str) -> socket.socket:
