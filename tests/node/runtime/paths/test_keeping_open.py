@@ -1,0 +1,135 @@
+"""What a link costs on whose punched path nothing is said: every datagram of an idle hour is counted.
+
+Real sockets, QUIC and STUN on loopback, by a clock that runs faster than the one on the wall.
+"""
+
+import asyncio
+import selectors
+import time
+from pathlib import Path
+
+import pytest
+
+from nat.candidates import check_rate
+from nat.datagrams import Datagrams
+from nat.ice import IceAttempt
+from nat.path_keeper import INTERVAL_S
+from nat.punched import PunchedPath
+from nat.quic import open_quic
+from node.runtime.paths.arrival import Unattached
+from node.runtime.paths.dialing import Opened
+from node.runtime.paths.end import PathEnd
+from protocol.messages import Release, Taken
+from protocol.paths import PathKind
+from tests.nat.members import founder, member
+from tests.node.runtime.paths.intruder import carriers
+from tests.node.runtime.small_mesh import Member
+from tests.node.runtime.stations import Station, three_members, tls_station
+
+SPEED = 20
+MINUTES = 3.0
+PACKETS_PER_MINUTE_MAX = 4
+"""One in 15 s."""
+
+
+class FastSelector(selectors.DefaultSelector):
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        return super().select(None if timeout is None else timeout / SPEED)
+
+
+class FastLoop(asyncio.SelectorEventLoop):
+    """Its seconds are shorter."""
+
+    def __init__(self) -> None:
+        super().__init__(FastSelector())
+
+    def time(self) -> float:
+        return time.monotonic() * SPEED
+
+
+class Counted:
+    """Datagrams that leave each end, in the order in which sockets are made."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.left: dict[int, int] = {}
+        send = Datagrams.send
+
+        def counted(one: Datagrams, datagrams: list[bytes], to: tuple[str, int]) -> int:
+            self.left[one.local[1]] = self.left.get(one.local[1], 0) + len(datagrams)
+            return send(one, datagrams, to)
+
+        monkeypatch.setattr(Datagrams, "send", counted)
+
+
+async def punched() -> tuple[PunchedPath, PunchedPath]:
+    rate = check_rate(asyncio.get_running_loop().time())
+    near, far = (
+        IceAttempt(dialled=dialled, rate=rate, hosts=["127.0.0.1"]) for dialled in (True, False)
+    )
+    ours, theirs = await near.gather(), await far.gather()
+    async with asyncio.TaskGroup() as group:
+        one = group.create_task(near.connect(far.username, far.password, theirs))
+        other = group.create_task(far.connect(near.username, near.password, ours))
+    return one.result(), other.result()
+
+
+async def linked_by_punching(members: list[Member]) -> tuple[Station, Station]:
+    """The link begins with the punched path, and has no other."""
+    left, right = (tls_station(one) for one in members[:2])
+    issuer = founder()
+    anna, bert = member(issuer), member(issuer)
+    near, far = await punched()
+    async with asyncio.TaskGroup() as group:
+        opened = group.create_task(
+            open_quic(
+                near,
+                anna.towards(bert),
+                lambda: PathEnd(Unattached(), PathKind.PUNCHED),
+                dialled=True,
+            )
+        )
+        group.create_task(
+            open_quic(
+                far,
+                bert.towards(anna),
+                lambda: right.board.ways.arrival(left.id, PathKind.PUNCHED),
+                dialled=False,
+            )
+        )
+    _, end = opened.result()
+    left.board.ways.open_over(Opened(end, right.id), left.board._begin)
+    await left.up(right)
+    await right.up(left)
+    return left, right
+
+
+def test_an_idle_punched_path_costs_each_side_less_than_a_packet_in_fifteen_seconds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    members = three_members(tmp_path)
+
+    async def story() -> list[int]:
+        counted = Counted(monkeypatch)
+        left, right = await linked_by_punching(members)
+        right.answer(lambda request: Taken())
+        await left.ask(right, Release(put="p"), deadline_s=60.0).answer()
+        assert carriers(left)[0].kinds == carriers(right)[0].kinds == [PathKind.PUNCHED]
+        # What was said last is acknowledged by then.
+        await asyncio.sleep(INTERVAL_S / 2)
+        before = dict(counted.left)
+        await asyncio.sleep(60.0 * MINUTES)
+        cost = [counted.left[port] - nbefore for port, nbefore in before.items()]
+        assert carriers(left)[0].kinds == [PathKind.PUNCHED]
+        # It works as if nothing had been.
+        assert isinstance(await left.ask(right, Release(put="q"), 60.0).answer(), Taken)
+        for station in (left, right):
+            await station.board.close("test over")
+        return cost
+
+    with asyncio.Runner(loop_factory=FastLoop) as runner:
+        cost = runner.run(story())
+
+    assert len(cost) == 2
+    assert all(
+        PACKETS_PER_MINUTE_MAX / 2 <= one / MINUTES <= PACKETS_PER_MINUTE_MAX for one in cost
+    ), cost
