@@ -15,7 +15,20 @@ from nat.pathfinder import DIRECT as DIALLED
 from protocol.paths import PathKind
 from tests.lab.kinds import Kind, Pair
 from tests.lab.stations import Station
-from tests.lab.words import Answered, Dial, Down, Failed, Hang, Hopeless, Know, Send, Sent, Used
+from tests.lab.words import (
+    Answered,
+    Dial,
+    Down,
+    Failed,
+    Hang,
+    Hopeless,
+    Know,
+    Send,
+    Sent,
+    Used,
+    Word,
+    a,
+)
 
 KINDS = (
     Kind.OPEN,
@@ -115,7 +128,9 @@ class Meetings:
             there.forget(here.node)
             there.order(Know(here.whereabouts))
             here.order(Dial(there.whereabouts))
-            first = await here.told(Answered, Failed, of=there.node, within_s=FIRST_S)
+            first: Answered | Failed | None = await here.told(
+                _answered, of=there.node, within_s=FIRST_S
+            )
             if not isinstance(first, Answered):
                 late = f"no answer within {FIRST_S:g} s"
                 failure = late if first is None else first.reason
@@ -137,24 +152,39 @@ class Meetings:
         if first.kind in DIRECT:
             return first
 
-        def tells(word: Used | Hopeless) -> bool:
-            return isinstance(word, Hopeless) or word.kind in DIRECT
-
-        return await here.told(Used, Hopeless, of=there.node, within_s=within_s, fits=tells)
+        return await here.told(_settles, of=there.node, within_s=within_s)
 
     async def _end(self, here: Station, there: Station, meeting: Meeting) -> Meeting:
         """Send a body, and hang up."""
         nbytes = self._bytes[meeting.direct_ms is not None]
         here.order(Send(there.node, nbytes))
-        sent = await here.told(Sent, Failed, Down, of=there.node, within_s=SENT_S)
+        sent: Sent | Failed | Down | None = await here.told(_sent, of=there.node, within_s=SENT_S)
         here.order(Hang(there.node))
-        await here.told(Down, of=there.node, within_s=DOWN_S)
-        await there.told(Down, of=here.node, within_s=DOWN_S)
+        await here.told(a(Down), of=there.node, within_s=DOWN_S)
+        await there.told(a(Down), of=here.node, within_s=DOWN_S)
         if not isinstance(sent, Sent):
             late = f"a body was not taken within {SENT_S:g} s"
             return msgspec.structs.replace(meeting, failure=late if sent is None else sent.reason)
         rate = round(nbytes * 8 / sent.took_s / 1e6, 2)
         return msgspec.structs.replace(meeting, kind=sent.kind, mbit_s=rate)
+
+
+def _answered(word: Word) -> Answered | Failed | None:
+    return word if isinstance(word, Answered | Failed) else None
+
+
+def _sent(word: Word) -> Sent | Failed | Down | None:
+    return word if isinstance(word, Sent | Failed | Down) else None
+
+
+def _settles(word: Word) -> Used | Hopeless | None:
+    match word:
+        case Used(kind=kind) if kind in DIRECT:
+            return word
+        case Hopeless():
+            return word
+        case _:
+            return None
 
 
 def _with(meeting: Meeting, first: Answered, settled: Settled | None) -> Meeting:

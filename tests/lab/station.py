@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Coroutine
 from pathlib import Path
-from typing import assert_never
+from typing import Any, assert_never
 
 import uvloop
 
@@ -71,6 +71,8 @@ from tests.lab.words import (
 
 LISTEN = "[::]:7879"
 HTTPS = "[::]:443"
+UVLOOP_SAYS = "Fatal error on SSL protocol"
+"""When an attempt to connect is given up within its TLS handshake: it then writes to what it has just closed."""
 CALL_S = 10.0
 SEND_S = 60.0
 REDIAL_S = 0.25
@@ -102,6 +104,7 @@ class Station:
         self._identity = kept
         self._signatures = Ed25519(kept.seed())
         self._loop = asyncio.get_running_loop()
+        self._loop.set_exception_handler(self._wrong)
         self._entry = Entry(
             data,
             Registrar(folder),
@@ -151,6 +154,13 @@ class Station:
         await self._switchboard.close("the station closes")
         if packets is not None:
             await packets.close()
+
+    def _wrong(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """A word on standard error, with the traceback that whoever started us looks for."""
+        if isinstance(context.get("exception"), RuntimeError) and context["message"] == UVLOOP_SAYS:
+            self._log.info("handshake.given_up")
+        else:
+            loop.default_exception_handler(context)
 
     # -- orders ----------------------------------------------------------------------------------------
 

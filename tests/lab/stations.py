@@ -7,13 +7,13 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
-from typing import BinaryIO, TypeVar
+from typing import IO, TypeVar
 
 from protocol.ids import NodeId
 from tests.lab.kinds import Kind, Pair
 from tests.lab.lab import Lab
 from tests.lab.plan import Host
-from tests.lab.words import Enter, Entered, Know, Open, Order, Whereabouts, Word, line, read
+from tests.lab.words import Enter, Entered, Know, Open, Order, Whereabouts, Word, a, line, read
 from tests.node.runtime.small_mesh import founder, joiner
 
 ROOT = Path(__file__).parents[2]
@@ -24,7 +24,7 @@ SEEN_S = 0.5
 """Each has asked by then from where it is seen, where there is no delay to speak of."""
 CLOSE_S = 10.0
 
-W = TypeVar("W", bound=Word)
+W = TypeVar("W")
 
 
 class Stumbled(AssertionError):
@@ -71,19 +71,15 @@ class Station:
         self._words = [word for word in self._words if getattr(word, "node", None) != node]
 
     async def told(
-        self,
-        *kinds: type[W],
-        of: NodeId | None = None,
-        within_s: float,
-        fits: Callable[[W], bool] = lambda word: True,
+        self, choose: Callable[[Word], W | None], *, of: NodeId | None = None, within_s: float
     ) -> W | None:
-        """The first of these that fits, about this member; None if none comes in that time."""
+        """The first word about this member that is chosen; None if none comes in that time."""
         until = time.monotonic() + within_s
         while True:
             for word in self._words:
-                about = of is None or getattr(word, "node", None) == of
-                if about and isinstance(word, kinds) and fits(word):
-                    return word
+                fits = of is None or getattr(word, "node", None) == of
+                if fits and (chosen := choose(word)) is not None:
+                    return chosen
             self._more.clear()
             try:
                 async with asyncio.timeout(until - time.monotonic()):
@@ -145,7 +141,7 @@ class Stations:
     async def enter(self) -> None:
         """All know the public ones, and are reached."""
         for one in self.all:
-            if await one.told(Open, within_s=START_S) is None:
+            if await one.told(a(Open), within_s=START_S) is None:
                 raise Stumbled(f"{one.host} did not start: {one.said[-4000:]}")
         publics = tuple(one.whereabouts for one in self.publics)
         for public in self.publics:
@@ -154,7 +150,7 @@ class Stations:
         for one in self.all:
             one.order(Enter(publics))
         for one in self.all:
-            if await one.told(Entered, within_s=ENTER_S) is None:
+            if await one.told(a(Entered), within_s=ENTER_S) is None:
                 raise Stumbled(f"nobody can reach {one.host}: {one.said[-4000:]}")
         await asyncio.sleep(SEEN_S)
 
@@ -184,8 +180,8 @@ async def stations(lab: Lab, folder: Path) -> AsyncIterator[Stations]:
             for one in them.all:
                 one.dismiss()
             _, late = await asyncio.wait(listening, timeout=CLOSE_S)
-            for one in late:
-                one.cancel()
+            for unheard in late:
+                unheard.cancel()
 
 
 def _members(folder: Path, count: int) -> Sequence[Path]:
@@ -198,7 +194,7 @@ def _members(folder: Path, count: int) -> Sequence[Path]:
     return [member.data_dir.path for member in members]
 
 
-async def _lines(pipe: BinaryIO) -> AsyncIterator[bytes]:
+async def _lines(pipe: IO[bytes]) -> AsyncIterator[bytes]:
     reader = asyncio.StreamReader()
     loop = asyncio.get_running_loop()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), pipe)

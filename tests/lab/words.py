@@ -3,6 +3,7 @@
 Moments are of the one monotonic clock that all processes of a machine have, so those of two stations can be compared.
 """
 
+from collections.abc import Callable
 from typing import TypeVar
 
 import msgspec
@@ -123,6 +124,11 @@ class Failed(msgspec.Struct, frozen=True, tag=True):
 Word = Open | Entered | Answered | Used | Hopeless | Sent | Down | Failed
 
 _T = TypeVar("_T")
+
+
+def a(kind: type[_T]) -> Callable[[Word], _T | None]:
+    """Chooses words of this kind."""
+    return lambda word: word if isinstance(word, kind) else None
 
 
 def line(said: Order | Word) -> bytes:
