@@ -19,7 +19,6 @@ from aiohttp import (
     WSMsgType,
 )
 
-from nat.endpoint import plain
 from nat.pulse import Effect, Lost, Pulse, SendPing
 from nat.relay_wire import (
     Absent,
@@ -41,7 +40,7 @@ from node.runtime import tls
 from node.runtime.credentials import Membership
 from node.runtime.relaying.alarm import Alarm
 from node.runtime.relaying.channels import Channels, RelayFailed
-from node.runtime.relaying.dialling import CLOSE_S, dial, here_alone, key_of
+from node.runtime.relaying.dialling import CLOSE_S, dial, ends_of, here_alone
 from node.runtime.relaying.outbox import Outbox
 from node.runtime.signatures import Ed25519
 from protocol.errors import PeerError
@@ -100,11 +99,10 @@ class RelayClient:
         )
         try:
             websocket = await dial(session, self.relay, addresses)
+            self._key, self._local = ends_of(websocket)
         except BaseException:
             await session.close()
             raise
-        self._key = key_of(websocket)
-        self._local = plain(websocket.get_extra_info("sockname")[0])
         self._running = self._loop.create_task(self._run(session, websocket))
         try:
             async with asyncio.timeout(RESERVED_S):

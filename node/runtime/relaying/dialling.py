@@ -13,6 +13,7 @@ from aiohttp import (
     WSServerHandshakeError,
 )
 
+from nat.endpoint import plain
 from nat.relay_wire import MESSAGE_BYTES_MAX, PATH
 from node.config import host_port
 from node.runtime import der, tls
@@ -68,6 +69,9 @@ async def _dial_one(session: ClientSession, relay: NodeId, address: str) -> Clie
         cause = getattr(wrong, "certificate_error", None) or getattr(wrong, "os_error", wrong)
         told = tls.explain(cause, address) if isinstance(cause, OSError) else str(wrong)
         raise RelayFailed(told) from wrong
+    if not _is_open(websocket):
+        await websocket.close()
+        raise RelayFailed(f"{address} has hung up at once")
     there = _peer_of(websocket)
     if there != relay:
         await websocket.close()
@@ -95,6 +99,11 @@ async def _redirected(_: ClientSession, __: object, redirect: TraceRequestRedire
     raise RelayFailed(f"{redirect.url.host}:{redirect.url.port} points elsewhere")
 
 
+def _is_open(websocket: ClientWebSocketResponse) -> bool:
+    """Of a connection that is lost aiohttp tells nothing any more."""
+    return all(websocket.get_extra_info(name) is not None for name in ("ssl_object", "sockname"))
+
+
 def _peer_of(websocket: ClientWebSocketResponse) -> NodeId | None:
     try:
         return tls.peer_id(websocket.get_extra_info("ssl_object"))
@@ -102,9 +111,13 @@ def _peer_of(websocket: ClientWebSocketResponse) -> NodeId | None:
         return None
 
 
-def key_of(websocket: ClientWebSocketResponse) -> bytes:
+def ends_of(websocket: ClientWebSocketResponse) -> tuple[bytes, str]:
+    """The relay's public key, and our IP address. RelayFailed if the connection is lost already."""
+    if not _is_open(websocket):
+        raise RelayFailed("it has hung up at once")
     certificate = websocket.get_extra_info("ssl_object").getpeercert(binary_form=True)
-    return der.read_certificate(certificate).public_key
+    host = websocket.get_extra_info("sockname")[0]
+    return der.read_certificate(certificate).public_key, plain(host)
 
 
 async def _give_up(tries: set[asyncio.Task[ClientWebSocketResponse]]) -> None:
