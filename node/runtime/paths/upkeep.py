@@ -5,7 +5,7 @@ are looked for by the side that has opened the link. When, `nat/pathfinder.py` d
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING
 
 from nat.pathfinder import DIRECT, Means, Pathfinder, Seek
@@ -27,6 +27,9 @@ RETRY_S = 0.25
 LOOK_S = 15.0
 """So often it is looked whether the peer tells other addresses by now, while there is no direct path."""
 
+Search = Callable[[], Coroutine[object, object, dict[str, Exception]]]
+"""Tries to bring up a path; what stood in the way, by address."""
+
 POLITE_S = 1.0
 """So long the side that did not open the link lets the other one go first."""
 
@@ -40,7 +43,13 @@ class Upkeep:
         self._loop = asyncio.get_running_loop()
         self._finder = Pathfinder(self._means(), self._loop.time())
         self._timer: asyncio.TimerHandle | None = None
-        self._repairing = False
+        self._searching: set[Search] = set()
+        """What is under way while there is no path."""
+        self._lost = ""
+        """Why the last path is gone; and until when another one may come."""
+        self._until = 0.0
+        self._tried: dict[Search, dict[str, Exception]] = {}
+        """What went wrong since then."""
         self._over = False
 
     @property
@@ -69,9 +78,13 @@ class Upkeep:
 
     def stranded(self, reason: str) -> None:
         """No path is left."""
-        if not self._repairing:
-            self._repairing = True
-            self._ways.own_task(self._repair(reason))
+        self._lost, self._until = reason, self._loop.time() + RESUME_S
+        self._tried.clear()
+        for search in (self._dial_all, self._by_relay):
+            # One may hang on since the last time.
+            if search not in self._searching:
+                self._searching.add(search)
+                self._ways.own_task(self._repair(search))
 
     def end(self) -> None:
         self._over = True
@@ -132,28 +145,27 @@ class Upkeep:
 
     # -- without any -----------------------------------------------------------------------------------
 
-    async def _repair(self, reason: str) -> None:
-        until = self._loop.time() + RESUME_S
+    async def _repair(self, search: Search) -> None:
+        """One way of searching, again and again, whatever becomes of the other: an address may hang for long."""
         while self._multipath.is_stranded:
-            failures: dict[str, Exception] = {}
-            async with asyncio.TaskGroup() as searches:
-                dialled = searches.create_task(self._dial_all())
-                relayed = searches.create_task(self._by_relay())
-            failures = {**dialled.result(), **relayed.result()}
+            self._tried[search] = await search()
             if not self._multipath.is_stranded:
                 break
-            if self._is_final(failures):
-                self._multipath.fail(ConnectionResetError(reason))
-            elif self._loop.time() >= until:
-                late = f"{reason}; and no other path within {RESUME_S:g} s"
+            if len(self._tried) == len(self._searching) and self._is_final():
+                self._multipath.fail(ConnectionResetError(self._lost))
+            elif self._loop.time() >= self._until:
+                late = f"{self._lost}; and no other path within {RESUME_S:g} s"
                 self._multipath.fail(TimeoutError(late))
             else:
                 await asyncio.sleep(RETRY_S)
-        self._repairing = False
+        self._searching.discard(search)
         self.paths_changed()
 
-    def _is_final(self, failures: dict[str, Exception]) -> bool:
+    def _is_final(self) -> bool:
         """Whether the peer's process has ended, as its machine says: nothing listens where it was."""
+        failures = {
+            address: wrong for tried in self._tried.values() for address, wrong in tried.items()
+        }
         last = self._multipath.last_address
         if last in failures:
             return isinstance(failures[last], ConnectionRefusedError)

@@ -1,13 +1,14 @@
 """A link looks for a path when it has none, and for better ones while it has."""
 
 import asyncio
-from collections.abc import AsyncIterator
+import socket
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
 from nat.pathfinder import PAUSES_S
 from node.runtime.paths import upkeep
-from node.runtime.paths.upkeep import Upkeep
+from node.runtime.paths.upkeep import RETRY_S, Upkeep
 from protocol.messages import Release, Taken
 from protocol.paths import PathKind
 from tests.node.runtime.paths.byway import VIA, Byway
@@ -84,6 +85,37 @@ async def test_a_link_that_is_stranded_again_and_again_is_repaired_by_one_task(
         assert len(pair.left.board.ways._tasks) <= 1
 
     assert pair.byway.opened == 11
+
+
+@pytest.fixture
+def silent_address() -> Iterator[str]:
+    """Takes connections, and says nothing."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield f"127.0.0.1:{listener.getsockname()[1]}"
+
+
+async def test_an_address_that_hangs_holds_up_no_relay_that_comes_back(
+    pair: Relayed, silent_address: str
+) -> None:
+    pair.tell(VIA, silent_address)
+    pair.byway.failure = "away"
+    pair.byway.cut()
+    await asyncio.sleep(0.3)
+    pair.byway.failure = None
+    async with asyncio.timeout(2 * RETRY_S):
+        await pair.works()
+
+
+async def test_while_an_address_hangs_the_link_is_brought_back_as_often_as_it_is_cut(
+    pair: Relayed, silent_address: str
+) -> None:
+    pair.tell(VIA, silent_address)
+    async with asyncio.timeout(1.0):
+        for _ in range(10):
+            pair.byway.cut()
+            await pair.works()
+            # One dials, one asks relays, one has just found out what else is to be looked for.
+            assert len(pair.left.board.ways._tasks) <= 3
 
 
 async def test_a_relayed_link_goes_over_to_an_address_that_the_peer_tells_later(
