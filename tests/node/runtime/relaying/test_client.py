@@ -2,18 +2,14 @@
 
 import asyncio
 import base64
-import contextlib
 import errno
 import hashlib
-import re
 import socket
-import ssl
 import time
 from pathlib import Path
 
 import pytest
 from aiohttp import web
-from aiohttp.http_websocket import WS_KEY
 
 from nat import pulse
 from nat.relay_wire import Data, Message, Opened, Reserved
@@ -55,44 +51,6 @@ async def test_an_address_that_does_not_answer_holds_up_nothing(mesh: Mesh) -> N
 
             assert asyncio.get_running_loop().time() - began < dialling.DIAL_S / 2
             await bert.client.close()
-
-
-def agree_and_hang_up(context: ssl.SSLContext, listener: socket.socket) -> None:
-    """Says yes to one WebSocket, and ends TLS in the same segment."""
-    come, go = ssl.MemoryBIO(), ssl.MemoryBIO()
-    server = context.wrap_bio(come, go, server_side=True)
-    raw, _ = listener.accept()
-    with raw:
-        asked = b""
-        while b"\r\n\r\n" not in asked:
-            try:
-                asked += server.read(65536)
-            except ssl.SSLWantReadError:
-                raw.sendall(go.read())
-                come.write(raw.recv(65536))
-        (key,) = re.findall(rb"(?i)sec-websocket-key: (\S+)", asked)
-        accept = base64.b64encode(hashlib.sha1(key + WS_KEY).digest())
-        server.write(
-            b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-            b"Sec-WebSocket-Accept: " + accept + b"\r\n\r\n"
-        )
-        with contextlib.suppress(ssl.SSLWantReadError):
-            server.unwrap()
-        raw.sendall(go.read())
-
-
-async def test_a_relay_that_hangs_up_as_soon_as_it_has_agreed_has_failed(mesh: Mesh) -> None:
-    context = tls.server_context(mesh.anna.membership)
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        address = f"127.0.0.1:{listener.getsockname()[1]}"
-        for _ in range(10):
-            bert = guest(mesh.bert, mesh.anna)
-            hanging = asyncio.create_task(asyncio.to_thread(agree_and_hang_up, context, listener))
-
-            with pytest.raises(RelayFailed):
-                await bert.client.connect((address,))
-
-            await hanging
 
 
 async def test_another_node_at_the_address_is_not_the_relay(mesh: Mesh) -> None:
