@@ -4,7 +4,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nat.pathfinder import PAUSES_S, PROVEN_PAUSES_S, STEADY_S, Means, Pathfinder, Seek
+from nat.pathfinder import (
+    PAUSES_S,
+    PROVEN_PAUSES_S,
+    STEADY_RELAY_S,
+    STEADY_S,
+    Means,
+    Pathfinder,
+    Seek,
+)
 from protocol.paths import PathKind
 
 LAN, IPV6, IPV4 = PathKind.LAN, PathKind.IPV6, PathKind.IPV4
@@ -120,6 +128,17 @@ def test_a_hole_that_was_there_is_looked_for_every_few_seconds_for_a_minute() ->
     assert sought(finder.tick(now + PAUSES_S[PUNCHED][0])) == {PUNCHED}
     finder.tried(PUNCHED, "no way", now + 3.0)
     assert finder.tick(now + 3.0 + PAUSES_S[PUNCHED][0]) == []
+
+
+def test_a_relayed_path_that_a_router_forgets_every_few_seconds_is_there_again_at_once() -> None:
+    finder = Pathfinder(ALL, 0.0)
+    seeks = finder.has([PUNCHED], 0.0)
+    for turn in range(20):
+        assert RELAY in sought(seeks)
+        now = turn * 2 * STEADY_RELAY_S
+        finder.has([PUNCHED, RELAY], now)
+        finder.tried(RELAY, "", now)
+        seeks = finder.has([PUNCHED], now + STEADY_RELAY_S)
 
 
 @pytest.mark.parametrize("kind", PAUSES_S)
