@@ -9,12 +9,12 @@ eight times the time.
 import asyncio
 import ssl
 from asyncio import Future
-from collections import deque
 from collections.abc import Callable
-from typing import Protocol, cast
+from typing import cast
 
 from node.runtime.bodies import IncomingBodies, OutgoingBodies
 from node.runtime.body_sent import BodySent, settle
+from node.runtime.draining import Draining
 from node.runtime.links import (
     CANCELLED,
     CLOSE_S,
@@ -55,18 +55,6 @@ Identify = Callable[[ssl.SSLObject], str | None]
 """The node id that the certificate on the other side proves, None without a certificate."""
 
 
-class Stream(Protocol):
-    """What a transport that outlives connections says of itself, as `get_extra_info("stream")`."""
-
-    @property
-    def borrowed(self) -> int:
-        """An offset in all that was ever written: memory that was written behind it is free."""
-
-    @property
-    def acked(self) -> int:
-        """Up to there the other side has it, and memory is free too. The link's `acknowledged` tells when it grows."""
-
-
 class FrameLink(asyncio.BufferedProtocol):
     """See `Link` for what its public methods promise."""
 
@@ -86,9 +74,7 @@ class FrameLink(asyncio.BufferedProtocol):
         self._decoder = FrameDecoder(self._incoming.target)
         self._slow_frames = SlowFrames(self._decoder, self._stuck)
         self._sending: dict[int, Future[None]] = {}
-        self._draining: deque[tuple[int, Future[None], SedmaError | None]] = deque()
-        """Senders that wait until the transport has let go of their memory, up to that offset where it says so."""
-        self._stream: Stream | None = None
+        self._draining = Draining()
         self._queue: list[bytes] = []
         self._pace = Pace()
         self._flush_due = False
@@ -174,7 +160,7 @@ class FrameLink(asyncio.BufferedProtocol):
         self._transport = transport = cast(asyncio.Transport, transport)
         self.local = _address(transport.get_extra_info("sockname"))
         self.remote = _address(transport.get_extra_info("peername"))
-        self._stream = transport.get_extra_info("stream")
+        self._draining.stream = transport.get_extra_info("stream")
         ssl_object = transport.get_extra_info("ssl_object")
         # Anything left unsent pauses us, and nothing left resumes us: then a slice's memory is free
         # whenever we are not paused. TLS transports pause at the mark, all others above it.
@@ -229,19 +215,13 @@ class FrameLink(asyncio.BufferedProtocol):
     def resume_writing(self) -> None:
         self._paused = False
         self._pace.left(self._loop.time())
-        if self._stream is None:
-            # Nothing is left in a plain transport.
-            while self._draining:
-                _, future, error = self._draining.popleft()
-                settle(future, error)
+        self._draining.resumed()
         if self._outgoing.ready or self._queue:
             self._flush_soon()
 
     def acknowledged(self, offset: int) -> None:
         """The other side has the stream up to there; told by transports that keep what they send until then."""
-        while self._draining and self._draining[0][0] <= offset:
-            _, future, error = self._draining.popleft()
-            settle(future, error)
+        self._draining.acknowledged(offset)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.closing = True
@@ -251,8 +231,7 @@ class FrameLink(asyncio.BufferedProtocol):
             self._close_timer.cancel()
         reason = self._reason or self._loss(exc)
         self._paused = False
-        while self._draining:
-            settle(self._draining.popleft()[1], LinkClosed(reason))
+        self._draining.lost(LinkClosed(reason))
         self._gone.set()
         self._lose(reason)
 
@@ -367,13 +346,7 @@ class FrameLink(asyncio.BufferedProtocol):
 
     def _release(self, future: Future[None], error: SedmaError | None) -> None:
         """Let a sender go, as soon as the transport holds none of its memory."""
-        stream = self._stream
-        if stream is not None and stream.acked < stream.borrowed:
-            self._draining.append((stream.borrowed, future, error))
-        elif stream is None and self._paused:
-            self._draining.append((0, future, error))
-        else:
-            settle(future, error)
+        self._draining.release(future, error, paused=self._paused)
 
     def _forget_outgoing(self, stream: int, reason: str) -> None:
         if stream in self._outgoing:

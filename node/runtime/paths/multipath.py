@@ -7,15 +7,16 @@ come and what must be sent again, in `nat/stream.py`.
 
 import asyncio
 import random
-from typing import Protocol, assert_never, cast
+from typing import assert_never, cast
 
 from nat.path import Choice, Drop, PathChoice, Ping, Use
 from nat.pathfinder import DIRECT
-from nat.records import RecordKind, encode_data_head
-from nat.stream import Outflow, Piece
+from nat.records import RecordKind
+from nat.stream import Piece
 from node.runtime.frame_link import FrameLink
 from node.runtime.paths.end import PathEnd
-from node.runtime.paths.window import Window
+from node.runtime.paths.owner import MultipathOwner
+from node.runtime.paths.sending import Sending
 from protocol import codec
 from protocol.errors import PeerError
 from protocol.ids import NodeId
@@ -25,9 +26,6 @@ from protocol.paths import Ending, PathKind
 PATHS_MAX = 8
 """Of one link; a further one is refused."""
 
-RECORD_BYTES = 1024 * 1024
-"""What is sent again goes in records of this size; what is new, in those that it was written in, up to that."""
-
 ACK_BYTES = 128 * 1024
 """So much is acknowledged at once."""
 
@@ -36,25 +34,6 @@ BODY_BYTES = 4 * 1024
 
 ACK_S = 0.1
 """Less than that waits so long for something to ride on."""
-
-
-class MultipathOwner(Protocol):
-    """Who looks for paths, and is told of what is not part of the stream."""
-
-    def stranded(self, multipath: "Multipath", reason: str, *, refused: bool) -> None:
-        """No path is left. Whoever knows that none will come calls `fail`."""
-
-    def switched(self, multipath: "Multipath", kind: PathKind, why: str) -> None:
-        """From one path to another."""
-
-    def path_closed(self, multipath: "Multipath", kind: PathKind, reason: str) -> None: ...
-
-    def offered(self, multipath: "Multipath", payload: bytes) -> None: ...
-
-    def packet_came(self, multipath: "Multipath", payload: bytes) -> None: ...
-
-    def over(self, multipath: "Multipath") -> None:
-        """The link is gone, and so are all paths. Told once."""
 
 
 class Multipath:
@@ -79,14 +58,10 @@ class Multipath:
         """Where the last path that we dialled led; empty if we have dialled none."""
         self._owner = owner
         self._loop = asyncio.get_running_loop()
-        self._out = Outflow()
+        self._sending = Sending(self._tell)
         self._choice = PathChoice(dice, dialed=dialed)
-        self._window = Window()
         self._ends: dict[int, PathEnd] = {}
         self._numbers = 0
-        self._active: PathEnd | None = None
-        self._given = 0
-        """Offset up to which the stream was handed to the active path."""
         self._acked = 0
         """Offset of what came in, as the other side was last told."""
         self._ack_timer: asyncio.TimerHandle | None = None
@@ -105,24 +80,14 @@ class Multipath:
     def writelines(self, pieces: list[Piece]) -> None:
         if self._over or self._closing:
             return
-        out, begin = self._out, self._out.written
-        for piece in pieces:
-            out.write(piece)
-        nbytes = out.written - begin
         now = self._loop.time()
-        self._window.written(out.written, now)
-        end = self._active
-        if end is not None and self._given == begin and nbytes <= RECORD_BYTES:
-            self._send(end, pieces, begin, nbytes)
-            self._given = out.written
-        else:
-            self._go_on()
+        self._sending.write(pieces, now)
         self._choice.sent(now)
         self._rearm()
         self._weigh()
 
     def get_write_buffer_size(self) -> int:
-        return self._out.kept_bytes
+        return self._sending.out.kept_bytes
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
         """A window takes their place."""
@@ -131,7 +96,7 @@ class Multipath:
         end = self._active or next(iter(self._ends.values()), None)
         match name:
             case "stream":
-                return self._out
+                return self._sending.out
             case "sockname":
                 return default if end is None else end.local
             case "peername":
@@ -157,6 +122,11 @@ class Multipath:
             self._loop.call_soon(self.fail, None)
 
     # -- what its owner calls --------------------------------------------------------------------------
+
+    @property
+    def _active(self) -> PathEnd | None:
+        """The path in use."""
+        return self._sending.end
 
     @property
     def kind(self) -> PathKind | None:
@@ -245,7 +215,7 @@ class Multipath:
         if self._closing or self._over:
             return
         if self._active is not None:
-            self._go_on(everything=True)
+            self._sending.go_on(everything=True)
             ending = codec.encode(Ending(reason=reason[:TEXT_BYTES_MAX]))
             self._active.send(RecordKind.ENDING, 0, self.received, ending)
         self._closing = True
@@ -266,15 +236,15 @@ class Multipath:
         for end in list(self._ends.values()):
             end.abort()
         self._ends.clear()
-        self._active = None
-        self._out.drop()
+        self._sending.end = None
+        self._sending.out.drop()
         self.link.connection_lost(wrong)
         self._owner.over(self)
 
     # -- what paths tell -------------------------------------------------------------------------------
 
     def heard(self, end: PathEnd, received: int) -> None:
-        if received > self._out.acked:
+        if received > self._sending.out.acked:
             self._acknowledged(received)
         if effects := self._choice.heard(end.number, self._loop.time()):
             self._carry_out(effects)
@@ -320,7 +290,7 @@ class Multipath:
 
     def resumed(self, end: PathEnd) -> None:
         if end is self._active:
-            self._go_on()
+            self._sending.go_on()
             self._weigh()
 
     def broke(self, end: PathEnd, wrong: PeerError) -> None:
@@ -335,7 +305,7 @@ class Multipath:
         if self._ends.pop(end.number, None) is None:
             return
         if self._active is end:
-            self._active = None
+            self._sending.end = None
         effects = self._choice.closed(end.number, self._loop.time())
         if self._closing:
             if not self._ends:
@@ -367,37 +337,11 @@ class Multipath:
 
     def _use(self, end: PathEnd, why: str) -> None:
         is_first, self._was_used = not self._was_used, True
-        self._active = end
-        self._given = self._out.acked
+        self._sending.use(end)
         self.link.local, self.link.remote = end.local, end.remote
-        self._go_on()
         self._weigh()
         if not is_first:
             self._owner.switched(self, end.kind, why)
-
-    def _go_on(self, *, everything: bool = False) -> None:
-        """Hand to the active path what it has not had yet, as long as it takes it."""
-        end = self._active
-        while end is not None and self._given < self._out.written:
-            if end.is_paused and not everything:
-                return
-            pieces, nbytes = self._next_pieces()
-            self._send(end, pieces, self._given, nbytes)
-            self._given += nbytes
-
-    def _next_pieces(self) -> tuple[list[Piece], int]:
-        pieces: list[Piece] = []
-        nbytes = 0
-        for piece in self._out.since(self._given):
-            room = RECORD_BYTES - nbytes
-            pieces.append(memoryview(piece)[:room] if len(piece) > room else piece)
-            nbytes += len(pieces[-1])
-            if nbytes == RECORD_BYTES:
-                break
-        return pieces, nbytes
-
-    def _send(self, end: PathEnd, pieces: list[Piece], offset: int, nbytes: int) -> None:
-        end.send_data([encode_data_head(offset, self._tell(), nbytes), *pieces], nbytes)
 
     def _send_aside(self, kind: RecordKind, payload: bytes) -> bool:
         if self._active is None or self._over:
@@ -416,26 +360,16 @@ class Multipath:
             self._active.send(RecordKind.ACK, 0, self._tell())
 
     def _acknowledged(self, received: int) -> None:
-        if not self._out.acknowledged(received):
-            return
         now = self._loop.time()
-        # What another path has brought need not go over this one.
-        self._given = max(self._given, received)
-        self._choice.acknowledged(self._out.kept_bytes == 0, now)
-        self._window.acknowledged(received, now)
+        if not self._sending.acknowledged(received, now):
+            return
+        self._choice.acknowledged(self._sending.out.kept_bytes == 0, now)
         self.link.acknowledged(received)
         self._weigh()
 
     def _weigh(self) -> None:
-        """Whether the link may hand over more: only what can leave now, and no more than may be under way."""
-        if self._over:
-            return
-        is_full = self._out.kept_bytes >= self._window.nbytes
-        if is_full:
-            self._window.filled()
-        end = self._active
-        holds = is_full or end is None or end.is_paused or self._given < self._out.written
-        if holds is not self._paused:
+        """Whether the link may hand over more."""
+        if not self._over and (holds := self._sending.holds()) is not self._paused:
             self._paused = holds
             if holds:
                 self.link.pause_writing()
