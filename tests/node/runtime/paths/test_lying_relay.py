@@ -1,8 +1,10 @@
 """A relay in the middle of a link: whatever it does to the bytes, nothing wrong is delivered, and the link goes on."""
 
+import operator
 import os
 import random
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 
 import pytest
 
@@ -12,6 +14,7 @@ from protocol.messages import FetchBlock, Fetched, Release, Taken
 from protocol.paths import PathKind
 from tests.node.runtime.paths.byway import VIA, Byway, Spoil, honest
 from tests.node.runtime.paths.intruder import carriers
+from tests.node.runtime.relaying.small_relay import eventually
 from tests.node.runtime.small_mesh import Member
 from tests.node.runtime.stations import Station, listen, three_members, tls_station
 
@@ -208,6 +211,38 @@ async def test_a_relay_that_cuts_every_channel_at_once_is_not_asked_without_end(
 
     assert byway.opened <= 4
     assert left.ear.down == right.ear.down == []
+
+
+async def test_links_by_way_of_a_relay_leave_nothing_however_they_end(
+    apart: tuple[Station, Station, Byway], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left, right, byway = apart
+    monkeypatch.setattr(upkeep, "RESUME_S", 0.2)
+    dice = random.Random(11)
+    endings: tuple[Callable[[], None], ...] = (
+        lambda: left.board.hang(right.id, "enough"),
+        lambda: right.board.hang(left.id, "enough"),
+        lambda: carriers(right)[0].abort(),
+        lambda: carriers(left)[0].fail(None),
+        lambda: carriers(left)[0].link.abort(),
+        byway.cut,
+    )
+    for _ in range(40):
+        await link(left, right)
+        dice.choice(endings)()
+        for station in (left, right):
+            for carrier in carriers(station):
+                carrier.link.abort()
+        await left.is_down()
+        await right.is_down()
+        for station in (left, right):
+            station.ear.up.clear()
+            station.ear.down.clear()
+    await eventually(lambda: not carriers(left) and not carriers(right))
+    await eventually(lambda: not byway._pumps)
+    for station in (left, right):
+        await eventually(partial(operator.not_, station.board.ways._tasks))
+        assert len(station.board.ways._upkeep) == 0
 
 
 async def test_without_any_way_back_the_link_is_over_in_time(
