@@ -42,6 +42,7 @@ from protocol.messages import (
     RequestHeader,
     Response,
 )
+from protocol.paths import PathKind
 from protocol.ticket import decode
 
 CORES = sorted(os.sched_getaffinity(0))[:2]
@@ -105,6 +106,9 @@ class Member:
 
     def load(self) -> LoadDigest:
         return LoadDigest()
+
+    def path_is(self, peer: NodeId, kind: PathKind) -> None:
+        """There is one alone."""
 
     def load_told(self, peer: NodeId, load: LoadDigest) -> None:
         """A benchmark chooses nobody."""

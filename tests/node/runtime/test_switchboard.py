@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from node.runtime import connection as connections
 from node.runtime import bulk, frame_link, lanes, switchboard, tls
+from node.runtime import connection as connections
 from node.runtime.frame_link import FrameLink
 from node.runtime.greeting import Terms
 from node.runtime.links import StreamCancelled

@@ -76,8 +76,8 @@ async def test_what_went_wrong_is_told_for_each_address(mesh: Mesh) -> None:
 
         with pytest.raises(RelayFailed, match=f"nothing listens at {closed}"):
             await guest(mesh.bert, mesh.anna).client.connect((closed,))
+        unknown = ("via:somebody", "a@127.0.0.1:1", f"{'a' * 64}.invalid:1")
         with pytest.raises(RelayFailed, match="no address of it is known"):
-            unknown = ("via:somebody", "a@127.0.0.1:1", f"{'a' * 64}.invalid:1")
             await guest(mesh.bert, mesh.anna).client.connect(unknown)
 
 
