@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test lint types imports unit sim demo lab-demo bench lock clean
+.PHONY: help setup test lint types imports unit sim lab demo lab-demo bench lock clean
 
 help: ## This list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 10
@@ -44,6 +44,9 @@ unit: $(READY) ## pytest
 
 sim: $(READY) ## Some hundred short runs on virtual time; make sim SEED=17 is one of them
 	$(if $(SEED),SEED=$(SEED)) $(BIN)/python -m pytest -q tests/node/simulation/test_seeds.py
+
+lab: $(READY) ## Who meets whom through which routers, how soon, how fast (Linux, root); make lab ARGS="--runs 3"
+	$(BIN)/python -m tests.lab.matrix $(ARGS)
 
 demo: $(READY) ## A photograph through four daemons; writes demo/report.html
 	$(BIN)/sedma-node demo
