@@ -86,7 +86,14 @@ async def _run(asked: argparse.Namespace) -> None:
             if asked.lines is not None:
                 lines = [msgspec.json.encode(one) + b"\n" for one in meetings]
                 asked.lines.write_bytes(b"".join(lines))
-            shown = [*rows(meetings), "", *square(meetings), "", *summary(meetings)]
+            shown = [
+                *rows(meetings),
+                "",
+                *square(meetings),
+                "",
+                *entering(there),
+                *summary(meetings),
+            ]
             print("\n".join(shown), flush=True)
 
 
@@ -150,6 +157,16 @@ def square(meetings: Iterable[Meeting]) -> list[str]:
     return lines
 
 
+def entering(there: Stations) -> list[str]:
+    """How long it takes a host to be reached by others: links to public nodes, and a relay where it needs one."""
+    took = {one: [one.entered_s * 1000.0] for one in there.others}
+    blocked = [its for one, its in took.items() if one.host.kind in BLOCKED]
+    return [
+        _spread("reached by others after the start", took.values(), "hosts"),
+        _spread("UDP blocked, reached by others after the start", blocked, "hosts"),
+    ]
+
+
 def summary(meetings: Sequence[Meeting]) -> list[str]:
     """The figures, over the medians of the pairs."""
     pairs = _by_pair(meetings)
@@ -188,14 +205,14 @@ def _all(found: Iterable[PathKind | None]) -> str:
     return "/".join(dict.fromkeys("bare" if one is None else one.value for one in found))
 
 
-def _spread(name: str, found: Iterable[Sequence[float | None]]) -> str:
+def _spread(name: str, found: Iterable[Sequence[float | None]], of: str = "pairs") -> str:
     known = [[one for one in its if one is not None] for its in found]
     medians = [statistics.median(its) for its in known if its]
     if not medians:
         return f"{name}: none"
     return (
         f"{name}: median {statistics.median(medians):.0f} ms, worst {max(medians):.0f} ms"
-        f" ({len(medians)} pairs)"
+        f" ({len(medians)} {of})"
     )
 
 

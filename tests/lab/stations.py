@@ -147,9 +147,9 @@ class Stations:
         for public in self.publics:
             for one in self.all:
                 public.order(Know(one.whereabouts))
+        # One after the other: how long it takes is a figure.
         for one in self.all:
             one.order(Enter(publics))
-        for one in self.all:
             if await one.told(a(Entered), within_s=ENTER_S) is None:
                 raise Stumbled(f"nobody can reach {one.host}: {one.said[-4000:]}")
         await asyncio.sleep(SEEN_S)
