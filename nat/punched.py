@@ -91,6 +91,8 @@ class PunchedPath:
 
     def keepalive(self, interval_s: float) -> None:
         """Speak at least so often: the mapping is known to live for longer."""
+        if self._closed:
+            return
         self._feed(self._keeper.keepalive(interval_s, self._loop.time()))
         self._timer.cancel()
         self._timer = self._loop.call_at(self._deadline(), self._tick)

@@ -11,7 +11,7 @@ from typing import TypeVar, assert_never
 import msgspec
 
 from nat.endpoint import Endpoint
-from node.communication.reach import Fact, HomesAre, Relocated
+from node.communication.reach import Fact, HomesAre, NatKnown, Relocated
 from node.core import Node
 from node.effects import (
     Allocate,
@@ -277,6 +277,8 @@ class Live:
             if self._forwarding is not None:
                 self._forwarding.homes.network_changed(hosts)
         self.feed(self.node.learn(fact, self.now))
+        if isinstance(fact, NatKnown) and self._switchboard is not None:
+            self._switchboard.ways.nat_known()
 
     def acquainted(self) -> list[NodeId]:
         return self.node.mesh.acquainted()

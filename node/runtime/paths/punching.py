@@ -8,6 +8,7 @@ is loaded when it is needed first, for it takes 9 MiB and 0.13 s: a node that ev
 import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+from weakref import WeakSet
 
 import msgspec
 
@@ -78,6 +79,7 @@ class Puncher:
         self._keepalive_s = keepalive_s
         self._loop = asyncio.get_running_loop()
         self._talks: dict[Multipath, _Talk] = {}
+        self._kept: WeakSet[PunchedPath] = WeakSet()
         self._answering = 0
         self._rate = check_rate(self._loop.time())
 
@@ -121,6 +123,11 @@ class Puncher:
             talk.answering.cancel()
         answering = self._answer(multipath, offer, candidates, same_site=same_site)
         talk.answering = self._ways.own_task(answering)
+
+    def nat_known(self) -> None:
+        """More was found out about our NAT than when the paths that there are were punched."""
+        for way in list(self._kept):
+            self._keep(way)
 
     def over(self, multipath: Multipath) -> None:
         """The link is gone."""
@@ -213,6 +220,7 @@ class Puncher:
         )
 
     def _keep(self, way: PunchedPath) -> None:
+        self._kept.add(way)
         way.keepalive(interval_s(self._keepalive_s, self._surroundings.keepalive_s()))
 
     def _talk(self, multipath: Multipath) -> _Talk:

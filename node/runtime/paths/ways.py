@@ -113,6 +113,11 @@ class Ways:
             if multipath.peer == peer:
                 upkeep.nearby(address)
 
+    def nat_known(self) -> None:
+        """More was found out about the NAT in front of us."""
+        if self._puncher is not None:
+            self._puncher.nat_known()
+
     @property
     def has_paths(self) -> bool:
         """Links may have several; else each is one connection."""

@@ -12,6 +12,7 @@ import pytest
 
 from nat.candidates import check_rate
 from nat.datagrams import Datagrams
+from nat.endpoint import Endpoint
 from nat.ice import IceAttempt
 from nat.path_keeper import INTERVAL_S
 from nat.punched import PunchedPath
@@ -19,15 +20,18 @@ from nat.quic import open_quic
 from node.runtime.paths.arrival import Unattached
 from node.runtime.paths.dialing import Opened
 from node.runtime.paths.end import PathEnd
+from node.runtime.paths.punching import Puncher
+from protocol.ids import NodeId
 from protocol.messages import Release, Taken
 from protocol.paths import PathKind
 from tests.nat.members import founder, member
 from tests.node.runtime.paths.intruder import carriers
+from tests.node.runtime.relaying.small_relay import signatures
 from tests.node.runtime.small_mesh import Member
 from tests.node.runtime.stations import Station, three_members, tls_station
 
 SPEED = 20
-MINUTES = 3.0
+MINUTES = 2.0
 PACKETS_PER_MINUTE_MAX = 4
 """One in 15 s."""
 
@@ -133,3 +137,57 @@ def test_an_idle_punched_path_costs_each_side_less_than_a_packet_in_fifteen_seco
     assert all(
         PACKETS_PER_MINUTE_MAX / 2 <= one / MINUTES <= PACKETS_PER_MINUTE_MAX for one in cost
     ), cost
+
+
+class Site:
+    """Where a node is, as it has found out so far."""
+
+    measured_s: float | None = None
+
+    def key_of(self, peer: NodeId) -> bytes | None:
+        return None
+
+    def stun_servers(self) -> tuple[Endpoint, ...]:
+        return ()
+
+    def seen_at(self) -> tuple[Endpoint, ...]:
+        return ()
+
+    def keepalive_s(self) -> float | None:
+        return self.measured_s
+
+
+def test_a_path_that_is_there_is_kept_by_what_is_measured_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = three_members(tmp_path)[0]
+
+    async def story() -> list[int]:
+        counted, site, station = Counted(monkeypatch), Site(), tls_station(one)
+        ways = station.board.ways
+        puncher = Puncher(station.id, one.membership, signatures(one), site, ways, keepalive_s=None)
+        ways.make_puncher = lambda: puncher
+        ways.nat_known()
+        assert ways._punching is puncher
+        near, far = await punched()
+        puncher._keep(near)
+        await asyncio.sleep(10.0)
+        costs = []
+        for site.measured_s in (None, 6.0):
+            ways.nat_known()
+            before = counted.left[near.local[1]]
+            await asyncio.sleep(60.0)
+            costs.append(counted.left[near.local[1]] - before)
+        near.close()
+        far.close()
+        # Of a path that is closed nothing is left to keep.
+        ways.nat_known()
+        await asyncio.sleep(10.0)
+        await station.board.close("test over")
+        return costs
+
+    with asyncio.Runner(loop_factory=FastLoop) as runner:
+        unmeasured, measured = runner.run(story())
+
+    assert 2 <= unmeasured <= 4
+    assert 9 <= measured <= 11
