@@ -8,6 +8,7 @@ from typing import NamedTuple, Protocol
 
 from node.config import host_port
 from node.runtime.frame_link import FrameLink, OnLink
+from node.runtime.handed_over import let_go
 from node.runtime.paths.arrival import Unattached
 from node.runtime.paths.doorway import ALPN_PATH, Doorway, kind_at, kind_of
 from node.runtime.paths.end import PathEnd
@@ -115,7 +116,7 @@ class PathDialer:
                 )
             except BaseException:
                 # The other side of the relay learns of it by that.
-                channel.close()
+                let_go(channel)
                 raise
         opened = self._proven(doorway, peer)
         opened.end.via = relay

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import assert_never
 
 from aiohttp import (
+    AddrInfoType,
     ClientSession,
     ClientTimeout,
     ClientWebSocketResponse,
@@ -38,6 +39,7 @@ from nat.relay_wire import (
 )
 from node.runtime import tls
 from node.runtime.credentials import Membership
+from node.runtime.handed_over import keep_no_number
 from node.runtime.relaying.alarm import Alarm
 from node.runtime.relaying.channels import Channels, RelayFailed
 from node.runtime.relaying.dialling import CLOSE_S, dial, ends_of, here_alone
@@ -93,7 +95,8 @@ class RelayClient:
 
     async def connect(self, addresses: tuple[str, ...]) -> None:
         """Have a reservation; RelayFailed with the reason if there is none to be had."""
-        connector = TCPConnector(ssl=self._context, limit=0)
+        made: list[socket.socket] = []
+        connector = TCPConnector(ssl=self._context, limit=0, socket_factory=_remembering(made))
         session = ClientSession(
             connector=connector, timeout=ClientTimeout(total=None), trace_configs=[here_alone()]
         )
@@ -103,6 +106,9 @@ class RelayClient:
         except BaseException:
             await session.close()
             raise
+        finally:
+            for one in made:
+                keep_no_number(one)
         self._running = self._loop.create_task(self._run(session, websocket))
         try:
             async with asyncio.timeout(RESERVED_S):
@@ -249,3 +255,12 @@ class RelayClient:
 
     def _tick(self, now: float) -> None:
         self._feed(self._pulse.tick(now))
+
+
+def _remembering(made: list[socket.socket]) -> Callable[[AddrInfoType], socket.socket]:
+    def make(address: AddrInfoType) -> socket.socket:
+        family, kind, protocol, _, _ = address
+        made.append(socket.socket(family, kind, protocol))
+        return made[-1]
+
+    return make

@@ -11,6 +11,6 @@ NewLoop = Callable[[], asyncio.AbstractEventLoop]
 
 def pytest_asyncio_loop_factories(item: pytest.Item) -> Mapping[str, NewLoop]:
     loops: dict[str, NewLoop] = {"uvloop": uvloop.new_event_loop}
-    if item.path.name == "test_links.py":
+    if item.path.name in ("test_links.py", "test_handed_over.py"):
         loops["asyncio"] = asyncio.new_event_loop
     return loops

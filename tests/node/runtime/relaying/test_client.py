@@ -3,8 +3,11 @@
 import asyncio
 import base64
 import errno
+import gc
 import hashlib
+import os
 import socket
+import struct
 import time
 from pathlib import Path
 
@@ -97,6 +100,33 @@ async def test_a_relay_that_hangs_up_as_soon_as_it_has_answered_has_failed(mesh:
         for _ in range(20):
             with pytest.raises(RelayFailed, match="hung up"):
                 await guest(mesh.bert, mesh.anna).client.connect((address,))
+
+
+async def test_who_is_reset_at_once_closes_no_socket_of_others(mesh: Mesh) -> None:
+    """uvloop leaves the number of such a socket behind, and it would be closed again with the object."""
+    with socket.create_server(("127.0.0.1", 0)) as rude:
+        rude.setblocking(False)
+        address = f"127.0.0.1:{rude.getsockname()[1]}"
+        others: list[socket.socket] = []
+
+        async def reset() -> None:
+            while True:
+                one, _ = await asyncio.get_running_loop().sock_accept(rude)
+                one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                one.close()
+
+        resetting = asyncio.create_task(reset())
+        for _ in range(20):
+            with pytest.raises(RelayFailed):
+                await guest(mesh.bert, mesh.anna).client.connect((address,))
+            others += socket.socketpair()
+        gc.collect()
+        resetting.cancel()
+        await asyncio.wait([resetting])
+
+        for one in others:
+            os.fstat(one.fileno())
+            one.close()
 
 
 async def test_a_relay_that_sends_us_elsewhere_is_not_followed(mesh: Mesh) -> None:
