@@ -120,7 +120,8 @@ class Station:
         )
         self._book: dict[NodeId, Whereabouts] = {}
         self._dialled_at: dict[NodeId, float] = {}
-        self._entering: dict[NodeId, Whereabouts] = {}
+        self._linked: set[NodeId] = set()
+        self._entering: set[NodeId] = set()
         """Public members to which we have no link yet."""
         self._servers: tuple[Whereabouts, ...] = ()
         self._entered_at = 0.0
@@ -185,20 +186,20 @@ class Station:
         self._entered_at = time.monotonic()
         self._servers = tuple(one for one in publics if one.node != self._identity.id)
         for one in self._servers:
-            self._book[one.node] = self._entering[one.node] = one
-            if not self._public:
+            self._book[one.node] = one
+            if one.node not in self._linked:
+                self._entering.add(one.node)
                 self._switchboard.dial(one.addresses, one.node)
-        if self._public:
-            self._tell_where()
+        if not self._entering:
+            self._look_around()
 
-    def _met(self, peer: NodeId) -> None:
-        """A public member; once all are there, we choose relays and look at our NAT, as the Node does."""
-        del self._entering[peer]
-        if self._entering:
-            return
+    def _look_around(self) -> None:
+        """All public members are there: we choose relays and look at our NAT, as the Node does."""
         relays = tuple(RelayAt(one.node, one.addresses, None) for one in self._servers)
         self._forwarding.carry_out(KeepRelays(not self._public, relays))
         self._outlook.carry_out(ProbeNat(tuple((one.node, one.addresses) for one in self._servers)))
+        if self._public:
+            self._tell_where()
 
     def _learn(self, fact: Fact | HomesAre) -> None:
         match fact:
@@ -260,8 +261,11 @@ class Station:
     def link_up(self, peer: NodeId, dialled: bool) -> None:
         if peer in self._dialled_at:
             self._ask(peer)
+        self._linked.add(peer)
         if peer in self._entering:
-            self._met(peer)
+            self._entering.remove(peer)
+            if not self._entering:
+                self._look_around()
 
     def path_is(self, peer: NodeId, kind: PathKind) -> None:
         self._kinds[peer] = kind
@@ -271,6 +275,7 @@ class Station:
         """We always know whom we dial."""
 
     def link_down(self, peer: NodeId, reason: str) -> None:
+        self._linked.discard(peer)
         self._tell(Down(peer, reason))
 
     def dial_failed(self, addresses: tuple[str, ...], peer: NodeId | None, reason: str) -> None:
