@@ -53,10 +53,18 @@ class Unattached:
 class Arrival(Unattached):
     """Owns an end that the other side has opened. `peer` is proven; `kind` is what we know of how the path runs."""
 
-    def __init__(self, peer: NodeId, kind: PathKind, attaching: Attaching) -> None:
+    def __init__(
+        self,
+        peer: NodeId,
+        kind: PathKind,
+        attaching: Attaching,
+        on_settled: Callable[["Arrival"], object] = lambda arrival: None,
+    ) -> None:
+        """`on_settled` is told once it carries a link, or is gone; it may be told twice."""
         self.end = PathEnd(self, kind)
         self._peer = peer
         self._attaching = attaching
+        self._on_settled = on_settled
         self._timer = asyncio.get_running_loop().call_later(ATTACH_S, self._late)
 
     def record(self, end: PathEnd, kind: RecordKind, number: int, payload: bytes) -> None:
@@ -64,9 +72,12 @@ class Arrival(Unattached):
         if kind is not RecordKind.ATTACH:
             super().record(end, kind, number, payload)
         self._attaching(end, self._peer, codec.decode(Attach, payload))
+        if end.owner is not self:
+            self._on_settled(self)
 
     def path_lost(self, end: PathEnd, reason: str, *, refused: bool) -> None:
         self._timer.cancel()
+        self._on_settled(self)
 
     def _late(self) -> None:
         self.end.abort()

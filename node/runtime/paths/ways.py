@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 
 PUNCHING = "node.runtime.paths.punching"
 
+ARRIVALS_MAX = 64
+"""Paths of members that are attached to nothing; for a further one the oldest is cut off."""
+
 LINKS_MAX = 16
 """Of one peer: two are in use, more while both sides dial at once or old ones wait to be found dead. Of those that the
 peer opens, a further one is refused."""
@@ -80,6 +83,8 @@ class Ways:
         """By their ids, and whether we opened them: whoever dials his own address has both ends of a link."""
         self._over: dict[Link, Multipath] = {}
         self._upkeep: dict[Multipath, Upkeep] = {}
+        self._arrivals: dict[Arrival, None] = {}
+        """Paths that others have opened and that carry nothing yet, or that we have refused. The oldest first."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._closing = False
 
@@ -177,13 +182,23 @@ class Ways:
                     # A bare link says to the other side what is wrong with its certificate.
                     peer = None
                 if peer is not None:
-                    return Arrival(NodeId(peer), kind or kind_of(transport), self._attach).end
+                    return self._arrive(NodeId(peer), kind or kind_of(transport))
             if alpn == ALPN_HTTP and self.http is not None:
                 return self.http()
             identify = None if server is None else server.identify
             return FrameLink(self._neighbourhood.on_link, dialed=False, identify=identify)
 
         return lambda: Doorway(choose)
+
+    def _arrive(self, peer: NodeId, kind: PathKind) -> PathEnd:
+        """Saying what a path is for takes a member no time: whoever has not for longest makes room."""
+        if len(self._arrivals) >= ARRIVALS_MAX:
+            oldest = next(iter(self._arrivals))
+            del self._arrivals[oldest]
+            oldest.end.abort()
+        arrival = Arrival(peer, kind, self._attach, lambda one: self._arrivals.pop(one, None))
+        self._arrivals[arrival] = None
+        return arrival.end
 
     def arrival(self, peer: NodeId, kind: PathKind) -> asyncio.BufferedProtocol:
         """Speaks on a path that `peer`, as its transport has proven, opened in another way than over TCP."""

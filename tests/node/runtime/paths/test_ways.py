@@ -13,7 +13,7 @@ import pytest
 
 from nat.records import HEADER, VERSION, RecordKind, encode_data_head, encode_record
 from node.runtime.frame_link import FrameLink
-from node.runtime.paths import arrival, upkeep
+from node.runtime.paths import arrival, upkeep, ways
 from node.runtime.paths.multipath import PATHS_MAX
 from node.runtime.paths.ways import LINKS_MAX
 from protocol import codec
@@ -162,6 +162,24 @@ async def test_whoever_attaches_to_nothing_is_shown_out(
     async with intruder(members[2], alone) as one:
         await one.is_cut()
         assert one.heard_of == []
+
+
+async def test_for_a_path_more_than_may_wait_the_oldest_goes_and_members_come_in(
+    alone: Station, members: list[Member], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ways, "ARRIVALS_MAX", 4)
+    async with contextlib.AsyncExitStack() as stack:
+        opened = [await stack.enter_async_context(intruder(members[2], alone)) for _ in range(6)]
+        for one in opened[:2]:
+            await one.is_cut()
+        assert not any(one.lost for one in opened[2:])
+        late = await stack.enter_async_context(intruder(members[0], alone))
+        late.attach()
+        await late.is_attached()
+        await opened[2].is_cut()
+        assert not any(one.lost for one in opened[3:])
+        assert len(alone.board.ways._arrivals) == 3
+    await soon(lambda: not alone.board.ways._arrivals)
 
 
 @pytest.mark.parametrize(
@@ -373,9 +391,9 @@ async def test_links_opened_and_closed_in_all_orders_leave_nothing(members: list
 
     await soon(lambda: not carriers(left) and not carriers(right))
     await soon(lambda: all(link.closing for link in made))
-    for ways in (left.board.ways, right.board.ways):
-        await soon(partial(operator.not_, ways._tasks))
-        assert (len(ways._upkeep), len(ways._over)) == (0, 0)
+    for one in (left.board.ways, right.board.ways):
+        await soon(partial(operator.not_, one._tasks))
+        assert (len(one._upkeep), len(one._over), len(one._arrivals)) == (0, 0, 0)
     await left.board.close("test over")
     await right.board.close("test over")
     await soon(lambda: asyncio.all_tasks() <= before)
