@@ -61,7 +61,6 @@ from protocol.messages import (
     Response,
     Taken,
 )
-from protocol.paths import PathKind
 
 NEVER = float("inf")
 
@@ -208,11 +207,6 @@ class Node:
         self.fleet.link_down(peer)
         self.asking.lost(peer)
         return self._settle(self.mesh.link_down(peer, reason, now), now)
-
-    def path_is(self, peer: NodeId, kind: PathKind, now: float) -> list[Effect]:
-        """What carries the link to it: told once it is up, and when that changes."""
-        self.fleet.path_is(peer, kind)
-        return []
 
     def dial_failed(
         self, addresses: tuple[str, ...], peer: NodeId | None, reason: str, now: float

@@ -14,13 +14,13 @@ from node.communication.gossip import Gossip
 from node.communication.knowledge import Knowledge
 from node.communication.linking import LINKS_KEPT_MAX, NEIGHBOURS, Linking
 from node.communication.membership import Membership
-from node.communication.reach import Fact, HomesAre, Reach, Relocated
+from node.communication.reach import Fact, HomesAre, Reach, Relocated, reachability
 from node.communication.relays import Relays
 from node.communication.roster import Change
 from node.communication.signatures import Signatures
 from node.effects import Call, CancelCall, Effect, Grave, Hang
 from node.memory.short_term import ShortTerm
-from protocol.digests import LoadDigest, NodeRecord, Reachability
+from protocol.digests import LoadDigest, NodeRecord
 from protocol.errors import ErrorInfo
 from protocol.ids import MeshId, NodeId
 from protocol.limits import ADDRESSES_MAX
@@ -213,7 +213,7 @@ class Mesh(OnlyCalls):
         effects += self.gossip.link_up(peer, now)
         self.reach.linked(peer, now)
         self.relays.look_soon(now)
-        if (reach := self._reach(dialled)) is not self.own.reach:
+        if (reach := reachability(self.own.reach, dialled=dialled)) is not self.own.reach:
             effects += self.describe(msgspec.structs.replace(self.own, reach=reach), now)
         return effects
 
@@ -361,11 +361,6 @@ class Mesh(OnlyCalls):
         record = msgspec.structs.replace(self.own, public=self.reach.public, nat=nat)
         return effects + self.describe(record, now)
 
-    def _reach(self, dialled: bool) -> Reachability:
-        if not dialled or self.own.reach is Reachability.DIRECT:
-            return Reachability.DIRECT
-        return Reachability.OUTGOING
-
     def _member(self, peer: NodeId) -> MemberRecord | None:
         known = self.membership.members.get(peer)
         grave = self.membership.graves.get(peer)
@@ -379,15 +374,16 @@ class Mesh(OnlyCalls):
     def _consider(self, peer: NodeId, now: float) -> None:
         """Its record or its state has changed: keep the wish for a link in step."""
         if len(self.membership.members) + len(self.membership.graves) > LINKS_KEPT_MAX:
-            if self._all_linked or self._lacks_neighbours() or peer in self.linking.wanted:
+            if (
+                self._all_linked
+                or len(self.linking.wanted) < NEIGHBOURS
+                or peer in self.linking.wanted
+            ):
                 self._choose_links(now)
         elif self._sought(peer):
             self.linking.want(peer, self.addresses_of(peer), now)
         else:
             self.linking.unwant(peer)
-
-    def _lacks_neighbours(self) -> bool:
-        return len(self.linking.wanted) < NEIGHBOURS
 
     def _choose_links(self, now: float) -> None:
         """All of a small mesh; of a large one the neighbours that we have, and new ones for those that are gone."""

@@ -18,7 +18,7 @@ from nat.findings import summary
 from node.communication.desk import Desk, OnlyCalls
 from node.communication.proving import JITTER, NEVER, PERIOD_S, Peers, Proving, public_of
 from node.effects import Call, DialOut, Effect, Note, ProbeNat, Reply, note
-from protocol.digests import LoadDigest, Public
+from protocol.digests import LoadDigest, Public, Reachability
 from protocol.errors import ErrorInfo
 from protocol.ids import NodeId
 from protocol.limits import DIAL_BACK_MAX
@@ -72,6 +72,13 @@ class HomesAre:
 
 
 Fact = NatKnown | Knocked | DialedOut | Relocated
+
+
+def reachability(before: Reachability, *, dialled: bool) -> Reachability:
+    """By the links that we have had: with one more, `dialled` by us or by the peer."""
+    if not dialled or before is Reachability.DIRECT:
+        return Reachability.DIRECT
+    return Reachability.OUTGOING
 
 
 class Reach(OnlyCalls):

@@ -38,6 +38,7 @@ from node.effects import (
 )
 from node.log import Log
 from node.runtime.addresses import own_hosts
+from node.runtime.alarm import Alarm
 from node.runtime.arena import Arena
 from node.runtime.awaited import Ending
 from node.runtime.chores import Chores
@@ -122,8 +123,7 @@ class Live:
             ),
             failed=lambda call, error: self.feed(node.call_failed(call, error, self.now)),
         )
-        self._timer: asyncio.TimerHandle | None = None
-        self._timer_at = 0.0
+        self._alarm = Alarm(self._tick)
         self._rearm_due = False
         self._load = LoadDigest()
         self._load_at = -LOAD_FRESH_S
@@ -189,8 +189,7 @@ class Live:
         if self._packets is not None:
             await self._packets.close()
         self._strangers.sum_up()
-        if self._timer is not None:
-            self._timer.cancel()
+        self._alarm.set(None)
         await self._working.close()
         await self._chores.close()
         await self._keeping.close()
@@ -304,7 +303,7 @@ class Live:
         self.feed(self.node.link_up(peer, dialled, self.now))
 
     def path_is(self, peer: NodeId, kind: PathKind) -> None:
-        self.feed(self.node.path_is(peer, kind, self.now))
+        self.node.fleet.path_is(peer, kind)
 
     def reached(self, addresses: tuple[str, ...]) -> None:
         self.feed(self.node.reached(addresses))
@@ -393,19 +392,9 @@ class Live:
 
     # -- within --------------------------------------------------------------------------------------
 
-    def _tick(self) -> None:
-        self._timer = None
-        self.feed(self.node.tick(self.now))
+    def _tick(self, now: float) -> None:
+        self.feed(self.node.tick(now))
 
     def _rearm(self) -> None:
-        """A timer that is right stays: one that is due must not be put off by every input that comes."""
         self._rearm_due = False
-        deadline = None if self.stopping else self.node.deadline
-        if self._timer is not None:
-            if self._timer_at == deadline:
-                return
-            self._timer.cancel()
-            self._timer = None
-        if deadline is not None:
-            self._timer = self._loop.call_at(deadline, self._tick)
-            self._timer_at = deadline
+        self._alarm.set(None if self.stopping else self.node.deadline)

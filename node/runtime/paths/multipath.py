@@ -13,6 +13,7 @@ from nat.path import Choice, Drop, PathChoice, Ping, Use
 from nat.pathfinder import DIRECT
 from nat.records import RecordKind
 from nat.stream import Piece
+from node.runtime.alarm import Alarm
 from node.runtime.frame_link import FrameLink
 from node.runtime.paths.end import PathEnd
 from node.runtime.paths.owner import MultipathOwner
@@ -65,8 +66,7 @@ class Multipath:
         self._acked = 0
         """Offset of what came in, as the other side was last told."""
         self._ack_timer: asyncio.TimerHandle | None = None
-        self._timer: asyncio.TimerHandle | None = None
-        self._timer_at = 0.0
+        self._alarm = Alarm(self._ring)
         self._was_used = False
         self._paused = False
         self._closing = False
@@ -229,10 +229,10 @@ class Multipath:
         if self._over:
             return
         self._over = self._closing = True
-        for timer in (self._timer, self._ack_timer):
-            if timer is not None:
-                timer.cancel()
-        self._timer = self._ack_timer = None
+        self._alarm.set(None)
+        if self._ack_timer is not None:
+            self._ack_timer.cancel()
+            self._ack_timer = None
         for end in list(self._ends.values()):
             end.abort()
         self._ends.clear()
@@ -377,15 +377,7 @@ class Multipath:
                 self.link.resume_writing()
 
     def _rearm(self) -> None:
-        """A timer that comes too early does nothing; one that stands is not moved for every record."""
-        deadline = self._choice.deadline
-        if self._over or deadline is None or (self._timer and self._timer_at <= deadline):
-            return
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer = self._loop.call_at(deadline, self._tick)
-        self._timer_at = deadline
+        self._alarm.set(None if self._over else self._choice.deadline)
 
-    def _tick(self) -> None:
-        self._timer = None
-        self._carry_out(self._choice.tick(self._loop.time()))
+    def _ring(self, now: float) -> None:
+        self._carry_out(self._choice.tick(now))

@@ -38,9 +38,9 @@ from nat.relay_wire import (
     signed_reservation_bytes,
 )
 from node.runtime import tls
+from node.runtime.alarm import Alarm
 from node.runtime.credentials import Membership
 from node.runtime.handed_over import keep_no_number
-from node.runtime.relaying.alarm import Alarm
 from node.runtime.relaying.channels import Channels, RelayFailed
 from node.runtime.relaying.dialling import CLOSE_S, dial, ends_of, here_alone
 from node.runtime.relaying.outbox import Outbox

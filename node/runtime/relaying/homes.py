@@ -13,7 +13,7 @@ from typing import assert_never
 
 from nat.home import Effect, HomeRelays, Public, Release, Reserve
 from node.log import Log
-from node.runtime.relaying.alarm import Alarm
+from node.runtime.alarm import Alarm
 from node.runtime.relaying.channels import RelayFailed
 from node.runtime.relaying.client import OnChannel, RelayClient
 from node.runtime.relaying.server import RelayServer

@@ -40,7 +40,7 @@ from nat.relaying import (
 )
 from node.log import Log
 from node.runtime import tls
-from node.runtime.relaying.alarm import Alarm
+from node.runtime.alarm import Alarm
 from node.runtime.relaying.channels import Channels, OnChannel
 from node.runtime.relaying.guests import CLOSE_S, ConnectedGuest, Guest, OwnGuest
 from node.runtime.relaying.outbox import HIGH_BYTES

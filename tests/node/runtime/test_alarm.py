@@ -2,7 +2,7 @@
 
 import asyncio
 
-from node.runtime.relaying.alarm import Alarm
+from node.runtime.alarm import Alarm
 
 
 class Ringing:
