@@ -373,12 +373,9 @@ class Mesh(OnlyCalls):
 
     def _consider(self, peer: NodeId, now: float) -> None:
         """Its record or its state has changed: keep the wish for a link in step."""
+        wanted = self.linking.wanted
         if len(self.membership.members) + len(self.membership.graves) > LINKS_KEPT_MAX:
-            if (
-                self._all_linked
-                or len(self.linking.wanted) < NEIGHBOURS
-                or peer in self.linking.wanted
-            ):
+            if self._all_linked or len(wanted) < NEIGHBOURS or peer in wanted:
                 self._choose_links(now)
         elif self._sought(peer):
             self.linking.want(peer, self.addresses_of(peer), now)
