@@ -97,8 +97,13 @@ class Pathfinder:
         """These paths are up now; any other is not."""
         self._kinds = frozenset(kinds)
         for search in self._searches.values():
-            if search.up_at is not None and not self._is_there(search.kind):
+            is_there = self._is_there(search.kind)
+            if search.up_at is not None and not is_there:
                 search.lost(now - search.up_at, now)
+            elif is_there and not search.trying:
+                # Such a path can be, whether we have found it or it has come to answer again by itself.
+                search.failures = 0
+                search.due_at = min(search.due_at, now + PAUSES_S[search.kind][0])
         return self._look(now)
 
     def means_are(self, means: Means, now: float) -> list[Seek]:

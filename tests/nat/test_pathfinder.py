@@ -141,6 +141,21 @@ def test_a_relayed_path_that_a_router_forgets_every_few_seconds_is_there_again_a
         seeks = finder.has([PUNCHED], now + STEADY_RELAY_S)
 
 
+def test_a_path_that_answers_again_by_itself_is_worth_looking_for_soon_when_it_is_silent() -> None:
+    finder = on_relay(Means(relay=True, punch=True, dial=False))
+    for now in (0.0, 10.0, 30.0):
+        finder.tried(PUNCHED, "no way", now)
+        finder.tick(now + 15.0)
+    finder.tried(PUNCHED, "no way", 50.0)
+    finder.has([PUNCHED, RELAY], 51.0)
+    finder.has([RELAY], 53.0)
+    assert finder.deadline == 51.0 + PAUSES_S[PUNCHED][0]
+    assert sought(finder.tick(54.0)) == {PUNCHED}
+    finder.tried(PUNCHED, "no way", 56.0)
+
+    assert finder.deadline == 56.0 + PAUSES_S[PUNCHED][0]
+
+
 @pytest.mark.parametrize("kind", PAUSES_S)
 def test_a_path_that_comes_up_and_dies_again_and_again_is_not_looked_for_without_end(
     kind: PathKind,
