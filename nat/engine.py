@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from qh3 import tls
-from qh3._hazmat import CryptoError
+from qh3._hazmat import CryptoError, X25519KeyExchange
 from qh3.quic import events
 from qh3.quic.configuration import QuicConfiguration
 from qh3.quic.connection import QuicConnection, QuicConnectionError
@@ -41,6 +41,10 @@ REASON_CHARS_MAX = 200
 
 # It warns of each close by the other side, which we tell in our own words.
 logging.getLogger("quic").setLevel(logging.ERROR)
+
+# The first key of a process takes 40 ms to draw, for what draws them is made then. Here nobody waits for it: this file
+# is loaded beside the loop, before a path is punched.
+X25519KeyExchange()
 
 
 @dataclass(frozen=True, slots=True)
