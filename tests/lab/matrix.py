@@ -46,8 +46,10 @@ def main() -> None:
     if why := why_not():
         sys.exit(f"error: no laboratory can be made here: {why}")
     began = time.monotonic()
-    asyncio.run(_run(asked))
+    meetings = asyncio.run(_run(asked))
     print(f"in {time.monotonic() - began:.0f} s, the laboratory itself included")
+    if any(one.failure for one in meetings):
+        sys.exit(1)
 
 
 def _arguments() -> argparse.Namespace:
@@ -70,7 +72,7 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-async def _run(asked: argparse.Namespace) -> None:
+async def _run(asked: argparse.Namespace) -> list[Meeting]:
     wire = None
     if asked.rtt or asked.loss:
         # There and back, each time over both wires.
@@ -95,6 +97,7 @@ async def _run(asked: argparse.Namespace) -> None:
                 *summary(meetings),
             ]
             print("\n".join(shown), flush=True)
+            return meetings
 
 
 async def meet_all(
