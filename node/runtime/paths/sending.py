@@ -5,10 +5,14 @@ from collections.abc import Callable
 from nat.records import encode_data_head
 from nat.stream import Outflow, Piece
 from node.runtime.paths.end import PathEnd
-from node.runtime.paths.window import Window
+from node.runtime.paths.window import WINDOW_BYTES_MAX, WINDOW_RELAY_BYTES_MAX, Window
+from protocol.paths import PathKind
 
 RECORD_BYTES = 1024 * 1024
 """What is sent again goes in records of this size; what is new, in those that it was written in, up to that."""
+
+RELAY_RECORD_BYTES = 64 * 1024
+"""By way of a relay, where a ping may have to wait for what is left of one at the speed of a quota."""
 
 
 class Sending:
@@ -20,6 +24,7 @@ class Sending:
         """The path in use."""
         self._tell = tell
         self._window = Window()
+        self._record_bytes = RECORD_BYTES
         self._given = 0
         """Offset up to which that path was handed the stream."""
 
@@ -30,7 +35,7 @@ class Sending:
             out.write(piece)
         nbytes = out.written - begin
         self._window.written(out.written, now)
-        if end is not None and self._given == begin and nbytes <= RECORD_BYTES:
+        if end is not None and self._given == begin and nbytes <= self._record_bytes:
             self._send(end, pieces, begin, nbytes)
             self._given = out.written
         else:
@@ -39,6 +44,9 @@ class Sending:
     def use(self, end: PathEnd) -> None:
         """From the first byte on that is not known to have come."""
         self.end = end
+        relayed = end.kind is PathKind.RELAY
+        self._record_bytes = RELAY_RECORD_BYTES if relayed else RECORD_BYTES
+        self._window.bound(WINDOW_RELAY_BYTES_MAX if relayed else WINDOW_BYTES_MAX)
         self._given = self.out.acked
         self.go_on()
 
@@ -73,10 +81,10 @@ class Sending:
         pieces: list[Piece] = []
         nbytes = 0
         for piece in self.out.since(self._given):
-            room = RECORD_BYTES - nbytes
+            room = self._record_bytes - nbytes
             pieces.append(memoryview(piece)[:room] if len(piece) > room else piece)
             nbytes += len(pieces[-1])
-            if nbytes == RECORD_BYTES:
+            if nbytes == self._record_bytes:
                 break
         return pieces, nbytes
 

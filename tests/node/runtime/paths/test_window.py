@@ -9,6 +9,7 @@ from node.runtime.paths.window import (
     WINDOW_BYTES,
     WINDOW_BYTES_MAX,
     WINDOW_BYTES_MIN,
+    WINDOW_RELAY_BYTES_MAX,
     Window,
 )
 
@@ -40,6 +41,16 @@ def test_a_slow_path_gets_less_though_never_nothing() -> None:
     for _ in range(10):
         turn(window, 2 * SLOW_S, full=True)
     assert window.nbytes == WINDOW_BYTES_MIN
+
+
+def test_by_way_of_a_relay_it_stays_small_and_grows_again_on_the_next_path() -> None:
+    window = Window()
+    window.bound(WINDOW_RELAY_BYTES_MAX)
+
+    assert window.nbytes == WINDOW_RELAY_BYTES_MAX
+    assert turn(window, QUICK_S / 2, full=True) == WINDOW_RELAY_BYTES_MAX
+    window.bound(WINDOW_BYTES_MAX)
+    assert turn(window, QUICK_S / 2, full=True) == 2 * WINDOW_RELAY_BYTES_MAX
 
 
 def test_only_what_was_written_when_the_clock_began_ends_the_turn() -> None:
