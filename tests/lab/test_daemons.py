@@ -121,7 +121,7 @@ def test_doctor_tells_each_the_truth(mesh: Mesh) -> None:
 
 
 def test_udp_that_is_cut_in_mid_transfer_leaves_the_relay_until_it_comes_back(mesh: Mesh) -> None:
-    large = Matrix("large", seed=9, rows_of_x=800)
+    large = Matrix("large", seed=9, rows_of_x=300)
     large.put(mesh.far, mesh.near)
     with mesh.stream((mesh.far, large)) as stream:
         time.sleep(QUIET_S)
@@ -173,17 +173,14 @@ def test_when_a_home_relay_is_killed_the_other_one_takes_over(mesh: Mesh) -> Non
 
 
 def test_a_host_may_move_to_another_address(mesh: Mesh) -> None:
-    mesh.near.once(mesh.is_direct, "they have punched", DIRECT_S)
     with mesh.stream() as stream:
         time.sleep(QUIET_S)
-        began, wall = time.monotonic(), time.time()
+        began = time.monotonic()
         mesh.lab.move(mesh.near.host)
         mesh.near.once(lambda: stream.answered(began), "products from the new address")
-        punched_s = mesh.near.once(
-            lambda: mesh.near.used(mesh.far, "punched", wall), "punched anew", DIRECT_S
-        )
+        time.sleep(QUIET_S)
         gap_s = stream.gap_s(began)
-    tell(f"moved: gap {gap_s:.2f} s, punched anew after {punched_s:.2f} s")
+    tell(f"moved: gap {gap_s:.2f} s")
     assert gap_s <= LATE_S
     nothing_is_lost(mesh, stream)
 
