@@ -12,7 +12,6 @@ import itertools
 import random
 import sys
 import time
-from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any, assert_never
 
@@ -157,7 +156,7 @@ class Station:
             await packets.close()
 
     def _wrong(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        """A word on standard error, with the traceback that whoever started us looks for."""
+        """What nobody has caught goes to standard error, where whoever started us looks for tracebacks."""
         if isinstance(context.get("exception"), RuntimeError) and context["message"] == UVLOOP_SAYS:
             self._log.info("handshake.given_up")
         else:
@@ -318,11 +317,8 @@ class Station:
     def note(self, event: str, **fields: object) -> None:
         self._log.info(event, **fields)
         peer = self._known_as(fields.get("peer"))
-        if peer is None:
-            return
-        match event, fields:
-            case "path.not_punched", {"reason": str() as reason}:
-                self._tell(Hopeless(peer, time.monotonic(), reason))
+        if event == "path.not_punched" and peer is not None:
+            self._tell(Hopeless(peer, time.monotonic(), str(fields["reason"])))
 
     turned_away = note
 
@@ -371,8 +367,7 @@ async def _serve(folder: Path, *, public: bool) -> None:
 
 def main() -> None:
     folder, *flags = sys.argv[1:]
-    serving: Coroutine[object, object, None] = _serve(Path(folder), public=flags == ["--public"])
-    uvloop.run(serving)
+    uvloop.run(_serve(Path(folder), public=flags == ["--public"]))
 
 
 if __name__ == "__main__":
