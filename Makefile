@@ -39,8 +39,9 @@ types: $(READY) ## mypy --strict
 imports: $(READY) ## import-linter: who may import whom
 	$(BIN)/lint-imports
 
-unit: $(READY) ## pytest
-	$(BIN)/python -m pytest
+unit: $(READY) ## pytest: side by side what shares nothing, then what wants the machine to itself
+	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile --ignore tests/live --ignore tests/lab
+	$(BIN)/python -m pytest tests/live tests/lab
 
 sim: $(READY) ## Some hundred short runs on virtual time; make sim SEED=17 is one of them
 	$(if $(SEED),SEED=$(SEED)) $(BIN)/python -m pytest -q tests/node/simulation/test_seeds.py
