@@ -39,9 +39,12 @@ types: $(READY) ## mypy --strict
 imports: $(READY) ## import-linter: who may import whom
 	$(BIN)/lint-imports
 
-unit: $(READY) ## pytest: side by side what shares nothing, then what wants the machine to itself
-	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile --ignore tests/live --ignore tests/lab
-	$(BIN)/python -m pytest tests/live tests/lab
+# What measures how soon many daemons answer.
+ALONE := tests/live/test_sixteen.py tests/live/test_mesh.py tests/live/test_mesh_faults.py
+
+unit: $(READY) ## pytest: most files side by side, then those that want the machine to themselves
+	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile $(addprefix --ignore ,$(ALONE))
+	$(BIN)/python -m pytest $(ALONE)
 
 sim: $(READY) ## Some hundred short runs on virtual time; make sim SEED=17 is one of them
 	$(if $(SEED),SEED=$(SEED)) $(BIN)/python -m pytest -q tests/node/simulation/test_seeds.py
