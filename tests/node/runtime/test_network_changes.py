@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -14,7 +15,11 @@ pytestmark = pytest.mark.skipif(bool(reason := why_not()), reason=reason)
 @pytest.fixture(scope="module")
 def host() -> Iterator[str]:
     network = Network(2)
-    yield network.hosts[0]
+    name = network.hosts[0]
+    with inside(name):
+        # It would tell of its link-local address a second or two later, when nobody else has claimed it.
+        Path("/proc/sys/net/ipv6/conf/eth0/disable_ipv6").write_text("1")
+    yield name
     network.close()
 
 
