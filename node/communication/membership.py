@@ -1,7 +1,7 @@
 """Who is alive: SWIM with Lifeguard's cures, as a machine.
 
 Each node probes one other a second (`probing.py`). Whoever does not answer is suspected, and dead unless it denies
-that in time (`suspicion.py`). News of others rides on the probes and is passed on by gossip while it is fresh
+that in time (`judging.py`). News of others rides on the probes and is passed on by gossip while it is fresh
 (`rumours.py`); it is merged so that its order does not matter (`roster.py`). The dead are looked for from time to time
 (`graveyard.py`), so that what was cut apart comes together again.
 
@@ -18,6 +18,7 @@ from node.communication.awareness import Awareness
 from node.communication.desk import Desk, OnlyCalls
 from node.communication.graveyard import Buried, Graveyard
 from node.communication.helping import Helping
+from node.communication.judging import Judging
 from node.communication.learning import Learning
 from node.communication.own_member import OwnMember
 from node.communication.paths import Paths
@@ -40,7 +41,6 @@ from protocol.members import (
     Packet,
     Ping,
     PingFor,
-    Suspect,
 )
 from protocol.messages import Response
 
@@ -74,7 +74,8 @@ class Membership(OnlyCalls):
         self._paths = paths = Paths()
         self._post = post = Post(own, roster, paths, desk, self)
         self._learning = Learning(own, roster, rota, paths, awareness, post)
-        self._prober = Prober(roster, rota, paths, awareness, post, dice)
+        self._prober = prober = Prober(roster, rota, paths, awareness, post, dice)
+        self._judging = Judging(own, roster, paths, self._learning, prober, post)
         self._helping = Helping(roster, paths, post)
         self._gossip_at = self._graves_at = self._keep_at = NEVER
         self._gossiped_at = -GOSSIP_S
@@ -247,9 +248,9 @@ class Membership(OnlyCalls):
         if now >= self._prober.at:
             silent = self._prober.tick(now, out)
             if silent is not None:
-                self._accuse(silent, now, out)
-        if now >= self._learning.judge_at:
-            self._judge(now, out)
+                self._judging.accuse(silent, now, out)
+        if now >= self._judging.at:
+            self._judging.tick(now, out)
         if now >= self._gossip_at:
             self._gossip(now, out)
         if now >= self._helping.at:
@@ -312,29 +313,6 @@ class Membership(OnlyCalls):
 
     # -- at its time ---------------------------------------------------------------------------------
 
-    def _accuse(self, peer: NodeId, now: float, out: list[Effect]) -> None:
-        """It has answered nobody: suspect it, and tell it so."""
-        standing = self._roster.standing(peer)
-        if standing is None or peer not in self.members:
-            return
-        own = self._own.id
-        self._learning.learn(Suspect(peer, standing[0], own), own, now, out)
-        if self._paths.rtt_s(peer) is None:
-            # UDP may never have passed: that is no reason to be suspected unheard.
-            self._post.introduce(peer, out)
-        else:
-            self._post.gossip(peer, out)
-
-    def _judge(self, now: float, out: list[Effect]) -> None:
-        for dead in self._roster.overdue(now):
-            self._learning.learn(dead, self._own.id, now, out)
-            # If it is there after all, it hears of its death from those who believe it.
-            self._post.gossip(dead.node, out)
-        for node in self._roster.unsettled(now):
-            self._prober.prod(node, now)
-        left = self._roster.suspicions.values()
-        self._learning.judge_at = min((one.at for one in left), default=NEVER)
-
     def _gossip(self, now: float, out: list[Effect]) -> None:
         # More than one to the same only as far as one has no room for all.
         packets = min(1 + self._post.rumours.nbytes // ROOM_BYTES, BURST_MAX)
@@ -365,8 +343,7 @@ class Membership(OnlyCalls):
         assert self.deadline is not None
         lost_s = now - self.deadline
         self._awareness.worse()
-        self._roster.postpone(lost_s)
-        self._learning.judge_at += lost_s
+        self._judging.stalled(lost_s)
         self._prober.stalled(now)
         self._helping.stalled()
         self._rearm()
@@ -392,7 +369,7 @@ class Membership(OnlyCalls):
         at = min(
             self._prober.at,
             self._gossip_at,
-            self._learning.judge_at,
+            self._judging.at,
             self._helping.at,
             self._graves_at,
             self._keep_at,

@@ -9,7 +9,7 @@ from node.communication.desk import Desk
 from node.communication.membership import Membership
 from node.effects import Call, Effect, Note, SendPacket
 from protocol.ids import NodeId, node_id
-from protocol.members import Alive, Cause, MemberRecord, News, Packet, Ping, signed_bytes
+from protocol.members import Alive, Cause, MemberRecord, News, Packet, Ping, Suspect, signed_bytes
 from protocol.messages import Carry
 from tests.node.communication.swarm import MESH, Hashed, key, record
 
@@ -38,6 +38,10 @@ def signed(
 
 def alive(number: int, incarnation: int = 1, gone: Cause | None = None) -> Alive:
     return Alive(signed(number, incarnation, gone=gone))
+
+
+def suspect(number: int, incarnation: int = 1, accuser: int = 9) -> Suspect:
+    return Suspect(node(number), incarnation, node(accuser))
 
 
 def membership(others: int = 0, *, number: int = 0, seed: int = 1) -> Membership:
