@@ -80,7 +80,9 @@ class _Socket:
             datagram = buffer[start : start + segment]
             if datagram[0] >= FIRST_OF_QUIC:
                 self._checks.came(way, datagram, segment)
-            elif self._open and datagram[0] <= LAST_OF_STUN:
+            elif datagram[0] > LAST_OF_STUN:
+                self._checks.packet_came(way, datagram)
+            elif self._open:
                 self._hear_stun(datagram, sender)
 
     def _hear_stun(self, datagram: bytes, sender: Address) -> None:
@@ -236,6 +238,11 @@ class Checks(aioice.Connection):
             self._path.came(way, buffer, segment)
         elif len(self._early) < EARLY_MAX:
             self._early.append((way, buffer, segment))
+
+    def packet_came(self, way: Way, datagram: bytes) -> None:
+        """Neither QUIC nor STUN. The peer sends such only once there is a path."""
+        if self._path is not None:
+            self._path.packet_came(way, datagram)
 
     def path(self, *, dialled: bool) -> PunchedPath:
         self._pair = self._nominated[COMPONENT]

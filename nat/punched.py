@@ -49,6 +49,8 @@ class PunchedPath:
         """Of the last check."""
         self.moves = 0
         """Times that the peer turned up at another address."""
+        self.on_packet: Callable[[bytes], bool] | None = None
+        """Takes each datagram that is neither QUIC nor STUN; whether the peer, and nobody else, has written it."""
         self.on_closed: Callable[[], None] | None = None
         self.on_settled: Callable[[Datagrams], None] | None = None
         self._way = way
@@ -116,14 +118,18 @@ class PunchedPath:
         """Datagrams of QUIC, from anywhere."""
         if self._closed:
             return
-        if way != self._way and not self._follows(way, buffer[:segment]):
+        if way != self._way and way not in self._known and not self._owns(buffer[:segment]):
             return
-        if way == self._way:
-            self._feed(self._keeper.heard(self._loop.time()))
+        self._follow(way)
         if self._hearer is not None:
             self._hearer.heard(buffer, segment)
         elif len(self._early) < EARLY_MAX:
             self._early.append((buffer, segment))
+
+    def packet_came(self, way: Way, datagram: bytes) -> None:
+        """One of those that others send beside QUIC, from anywhere."""
+        if not self._closed and self.on_packet is not None and self.on_packet(datagram):
+            self._follow(way)
 
     def asked(self, way: Way) -> None:
         """The peer has sent a check; it is answered already."""
@@ -136,16 +142,18 @@ class PunchedPath:
 
     # -- within --------------------------------------------------------------------------------------
 
-    def _follows(self, way: Way, datagram: bytes) -> bool:
-        """Whether the peer may have written this; if so, the path goes to where it came from, once that is proven."""
-        if way in self._known:
-            if not self._dialled:
-                self._move(way)
-            return True
-        if self._hearer is None or not self._hearer.owns(datagram):
-            return False
-        self._check(way)
-        return True
+    def _owns(self, datagram: bytes) -> bool:
+        """Whether the peer may have written this, wherever it came from."""
+        return self._hearer is not None and self._hearer.owns(datagram)
+
+    def _follow(self, way: Way) -> None:
+        """What the peer may have written came by this way: the path goes there, too, once that is proven."""
+        if way in self._known and way != self._way and not self._dialled:
+            self._move(way)
+        if way == self._way:
+            self._feed(self._keeper.heard(self._loop.time()))
+        elif way not in self._known:
+            self._check(way)
 
     def _check(self, way: Way) -> None:
         now = self._loop.time()

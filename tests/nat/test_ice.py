@@ -276,6 +276,43 @@ async def test_an_idle_peer_that_has_moved_is_found_as_soon_as_it_speaks() -> No
     router.close()
 
 
+async def test_packets_of_others_cross_beside_quic_and_neither_disturbs_the_other() -> None:
+    near_path, far_path = await punched()
+    near, far = await talking(near_path, far_path)
+    came: list[bytes] = []
+    far_path.on_packet = lambda datagram: came.append(datagram) is None
+    data = noise(MIB, 4)
+    # Of the size of QUIC's datagrams, too: the kernel joins those that come together.
+    packets = [bytes((10, number)) + bytes(size) for number, size in enumerate((20, 1198, 1450))]
+
+    for packet in packets:
+        near.transport.write(data)
+        near_path.send([packet])
+    await far.has(len(packets) * MIB)
+
+    assert sorted(came) == packets
+    assert far.digest.digest() == hashlib.sha256(data * len(packets)).digest()
+    await closed(near, far)
+
+
+async def test_a_peer_that_has_moved_is_found_as_soon_as_a_packet_of_its_own_comes() -> None:
+    loop = asyncio.get_running_loop()
+    near_path, far_path, router = await routed()
+    near, far = await talking(near_path, far_path)
+    far_path.on_packet = lambda datagram: datagram == b"\x0asealed"
+    await asyncio.sleep(0.2)
+
+    router.forget()
+    began = loop.time()
+    near_path.send([b"\x0asealed"])
+    while not far_path.moves:
+        await asyncio.sleep(0.01)
+        assert loop.time() - began < BEHIND_S
+    assert far_path.remote == router.outer
+    await closed(near, far)
+    router.close()
+
+
 async def test_strangers_get_no_answer_and_change_nothing() -> None:
     near_path, far_path = await punched()
     near, far = await talking(near_path, far_path)

@@ -13,6 +13,7 @@ MOVED: Address = ("203.0.113.1", 5000)
 VICTIM: Address = ("203.0.113.99", 53)
 OWN = b"\x40its own"
 FOREIGN = b"\x40foreign"
+SEALED = b"\x0asealed by the peer"
 
 
 class Hearer:
@@ -53,6 +54,8 @@ class Scene:
             dialled=dialled,
         )
         self.path.listen(self.hearer)
+        self.path.on_packet = self._opens
+        self.packets: list[bytes] = []
         self.checks.clear()
 
     def at(self, remote: Address) -> Way:
@@ -61,6 +64,10 @@ class Scene:
     def close(self) -> None:
         self.path.close()
         self.socket.close()
+
+    def _opens(self, datagram: bytes) -> bool:
+        self.packets.append(datagram)
+        return datagram == SEALED
 
 
 @pytest.mark.parametrize("dialled", [True, False])
@@ -101,6 +108,62 @@ async def test_what_nobody_of_the_connection_can_have_written_is_dropped() -> No
 
     assert scene.hearer.datagrams == []
     assert scene.checks == []
+    scene.close()
+
+
+async def test_packets_beside_quic_are_handed_to_whoever_opens_them_and_not_to_quic() -> None:
+    scene = Scene(dialled=True)
+
+    scene.path.packet_came(scene.at(PEER), SEALED)
+    scene.path.packet_came(scene.at(MOVED), FOREIGN)
+
+    assert scene.packets == [SEALED, FOREIGN]
+    assert scene.hearer.datagrams == []
+    scene.close()
+
+
+@pytest.mark.parametrize("dialled", [True, False])
+async def test_a_peer_whose_packets_come_from_elsewhere_is_followed_once_it_has_answered(
+    dialled: bool,
+) -> None:
+    scene = Scene(dialled=dialled)
+
+    scene.path.packet_came(scene.at(MOVED), SEALED)
+    assert scene.path.remote == PEER
+    ((way, on_answer),) = scene.checks
+    assert way.remote == MOVED
+    on_answer()
+
+    assert scene.path.remote == MOVED
+    scene.close()
+
+
+async def test_by_packets_too_the_dialler_chooses_among_known_ways_and_the_listener_follows() -> (
+    None
+):
+    dialler, listener = Scene(dialled=True), Scene(dialled=False)
+
+    for one in (dialler, listener):
+        one.path.packet_came(one.at(("203.0.113.2", 4000)), SEALED)
+
+    assert dialler.path.remote == PEER
+    assert listener.path.remote == ("203.0.113.2", 4000)
+    assert dialler.checks == listener.checks == []
+    dialler.close()
+    listener.close()
+
+
+async def test_what_the_peer_has_not_sealed_makes_us_ask_nobody_and_is_no_sign_of_life() -> None:
+    scene = Scene(dialled=False)
+    due = scene.path._deadline()
+    await asyncio.sleep(0.01)
+
+    scene.path.packet_came(scene.at(MOVED), FOREIGN)
+    scene.path.packet_came(scene.at(PEER), FOREIGN)
+    assert scene.checks == [] and scene.path._deadline() == due
+
+    scene.path.packet_came(scene.at(PEER), SEALED)
+    assert scene.path._deadline() > due
     scene.close()
 
 
@@ -149,6 +212,7 @@ async def test_a_closed_path_takes_and_sends_nothing_more() -> None:
     scene.path.close()
 
     scene.path.came(scene.at(PEER), OWN, 100)
+    scene.path.packet_came(scene.at(PEER), SEALED)
     assert scene.path.send([b"late"]) == 1
-    assert scene.hearer.datagrams == [] and closings == ["once"]
+    assert scene.hearer.datagrams == scene.packets == [] and closings == ["once"]
     scene.socket.close()
