@@ -14,8 +14,9 @@ import pytest
 
 from tests.lab.kinds import Kind
 from tests.lab.lab import Lab
-from tests.lab.place import Matrix, Place, Stream
-from tests.live.daemons import Daemons, ticket
+from tests.lab.place import Place, found_mesh
+from tests.lab.products import Matrix, Stream
+from tests.live.daemons import Daemons
 
 KINDS = (Kind.PORT, Kind.PORT, Kind.UDP_BLOCKED, Kind.TLS_ONLY)
 ALSO = {"SEDMA_MESH_ALSO_LISTEN": "[::]:443"}
@@ -64,19 +65,14 @@ def mesh(machine: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Me
     daemons = Daemons(tmp_path_factory.mktemp("mesh"))
     with contextlib.closing(Lab(KINDS)) as lab, contextlib.closing(daemons):
         publics = [
-            Place(lab, host, daemons, f"public{number}", ALSO)
+            Place(lab, host, daemons, f"public{number}", environment=ALSO)
             for number, host in enumerate(lab.publics)
         ]
         names = ("near", "far", "blocked", "tls-only")
         hosts = [
             Place(lab, host, daemons, name) for name, host in zip(names, lab.hosts, strict=True)
         ]
-        publics[0].start()
-        token = publics[0].ready().ask(ticket)
-        for place in (*publics[1:], *hosts):
-            place.start(token)
-        for place in (*publics[1:], *hosts):
-            place.ready()
+        found_mesh(*publics, *hosts)
         near, far, blocked, tls_only = hosts
         matrices = {name: Matrix(f"of-{name}", seed) for seed, name in enumerate(names)}
         yield Mesh(lab, publics, near, far, blocked, tls_only, matrices)

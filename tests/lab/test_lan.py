@@ -14,9 +14,9 @@ from node.runtime.lan import GROUP, GROUP_V6, Lan, local_networks
 from protocol.ids import MeshId, NodeId
 from tests.lab.kinds import Kind, Pair
 from tests.lab.lab import Lab
-from tests.lab.place import Place
+from tests.lab.place import Place, found_mesh
 from tests.lab.plan import Host
-from tests.live.daemons import Daemons, eventually, ticket
+from tests.live.daemons import Daemons
 from tests.live.namespaces import inside
 
 MESH = MeshId("6" * 64)
@@ -87,11 +87,8 @@ def home(one_lan: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hom
                 ("public", "here", "there"), (one_lan.publics[0], *one_lan.hosts[:2]), strict=True
             )
         )
-        public.start()
-        token = public.ready().ask(ticket)
-        for place in (here, there):
-            place.start(token)
-        yield Home(one_lan, public, here.ready(), there.ready())
+        found_mesh(public, here, there)
+        yield Home(one_lan, public, here, there)
 
 
 def test_two_whose_addresses_all_changed_meet_in_their_network_though_the_world_is_cut_off(
@@ -99,20 +96,19 @@ def test_two_whose_addresses_all_changed_meet_in_their_network_though_the_world_
 ) -> None:
     def linked() -> bool:
         """Over TCP within the network, at the addresses that they have now."""
-        peers = home.here.ask(lambda client: client.peers())
-        found = [one for one in peers if one["id"] == home.there.id]
-        return any(one["state"] == "connected" and one["path"] == "lan" for one in found)
+        found = home.here.peer(home.there)
+        return found.get("state") == "connected" and found["path"] == "lan"
 
-    eventually(linked, "they are linked in their network", FOUND_WITHIN_S)
+    home.here.once(linked, "they are linked in their network", FOUND_WITHIN_S)
     home.public.daemon.stop()
     # Neither hears where the other one is now.
     for change in (home.lab.cut, home.lab.move):
         for place in (home.here, home.there):
             change(place.host)
-    eventually(lambda: not linked(), "the old way is gone", FOUND_WITHIN_S)
+    home.here.once(lambda: not linked(), "the old way is gone", FOUND_WITHIN_S)
     for place in (home.here, home.there):
         home.lab.heal(place.host)
-    eventually(linked, "they have met again", FOUND_WITHIN_S)
+    home.here.once(linked, "they have met again", FOUND_WITHIN_S)
 
 
 def _wiretap(router: str) -> socket.socket:

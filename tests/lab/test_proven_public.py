@@ -1,16 +1,16 @@
 """Real daemons on public hosts and behind routers: who is public is proven by others, and `status` tells the truth."""
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-import sedma
 from tests.lab.kinds import Kind
 from tests.lab.lab import Lab
+from tests.lab.place import IPV4_ALONE, PORT, Place, found_mesh
 from tests.lab.plan import Host
-from tests.live.daemons import Daemon, Daemons, eventually, ticket
+from tests.live.daemons import Daemons
 from tests.live.namespaces import run
 
 BEHIND = (Kind.PORT, Kind.FIREWALL, Kind.SYMMETRIC_RANDOM, Kind.RST, Kind.UDP_BLOCKED)
@@ -19,52 +19,11 @@ FORWARD = """
 table ip forwarded {{
   chain enters {{
     type nat hook prerouting priority dstnat - 5;
-    iifname "wan" ip daddr {outside} meta l4proto {{ tcp, udp }} th dport 7879 dnat to {inside}
+    iifname "wan" ip daddr {outside} meta l4proto {{ tcp, udp }} th dport {port} dnat to {inside}
   }}
 }}
 """
 """What a router's page calls a forwarded port."""
-PROVEN_S = 20.0
-
-
-class Place:
-    """A daemon on a host of the laboratory."""
-
-    def __init__(self, lab: Lab, host: Host, daemons: Daemons, joins: str | None = None) -> None:
-        self._lab = lab
-        self.host = host
-        with lab.on_host(host):
-            self.daemon: Daemon = daemons(
-                f"{host.kind}-{host.name[-4:]}",
-                listen="0.0.0.0:7879",
-                join=joins,
-                environment=HTTPS_TOO if host in lab.publics else None,
-            )
-            self._client = self.daemon.client()
-
-    def ask(self, question: Callable[[sedma.Client], Any]) -> Any:
-        with self._lab.on_host(self.host):
-            return question(self._client)
-
-    def status(self) -> dict[str, Any]:
-        told: dict[str, Any] = self.ask(lambda client: client.status())
-        return told
-
-    def once(self, holds: Callable[["Place"], Any]) -> Any:
-        """What this gives once it is true."""
-        try:
-            return eventually(lambda: holds(self), "what was expected of it", PROVEN_S)
-        except AssertionError as late:
-            raise AssertionError(f"{late}: {self.status()}: {self.daemon.said}") from None
-
-    def addresses(self, peer: str) -> list[str]:
-        """Of another node, as it is known here."""
-        found = [one for one in self.ask(lambda client: client.peers()) if one["id"] == peer]
-        return list(found[0]["addresses"])
-
-    def reaches(self) -> set[str]:
-        """What it says of how others are reached."""
-        return {peer["reach"] for peer in self.ask(lambda client: client.peers())}
 
 
 @pytest.fixture(scope="module")
@@ -78,75 +37,92 @@ def places(small_lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     """Two on public hosts, then one behind each of `BEHIND`."""
     lab, daemons = small_lab, Daemons(tmp_path_factory.mktemp("lab"))
     with contextlib.closing(daemons):
-        first, *others = [*lab.publics, *lab.hosts]
-        founder = Place(lab, first, daemons)
-        token = founder.ask(lambda client: ticket(client, may_invite=True))
+        places = [
+            Place(lab, host, daemons, f"public{number}", listen=IPV4_ALONE, environment=HTTPS_TOO)
+            for number, host in enumerate(lab.publics)
+        ]
+        places += [Place(lab, host, daemons, host.kind, listen=IPV4_ALONE) for host in lab.hosts]
         _forward(lab, lab.of(Kind.RST)[0])
-        yield [founder, *(Place(lab, host, daemons, token) for host in others)]
+        found_mesh(*places, may_invite=True)
+        yield places
 
 
 def _forward(lab: Lab, host: Host) -> None:
-    rules = FORWARD.format(outside=host.outside, inside=host.address)
+    rules = FORWARD.format(outside=host.outside, inside=host.address, port=PORT)
     run("ip", "netns", "exec", host.routers[0].wan.box, "nft", "-f", "-", told=rules)
+
+
+def behind(places: list[Place], kind: Kind) -> Place:
+    return next(place for place in places if place.host.kind is kind and place.host.routers)
 
 
 def test_who_is_public_is_proven_by_another(places: list[Place]) -> None:
     for place in places[:2]:
-        here = [f"{place.host.address}:{port}" for port in (7879, 443)]
-        status = place.once(lambda place: place.status()["public"] and place.status())
+        here = [f"{place.host.address}:{port}" for port in (PORT, 443)]
+        status = place.once(lambda: proven(place), "it is proven")  # noqa: B023
         assert status["public"] == here
-        assert (
-            f"public at {', '.join(here)} (another node has come in by TCP and UDP)"
-            in status["nat"]
-        )
+        told = f"public at {', '.join(here)} (another node has come in by TCP and UDP)"
+        assert told in status["nat"]
 
 
 @pytest.mark.parametrize(
-    ("number", "words"),
+    ("kind", "words"),
     [
-        (2, "IPv4: port-restricted NAT, hairpin no"),
-        (3, "IPv4: firewall"),
-        (4, "IPv4: symmetric NAT, hairpin no"),
-        (6, "IPv4: UDP blocked"),
+        (Kind.PORT, "IPv4: port-restricted NAT, hairpin no"),
+        (Kind.FIREWALL, "IPv4: firewall"),
+        (Kind.SYMMETRIC_RANDOM, "IPv4: symmetric NAT, hairpin no"),
+        (Kind.UDP_BLOCKED, "IPv4: UDP blocked"),
     ],
 )
-def test_who_is_not_knows_why(places: list[Place], number: int, words: str) -> None:
-    place = places[number]
+def test_who_is_not_knows_why(places: list[Place], kind: Kind, words: str) -> None:
+    place = behind(places, kind)
 
-    place.once(lambda place: words in place.status()["nat"])
+    place.once(lambda: words in place.status()["nat"], words)
 
     assert place.status()["public"] == []
     assert any(found["fix"] for found in place.status()["findings"])
 
 
 def test_a_forwarded_port_is_found_proven_and_told_to_all(places: list[Place]) -> None:
-    founder, place = places[0], places[5]
-    outside = f"{place.host.outside}:7879"
+    founder, place = places[0], behind(places, Kind.RST)
+    outside = f"{place.host.outside}:{PORT}"
 
-    status = place.once(lambda place: place.status()["public"] and place.status())
+    status = place.once(lambda: proven(place), "it is proven")
 
     assert status["public"] == [outside]
     assert "IPv4: " in status["nat"]
     assert place.ask(lambda client: client.ticket())["addresses"][0] == outside
-    founder.once(lambda founder: founder.addresses(status["id"])[:1] == [outside])
+    founder.once(
+        lambda: founder.peer(place).get("addresses", [])[:1] == [outside], "the others know"
+    )
 
 
 def test_each_knows_who_of_the_others_is_public(places: list[Place]) -> None:
     for place in places[2:]:
-        place.once(lambda place: "public" in place.reaches())
+        place.once(
+            lambda: "public" in {peer["reach"] for peer in place.peers()},  # noqa: B023
+            "it knows of a public one",
+        )
 
 
 def test_who_moves_says_so_and_looks_anew(small_lab: Lab, places: list[Place]) -> None:
-    place = places[2]
+    place = behind(places, Kind.PORT)
     before = len(place.daemon.noted("nat.found"))
 
     small_lab.move(place.host)
 
-    place.once(lambda place: place.status()["listen"] == [f"{place.host.address}:7879"])
-    place.once(lambda place: len(place.daemon.noted("nat.found")) > before)
+    here = f"{place.host.address}:{PORT}"
+    place.once(lambda: place.status()["listen"] == [here], "it says where it is now")
+    place.once(lambda: len(place.daemon.noted("nat.found")) > before, "it has looked anew")
     assert len(place.daemon.noted("network.changed")) == 1
 
 
 def test_nobody_has_stumbled(places: list[Place]) -> None:
-    for place in places:
-        assert "Traceback" not in place.daemon.said, place.daemon.said
+    faults = "".join(place.faults() for place in places)
+    assert not faults, faults
+
+
+def proven(place: Place) -> dict[str, Any]:
+    """Its status once it is public; empty before."""
+    status = place.status()
+    return status if status["public"] else {}

@@ -44,18 +44,6 @@ def lab(machine: None) -> Iterator[Lab]:
         yield one
 
 
-@pytest.fixture(scope="module")
-def internet(lab: Lab) -> Iterator[Internet]:
-    with contextlib.closing(Internet(lab)) as one:
-        yield one
-
-
-@pytest.fixture(scope="module")
-def internet6(lab: Lab) -> Iterator[Internet]:
-    with contextlib.closing(Internet(lab, ipv6=True)) as one:
-        yield one
-
-
 def round_trips_ms(client: socket.socket, server: socket.socket) -> list[float]:
     for one in (client, server):
         one.settimeout(SOON_S)
