@@ -123,6 +123,10 @@ class Membership(OnlyCalls):
             self._learning.changes = []
         return changes
 
+    def record(self, node: NodeId) -> MemberRecord | None:
+        """The newest of another node that we have heard of, alive or not."""
+        return self._roster.record(node)
+
     def is_suspect(self, node: NodeId) -> bool:
         return node in self._roster.suspicions
 

@@ -1,8 +1,8 @@
 """The mesh as one node sees it: who is alive, what they tell of themselves, to whom there is a link.
 
 Three machines, each of which decides one thing: `membership` who is there (packets, SWIM), `gossip` what is known of
-them (anti-entropy over links), `linking` whom to dial. What one of them finds out is news for the others; here it is
-passed on. Tasks ask here whom they may count on.
+them (anti-entropy over links), `linking` when to dial those whom `neighbours` has chosen. What one of them finds out is
+news for the others; here it is passed on. Tasks ask here whom they may count on.
 """
 
 import random
@@ -12,8 +12,9 @@ import msgspec
 from node.communication.desk import Desk, OnlyCalls
 from node.communication.gossip import Gossip
 from node.communication.knowledge import Knowledge
-from node.communication.linking import LINKS_KEPT_MAX, NEIGHBOURS, Linking
+from node.communication.linking import Linking
 from node.communication.membership import Membership
+from node.communication.neighbours import Neighbours
 from node.communication.reach import Fact, HomesAre, Reach, Relocated, reachability
 from node.communication.relays import Relays
 from node.communication.roster import Change
@@ -59,6 +60,7 @@ class Mesh(OnlyCalls):
         assert own.id == record.id, "a node's id is the hash of its key"
         self.membership = Membership(own, signatures, desk, dice)
         self.linking = Linking(record.id, dice, redial_s)
+        self._neighbours = Neighbours(self.membership, self.linking, dice)
         self.gossip = Gossip(record, self.membership, desk, memory, dice, interval_s=interval_s)
         self.reach = Reach(self, desk, dice)
         self.relays = Relays(self)
@@ -69,9 +71,6 @@ class Mesh(OnlyCalls):
         """Those, and where else another node has come in."""
         self._desk = desk
         self._memory = memory
-        self._dice = dice
-        self._all_linked = True
-        """The mesh is so small that every node keeps a link to every other."""
         self._doubted: dict[NodeId, None] = {}
         """Members that were suspected, and have not denied it."""
 
@@ -99,17 +98,11 @@ class Mesh(OnlyCalls):
 
     def within_reach(self, peer: NodeId) -> bool:
         """Whether it can be asked now: it is linked, or it is alive and would be dialled for the question."""
-        if self.linking.is_linked(peer):
-            return True
-        if self._all_linked or self.linking.why_apart(peer):
-            return False
-        return peer in self.membership.members and not self.membership.is_suspect(peer)
+        return self._neighbours.within_reach(peer)
 
     def reachable(self) -> list[NodeId]:
         """All that can be asked now, in the order of their ids."""
-        if self._all_linked:
-            return self.linking.linked
-        return [peer for peer in sorted(self.membership.members) if self.within_reach(peer)]
+        return self._neighbours.reachable()
 
     def record(self, peer: NodeId) -> NodeRecord | None:
         """What a node has told of itself."""
@@ -124,17 +117,17 @@ class Mesh(OnlyCalls):
         return [*self.membership.members, *self.membership.graves]
 
     def addresses_of(self, peer: NodeId) -> tuple[str, ...]:
-        known = self._member(peer)
+        known = self.membership.record(peer)
         return () if known is None else known.addresses
 
     def incarnation_of(self, peer: NodeId) -> int:
         """The highest that is known of it; 0 of a stranger."""
-        known = self._member(peer)
+        known = self.membership.record(peer)
         return 0 if known is None else known.incarnation
 
     def key_of(self, peer: NodeId) -> bytes | None:
         """Its public key, by which a packet proves that it comes from there."""
-        known = self._member(peer)
+        known = self.membership.record(peer)
         return None if known is None else known.key
 
     def rtt_s(self, peer: NodeId, now: float) -> float | None:
@@ -175,7 +168,7 @@ class Mesh(OnlyCalls):
         self.membership.restore(members, graves, now)
         for peer in (*self.membership.members, *self.membership.graves):
             self.gossip.member_changed(peer, now)
-        self._choose_links(now)
+        self._neighbours.choose(now)
         return self.linking.tick(now)
 
     def begin_among(
@@ -188,7 +181,7 @@ class Mesh(OnlyCalls):
         """As one of those who have known each other for long, ourselves among them; for simulations."""
         self.membership.restore(members, (), now)
         self.gossip.restore(records, knowledge, now)
-        self._choose_links(now)
+        self._neighbours.choose(now)
         return self.linking.tick(now)
 
     def describe(self, record: NodeRecord, now: float) -> list[Effect]:
@@ -312,7 +305,7 @@ class Mesh(OnlyCalls):
         was_doubted = self._doubted.pop(peer, peer) is None
         if change is Change.TRUSTED:
             return []
-        self._consider(peer, now)
+        self._neighbours.consider(peer, now)
         if change is Change.FORGOTTEN:
             del self.changed_at[peer]
         return [*self._catch_up(peer, now), *self._part(peer, was_doubted)]
@@ -360,41 +353,3 @@ class Mesh(OnlyCalls):
         nat = str(self.reach.classes)
         record = msgspec.structs.replace(self.own, public=self.reach.public, nat=nat)
         return effects + self.describe(record, now)
-
-    def _member(self, peer: NodeId) -> MemberRecord | None:
-        known = self.membership.members.get(peer)
-        grave = self.membership.graves.get(peer)
-        return grave.record if known is None and grave is not None else known
-
-    def _sought(self, peer: NodeId) -> bool:
-        """Whether a link to it would be kept in a small mesh: also to who may come back."""
-        cause = self.cause(peer)
-        return peer in self.membership.members if cause is None else cause is not Cause.LEFT
-
-    def _consider(self, peer: NodeId, now: float) -> None:
-        """Its record or its state has changed: keep the wish for a link in step."""
-        wanted = self.linking.wanted
-        if len(self.membership.members) + len(self.membership.graves) > LINKS_KEPT_MAX:
-            if self._all_linked or len(wanted) < NEIGHBOURS or peer in wanted:
-                self._choose_links(now)
-        elif self._sought(peer):
-            self.linking.want(peer, self.addresses_of(peer), now)
-        else:
-            self.linking.unwant(peer)
-
-    def _choose_links(self, now: float) -> None:
-        """All of a small mesh; of a large one the neighbours that we have, and new ones for those that are gone."""
-        members = self.membership.members
-        known = [*members, *self.membership.graves]
-        self._all_linked = len(known) <= LINKS_KEPT_MAX
-        if self._all_linked:
-            chosen = [peer for peer in known if self._sought(peer)]
-        else:
-            chosen = [peer for peer in self.linking.wanted if peer in members][:NEIGHBOURS]
-            others = [peer for peer in members if peer not in self.linking.wanted]
-            lacking = min(NEIGHBOURS - len(chosen), len(others))
-            chosen += self._dice.sample(others, lacking)
-        for peer in [peer for peer in self.linking.wanted if peer not in chosen]:
-            self.linking.unwant(peer)
-        for peer in chosen:
-            self.linking.want(peer, self.addresses_of(peer), now)
