@@ -16,7 +16,7 @@ from tests.node.runtime.paths.byway import VIA, Byway, Spoil, honest
 from tests.node.runtime.paths.intruder import carriers
 from tests.node.runtime.relaying.small_relay import eventually
 from tests.node.runtime.small_mesh import Member
-from tests.node.runtime.stations import Station, listen, three_members, tls_station
+from tests.node.runtime.stations import Station, listen, tls_station
 
 LARGE = 2 * 1024 * 1024
 BROKEN_BYTES = 300_000
@@ -24,11 +24,6 @@ BROKEN_BYTES = 300_000
 LIES_MAX = 3
 RELEASE = Release(put="p")
 FETCH = FetchBlock(content=ContentId("c" * 64), nbytes=LARGE)
-
-
-@pytest.fixture(scope="module")
-def members(tmp_path_factory: pytest.TempPathFactory) -> list[Member]:
-    return three_members(tmp_path_factory.mktemp("members"))
 
 
 @pytest.fixture

@@ -3,41 +3,19 @@
 import asyncio
 import os
 import random
-from collections.abc import AsyncIterator
 
 import pytest
 
-from node.runtime.paths.end import PathEnd
-from node.runtime.paths.multipath import Multipath
 from protocol.ids import ContentId
 from protocol.messages import FetchBlock, Fetched, Release, Taken
 from protocol.paths import PathKind
+from tests.node.runtime.paths.intruder import carriers, ends
 from tests.node.runtime.small_mesh import Member
-from tests.node.runtime.stations import Station, linked_pair, three_members
+from tests.node.runtime.stations import Station
 
 LARGE = 24 * 1024 * 1024
 RELEASE = Release(put="p")
 FETCH = FetchBlock(content=ContentId("c" * 64), nbytes=LARGE)
-
-
-@pytest.fixture(scope="module")
-def members(tmp_path_factory: pytest.TempPathFactory) -> list[Member]:
-    return three_members(tmp_path_factory.mktemp("members"))
-
-
-@pytest.fixture
-async def pair(members: list[Member]) -> AsyncIterator[tuple[Station, Station]]:
-    async with linked_pair(members) as (left, right):
-        left.ear.addresses[right.id] = (right.address,)
-        yield left, right
-
-
-def carriers(station: Station) -> list[Multipath]:
-    return list(station.board.ways._links.values())
-
-
-def ends(station: Station) -> list[PathEnd]:
-    return [end for carrier in carriers(station) for end in carrier._ends.values()]
 
 
 async def test_a_link_over_tls_runs_on_a_path(pair: tuple[Station, Station]) -> None:

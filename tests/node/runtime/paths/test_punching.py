@@ -20,7 +20,7 @@ from protocol.paths import Candidate, Offer, PathKind, signed_offer_bytes
 from tests.node.runtime.paths.intruder import LINK, Intruder, carriers, intruder
 from tests.node.runtime.relaying.small_relay import eventually, signatures
 from tests.node.runtime.small_mesh import Member
-from tests.node.runtime.stations import Station, listen, three_members, tls_station
+from tests.node.runtime.stations import Station, listen, tls_station
 
 USERNAME, PASSWORD = "user", "p" * 22
 
@@ -43,11 +43,6 @@ class Place:
 
     def keepalive_s(self) -> float | None:
         return None
-
-
-@pytest.fixture(scope="module")
-def members(tmp_path_factory: pytest.TempPathFactory) -> list[Member]:
-    return three_members(tmp_path_factory.mktemp("members"))
 
 
 @pytest.fixture

@@ -1,20 +1,13 @@
 """What is told of the ways to a peer."""
 
-from collections.abc import AsyncIterator
-
-import pytest
-
 from protocol.messages import Release
 from protocol.paths import PathKind
-from tests.node.runtime.small_mesh import Member
 from tests.node.runtime.stations import (
     HIGH,
     LOW,
     Station,
-    linked_pair,
     listen,
     plain_station,
-    three_members,
 )
 
 RELEASE = Release(put="p")
@@ -33,14 +26,6 @@ async def test_a_link_of_the_version_before_paths_is_told_by_its_address() -> No
     assert left.ear.paths == [], "nothing can change"
     for one in (left, right):
         await one.board.close("test over")
-
-
-@pytest.fixture
-async def pair(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[tuple[Station, Station]]:
-    members: list[Member] = three_members(tmp_path_factory.mktemp("members"))
-    async with linked_pair(members) as (left, right):
-        left.ear.addresses[right.id] = (right.address,)
-        yield left, right
 
 
 async def test_all_links_with_a_peer_count_their_bytes(pair: tuple[Station, Station]) -> None:

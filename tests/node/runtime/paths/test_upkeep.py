@@ -15,15 +15,10 @@ from tests.node.runtime.paths.byway import VIA, Byway
 from tests.node.runtime.paths.intruder import carriers, ends
 from tests.node.runtime.relaying.small_relay import eventually
 from tests.node.runtime.small_mesh import Member
-from tests.node.runtime.stations import listen, three_members, tls_station
+from tests.node.runtime.stations import listen, tls_station
 
 RELEASE = Release(put="p")
 LAN, RELAY = PathKind.LAN, PathKind.RELAY
-
-
-@pytest.fixture(scope="module")
-def members(tmp_path_factory: pytest.TempPathFactory) -> list[Member]:
-    return three_members(tmp_path_factory.mktemp("members"))
 
 
 class Relayed:
