@@ -5,7 +5,6 @@ has signed it for us and for this link, and only once; addresses that no peer on
 and an address from which nothing has come back gets a handful of packets, and no more because a peer asks again.
 """
 
-import ipaddress
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 
@@ -26,8 +25,6 @@ REMEMBERED_MAX = 1024
 """Hosts for which a limit is counted; for a further one the one that was quiet for longest begins anew."""
 HOST, MAPPED = "host", "srflx"
 """Kinds of candidates (RFC 8445, section 4): where a node sits, and where it is seen from outside."""
-UNICAST_V6 = ipaddress.ip_network("2000::/3")
-"""All of IPv6 where a host can be reached from everywhere; the rest translates, or is nobody's (RFC 4291)."""
 
 
 class CheckRate:
@@ -128,14 +125,8 @@ def usable(
 
 def tellable(host: str, *, same_site: bool) -> bool:
     """Whether this address means one host to both sides."""
-    match scope(host):
-        case Scope.PRIVATE:
-            return same_site
-        case Scope.GLOBAL:
-            address = ipaddress.ip_address(host)
-            return address.version == 4 or address in UNICAST_V6
-        case _:
-            return False
+    found = scope(host)
+    return found is Scope.GLOBAL or (found is Scope.PRIVATE and same_site)
 
 
 class Budget:

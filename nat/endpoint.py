@@ -25,10 +25,10 @@ class Endpoint(NamedTuple):
 
 
 class Scope(StrEnum):
-    """Who is meant by an address."""
+    """How far an address leads."""
 
     NOBODY = "nobody"
-    """None host in particular: unspecified, multicast, broadcast, reserved, or no address at all."""
+    """To no host in particular: unspecified, multicast, broadcast, reserved, translated, or no address at all."""
     LOOPBACK = "loopback"
     LINK = "link"
     """Link-local: it means nothing without an interface."""
@@ -46,37 +46,45 @@ PRIVATE = tuple(
 )
 """RFC 1918, RFC 6598, RFC 4193."""
 NOBODYS = tuple(map(ipaddress.ip_network, ("0.0.0.0/8", "240.0.0.0/4")))
+UNICAST_V6 = ipaddress.ip_network("2000::/3")
+"""All of IPv6 where a host can be reached from everywhere; the rest translates, or is nobody's (RFC 4291)."""
 CUSTOMER_BITS = {4: 32, 6: 64}
+
+_Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 @lru_cache(maxsize=4096)
 def scope(host: str) -> Scope:
+    """Of this IP address; of anything else NOBODY."""
     try:
-        address = ipaddress.ip_address(host)
+        address = _host_behind(ipaddress.ip_address(host))
     except ValueError:
         return Scope.NOBODY
-    if address.version == 6 and (inner := address.ipv4_mapped or address.sixtofour):
-        # Both lead to an IPv4 host, whatever they look like.
-        address = inner
     if address.is_unspecified or address.is_multicast or any(address in one for one in NOBODYS):
         return Scope.NOBODY
     if address.is_loopback:
         return Scope.LOOPBACK
     if address.is_link_local:
         return Scope.LINK
-    return Scope.PRIVATE if any(address in one for one in PRIVATE) else Scope.GLOBAL
+    if any(address in one for one in PRIVATE):
+        return Scope.PRIVATE
+    return Scope.GLOBAL if address.version == 4 or address in UNICAST_V6 else Scope.NOBODY
 
 
 def customer(host: str) -> str:
-    """Who shares a house, and a limit: an IPv4 address, but a whole network of IPv6, which is had as easily."""
-    address = ipaddress.ip_address(host)
+    """What one limit counts for: an IPv4 address, or a /64 of IPv6, all of which a single host may have."""
+    address = _host_behind(ipaddress.ip_address(host))
     return str(ipaddress.ip_network((address, CUSTOMER_BITS[address.version]), strict=False))
 
 
+@lru_cache(maxsize=4096)
 def plain(host: str) -> str:
     """As others know it: without an interface, and IPv4 as IPv4 also where an IPv6 socket tells of it."""
     host = host.partition("%")[0]
-    return host.removeprefix("::ffff:") if "." in host else host
+    try:
+        return str(_unmapped(ipaddress.ip_address(host)))
+    except ValueError:
+        return host
 
 
 def endpoint_of(address: str) -> Endpoint | None:
@@ -84,9 +92,19 @@ def endpoint_of(address: str) -> Endpoint | None:
     host, _, port = address.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
     try:
-        spelled = str(ipaddress.ip_address(host))
+        spelled = str(_unmapped(ipaddress.ip_address(host)))
     except ValueError:
         return None
     if not (port.isascii() and port.isdecimal() and 0 < int(port) < 65_536):
         return None
     return Endpoint(spelled, int(port))
+
+
+def _unmapped(address: _Address) -> _Address:
+    """IPv4 as IPv4, where it is written as an address of IPv6 (RFC 4291, section 2.5.5.2)."""
+    return (address.version == 6 and address.ipv4_mapped) or address
+
+
+def _host_behind(address: _Address) -> _Address:
+    """The IPv4 host to which a mapped address or one of 6to4 (RFC 3056) leads; else the address itself."""
+    return (address.version == 6 and (address.ipv4_mapped or address.sixtofour)) or address

@@ -170,6 +170,8 @@ def test_our_own_addresses_and_repetitions_are_dropped() -> None:
 
     assert hosts("203.0.113.7", "::ffff:203.0.113.7", own=(ours,)) == []
     assert hosts("203.0.113.9", "203.0.113.9", own=(ours,)) == ["203.0.113.9"]
+    assert hosts("2001:DB8::5", "2001:db8:0::5") == ["2001:db8::5"]
+    assert hosts("::FFFF:10.0.0.1", "10.0.0.1", same_site=True) == ["10.0.0.1"]
 
 
 def test_kinds_that_are_not_ours_are_dropped_and_the_best_comes_first() -> None:
@@ -219,6 +221,14 @@ def test_hosts_without_end_take_no_more_memory() -> None:
 def test_all_addresses_of_one_ipv6_network_share_one_budget() -> None:
     budget = Budget(check_rate(0.0))
     sent = [budget.may_send(f"2001:db8::{n:x}", now=float(n)) for n in range(1, 100)]
+
+    assert sum(sent) == UNVERIFIED_PACKETS_MAX
+
+
+def test_a_host_has_one_budget_whichever_of_its_addresses_is_named() -> None:
+    budget = Budget(check_rate(0.0), "eve")
+    names = ["203.0.113.7", *(f"2002:cb00:7107:{n:x}::1" for n in range(8))]
+    sent = [budget.may_send(host, now=float(n)) for n in range(20) for host in names]
 
     assert sum(sent) == UNVERIFIED_PACKETS_MAX
 

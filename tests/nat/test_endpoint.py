@@ -34,6 +34,10 @@ from nat.endpoint import (
         ("255.255.255.255", Scope.NOBODY),
         ("0.0.0.0", Scope.NOBODY),
         ("::", Scope.NOBODY),
+        ("::127.0.0.1", Scope.NOBODY),
+        ("64:ff9b::7f00:1", Scope.NOBODY),
+        ("64:ff9b::808:808", Scope.NOBODY),
+        ("fec0::1", Scope.NOBODY),
         ("attic.example", Scope.NOBODY),
         ("", Scope.NOBODY),
     ],
@@ -58,17 +62,30 @@ def test_an_ipv4_address_in_ipv6_clothes_is_known(disguised: str, found: Scope) 
 def test_limits_count_for_an_ipv4_address_and_for_a_network_of_ipv6() -> None:
     assert customer("203.0.113.1") != customer("203.0.113.2")
     assert customer("2001:db8::1") == customer("2001:db8::2")
+    assert customer("2001:db8::1") != customer("2001:db8:0:1::1")
+
+
+@pytest.mark.parametrize(
+    "disguised",
+    ["::ffff:203.0.113.1", "::FFFF:cb00:7101", "2002:cb00:7101::1", "2002:cb00:7101:9::"],
+)
+def test_a_host_has_one_limit_whichever_of_its_addresses_is_named(disguised: str) -> None:
+    assert customer(disguised) == customer("203.0.113.1")
 
 
 def test_an_address_is_told_without_the_interface_and_without_disguise() -> None:
     assert plain("::ffff:192.0.2.1") == "192.0.2.1"
     assert plain("fe80::1%eth0") == "fe80::1"
     assert plain("2001:db8::1") == "2001:db8::1"
+    assert plain("::FFFF:c000:201") == "192.0.2.1"
+    assert plain("2001:DB8:0::1") == "2001:db8::1"
+    assert plain("attic.example") == "attic.example"
 
 
 def test_only_an_ip_address_with_a_port_is_an_endpoint() -> None:
     assert endpoint_of("203.0.113.9:7879") == Endpoint("203.0.113.9", 7879)
     assert endpoint_of("[2001:DB8::1]:7879") == Endpoint("2001:db8::1", 7879)
+    assert endpoint_of("[::ffff:203.0.113.9]:7879") == Endpoint("203.0.113.9", 7879)
     for text in ("attic:7879", "via:abc", "203.0.113.9:0", "203.0.113.9", "203.0.113.9:70000", ""):
         assert endpoint_of(text) is None
     assert str(Endpoint("2001:db8::1", 7879)) == "[2001:db8::1]:7879"

@@ -43,17 +43,21 @@ def test_nothing_is_tried_within_or_at_no_host_in_particular() -> None:
         "[fd00::1]:80",
         "[::ffff:127.0.0.1]:22",
         "[2002:7f00:1::]:22",
+        "[::127.0.0.1]:22",
+        "[64:ff9b::a00:1]:80",
+        "[fec0::1]:80",
         "attic.example:80",
         "via:anna",
     ):
         assert granted(favours, address) == [], address
-    assert favours.counters == {"not_global": 14}
+    assert favours.counters == {"not_global": 17}
 
 
 def test_what_lies_beside_us_proves_nothing() -> None:
     favours = Favours(0.0)
 
     assert granted(favours, "[2001:db8:1::77]:7879", "198.51.100.1:80") == []
+    assert granted(favours, "[::ffff:198.51.100.1]:80", "[2002:c633:6401::]:80") == []
     assert granted(favours, "[2001:db8:2::77]:7879", "198.51.100.2:80") != []
 
 
@@ -71,7 +75,8 @@ def test_one_asking_node_is_served_so_often_in_a_minute() -> None:
 def test_one_address_is_tried_twenty_times_a_minute_whoever_asks() -> None:
     favours = Favours(0.0)
 
-    tried = [granted(favours, GLOBAL, asker=NodeId(f"node{n}")) for n in range(100)]
+    names = [GLOBAL, "[::ffff:203.0.113.9]:7879", "[2002:cb00:7109::]:7879"]
+    tried = [granted(favours, names[n % 3], asker=NodeId(f"node{n}")) for n in range(100)]
 
     assert sum(map(bool, tried)) == TRIES_AT_ONE_PER_MINUTE <= 20
 
