@@ -1,10 +1,10 @@
-"""One host of the laboratory: all of a daemon that reaches others and is reached, and in place of the Node whoever
-writes orders to standard input.
+"""A daemon without its Node, on one host of the laboratory: it does what it is ordered, where a Node would decide.
 
     python -m tests.lab.station FOLDER [--public]
 
-So single pairs are tried alone, where daemons would link to everybody at once. A station listens as a daemon does,
-answers and asks STUN, is a relay or keeps some, and punches. What it hears it tells, line by line (words.py).
+Daemons link to everybody at once; stations let single pairs be tried alone. A station has all of a daemon that reaches
+others and is reached by them: it listens, asks and answers STUN, is a relay or keeps some, and punches. It reads orders
+from standard input and writes what happens to standard output, a line each (words.py).
 """
 
 import asyncio
@@ -17,12 +17,9 @@ from typing import Any, assert_never
 
 import uvloop
 
-from nat.behaviour import SelfKnowledge
-from nat.endpoint import Endpoint, endpoint_of
-from nat.favours import Favours
 from node.communication.reach import DialedOut, Fact, HomesAre, Knocked, NatKnown, Relocated
 from node.config import MeshConfig, RelayConfig
-from node.effects import DialOut, KeepRelays, ProbeNat, RelayAt
+from node.effects import KeepRelays, ProbeNat, RelayAt
 from node.runtime import identity
 from node.runtime.datadir import DataDir
 from node.runtime.entry import Entry
@@ -32,21 +29,12 @@ from node.runtime.relaying.forwarding import Forwarding
 from node.runtime.signatures import Ed25519
 from protocol.digests import LoadDigest
 from protocol.errors import ErrorCode, ErrorInfo, TaskError
-from protocol.ids import ContentId, NodeId, short
+from protocol.ids import NodeId
 from protocol.members import Packet
-from protocol.messages import (
-    DialBack,
-    Join,
-    Joined,
-    Probe,
-    Probed,
-    Request,
-    RequestHeader,
-    Response,
-    Stored,
-    StoreSketch,
-)
+from protocol.messages import Join, Joined, Probe, RequestHeader, Response, StoreSketch
 from protocol.paths import PathKind, by_way_of
+from tests.lab.answers import Answers
+from tests.lab.company import Company
 from tests.lab.words import (
     Answered,
     Dial,
@@ -76,7 +64,6 @@ CALL_S = 10.0
 SEND_S = 60.0
 REDIAL_S = 0.25
 """A public member that was not reached is tried again after so long."""
-CONTENT = ContentId("0" * 64)
 
 
 class Log:
@@ -117,21 +104,15 @@ class Station:
             self._log,
             random.Random(kept.id),
         )
-        self._book: dict[NodeId, Whereabouts] = {}
+        self._company = Company()
         self._dialled_at: dict[NodeId, float] = {}
         self._linked: set[NodeId] = set()
         self._entering: set[NodeId] = set()
         """Public members to which we have no link yet."""
-        self._servers: tuple[Whereabouts, ...] = ()
         self._entered_at = 0.0
-        self._knowledge = SelfKnowledge()
-        self._favours = Favours(self._loop.time())
         self._homes: tuple[NodeId, ...] = ()
         self._kinds: dict[NodeId, PathKind] = {}
         """Of the path that carries the link, or carried it last."""
-        self._bodies: dict[int, bytearray] = {}
-        self._favoured: set[int] = set()
-        """Requests to be dialled back that are being seen to."""
         self._puts = itertools.count()
 
     async def run(self) -> None:
@@ -140,7 +121,10 @@ class Station:
         switchboard, packets = await self._entry.open(membership, self)
         self._switchboard = switchboard
         self._outlook: Outlook = await self._entry.outlook(switchboard, packets, self._learn)
-        self._forwarding: Forwarding = await self._entry.forwarding(switchboard, self, self._learn)
+        self._answers = Answers(switchboard, self._outlook, lambda: self._entry.listens)
+        self._forwarding: Forwarding = await self._entry.forwarding(
+            switchboard, self._company, self._learn
+        )
         self._tell(Open(Whereabouts(self._identity.id, self._signatures.key, self._entry.listens)))
         orders = asyncio.StreamReader()
         await self._loop.connect_read_pipe(
@@ -169,9 +153,9 @@ class Station:
             case Enter(publics=publics):
                 self._enter(publics)
             case Know(peer=peer):
-                self._book[peer.node] = peer
+                self._company.know(peer)
             case Dial(peer=peer):
-                self._book[peer.node] = peer
+                self._company.know(peer)
                 self._dialled_at[peer.node] = time.monotonic()
                 self._switchboard.dial(peer.addresses, peer.node)
             case Send(node=node, nbytes=nbytes):
@@ -183,9 +167,9 @@ class Station:
 
     def _enter(self, publics: tuple[Whereabouts, ...]) -> None:
         self._entered_at = time.monotonic()
-        self._servers = tuple(one for one in publics if one.node != self._identity.id)
-        for one in self._servers:
-            self._book[one.node] = one
+        self._company.servers = tuple(one for one in publics if one.node != self._identity.id)
+        for one in self._company.servers:
+            self._company.know(one)
             if one.node not in self._linked:
                 self._entering.add(one.node)
                 self._switchboard.dial(one.addresses, one.node)
@@ -194,9 +178,10 @@ class Station:
 
     def _look_around(self) -> None:
         """All public members are there: we choose relays and look at our NAT, as the Node does."""
-        relays = tuple(RelayAt(one.node, one.addresses, None) for one in self._servers)
+        servers = self._company.servers
+        relays = tuple(RelayAt(one.node, one.addresses, None) for one in servers)
         self._forwarding.carry_out(KeepRelays(not self._public, relays))
-        self._outlook.carry_out(ProbeNat(tuple((one.node, one.addresses) for one in self._servers)))
+        self._outlook.carry_out(ProbeNat(tuple((one.node, one.addresses) for one in servers)))
         if self._public:
             self._tell_where()
 
@@ -208,11 +193,9 @@ class Station:
             case Relocated():
                 self._tell_where()
             case NatKnown(knowledge=knowledge):
-                self._knowledge = knowledge
-            case DialedOut(request=request, outcome=outcome):
-                if request in self._favoured:
-                    self._favoured.remove(request)
-                    self._switchboard.reply(request, outcome, None)
+                self._company.own = knowledge
+            case DialedOut():
+                self._answers.dialled_out(fact)
             case Knocked():
                 # For whoever wants to prove that he is public: here it is known who is.
                 pass
@@ -285,45 +268,24 @@ class Station:
             self._tell(Failed(peer, reason))
 
     def asked(self, request: int, peer: NodeId, header: RequestHeader) -> None:
-        match header.request:
-            case Probe():
-                self._switchboard.reply(request, Probed(), None)
-            case StoreSketch():
-                body = self._bodies[request] = bytearray(header.body_bytes)
-                self._switchboard.grant(request, memoryview(body))
-            case DialBack() as asked:
-                now, ours = self._loop.time(), self._entry.listens
-                addresses, knocks = self._favours.granted(peer, asked, ours, now)
-                self._favoured.add(request)
-                self._outlook.carry_out(DialOut(request, peer, addresses, knocks))
-            case other:
-                self._switchboard.refuse(request, self._cannot(other))
-
-    def _cannot(self, request: Request) -> ErrorInfo:
-        reason = f"a station of the laboratory does not answer {type(request).__name__}"
-        return ErrorInfo(code=ErrorCode.BAD_REQUEST, reason=reason)
+        self._answers.asked(request, peer, header)
 
     def body_received(self, request: int) -> None:
-        del self._bodies[request]
-        self._switchboard.reply(request, Stored(content=CONTENT), None)
+        self._answers.body_received(request)
 
     def request_gone(self, request: int, reason: str) -> None:
-        self._bodies.pop(request, None)
-        self._favoured.discard(request)
+        self._answers.gone(request)
 
     def replied(self, request: int) -> None:
         """None of our answers has a body."""
 
     def note(self, event: str, **fields: object) -> None:
         self._log.info(event, **fields)
-        peer = self._known_as(fields.get("peer"))
+        peer = self._company.called(fields.get("peer"))
         if event == "path.not_punched" and peer is not None:
             self._tell(Hopeless(peer, time.monotonic(), str(fields["reason"])))
 
     turned_away = note
-
-    def _known_as(self, name: object) -> NodeId | None:
-        return next((node for node in self._book if short(node) == name), None)
 
     def load(self) -> LoadDigest:
         return LoadDigest()
@@ -334,31 +296,19 @@ class Station:
     async def redeem(self, join: Join) -> Joined:
         raise TaskError(ErrorCode.FORBIDDEN, "a station lets nobody in")
 
-    # -- what packets tell, and whoever punches asks ---------------------------------------------------
+    def key_of(self, peer: NodeId) -> bytes | None:
+        return self._company.key_of(peer)
+
+    def addresses_of(self, peer: NodeId) -> tuple[str, ...]:
+        return self._company.addresses_of(peer)
+
+    # -- what packets tell -----------------------------------------------------------------------------
 
     def packet(self, peer: NodeId, packet: Packet) -> None:
         """Nobody sends any here: who is alive is no question."""
 
     def packet_dropped(self, why: str) -> None:
         self._log.info("packet.dropped", why=why)
-
-    def key_of(self, peer: NodeId) -> bytes | None:
-        known = self._book.get(peer)
-        return None if known is None else known.key
-
-    def addresses_of(self, peer: NodeId) -> tuple[str, ...]:
-        known = self._book.get(peer)
-        return () if known is None else known.addresses
-
-    def stun_servers(self) -> tuple[Endpoint, ...]:
-        found = (endpoint_of(one) for server in self._servers for one in server.addresses)
-        return tuple(endpoint for endpoint in found if endpoint is not None)
-
-    def keepalive_s(self) -> float | None:
-        return self._knowledge.keepalive_s
-
-    def seen_at(self) -> tuple[Endpoint, ...]:
-        return self._knowledge.outside
 
 
 async def _serve(folder: Path, *, public: bool) -> None:
