@@ -7,8 +7,10 @@ forty times fewer. Where a kernel or a network card has neither, each datagram g
 
 import asyncio
 import errno
+import os
 import socket
 import struct
+from collections import Counter
 from collections.abc import Callable
 
 Address = tuple[str, int]
@@ -43,11 +45,13 @@ OnDatagrams = Callable[[bytes, int, Address], None]
 
 
 class Datagrams:
-    """One bound UDP socket. What the kernel will not send counts as lost, as it may be on any way."""
+    """One bound UDP socket. What the kernel will not send is lost, as it may be on any way, and counted."""
 
     def __init__(self, bound: socket.socket, on_datagrams: OnDatagrams) -> None:
         self.on_datagrams = on_datagrams
         self.on_writable: Callable[[], None] | None = None
+        self.troubles: Counter[str] = Counter()
+        """What the kernel did not send, or was told by the network, in words for people."""
         name = bound.getsockname()
         self.local: Address = (name[0], name[1])
         self._socket = bound
@@ -70,7 +74,8 @@ class Datagrams:
                 if count > 1 and wrong.errno in NO_SEGMENTATION:
                     self._cuts = False
                     continue
-                # Too large for the way (a probe of QUIC), or no way there just now: lost.
+                # Too large for the way (a probe of QUIC), no way there just now, a firewall of this machine: lost.
+                self.troubles[f"not sent: {_words(wrong)}"] += count
             done += count
         return done
 
@@ -106,8 +111,9 @@ class Datagrams:
                 buffer, ancillary, _, remote = self._socket.recvmsg(1 << 16, _ANCILLARY_BYTES)
             except BlockingIOError:
                 return
-            except OSError:
-                # A network's answer to something that we have sent: who waits for a reply finds out.
+            except OSError as wrong:
+                # The network's answer to something that we have sent: who waits for a reply finds out.
+                self.troubles[f"sent back: {_words(wrong)}"] += 1
                 continue
             if buffer:
                 self.on_datagrams(
@@ -148,6 +154,10 @@ def _has_segmentation(bound: socket.socket) -> bool:
     except OSError:
         return False
     return True
+
+
+def _words(wrong: OSError) -> str:
+    return os.strerror(wrong.errno or 0)
 
 
 def _run_length(datagrams: list[bytes], start: int) -> int:

@@ -70,11 +70,14 @@ class IceAttempt:
         )
 
     async def gather(self) -> tuple[Candidate, ...]:
-        """Where we can be reached, the best first; at most 300 ms."""
+        """Where we can be reached, the best first, in 300 ms; NoWay if no local address can be used."""
         hosts = local_hosts(self._same_site) if self._hosts is None else self._hosts
         self._checks.plan(hosts[:SOCKETS_MAX], self._servers)
         told: dict[Address, Candidate] = {}
-        for one in await self._checks.gathered():
+        gathered = await self._checks.gathered()
+        if not self._checks.has_sockets:
+            raise NoWay(f"this machine has no address to send from{self._troubles()}")
+        for one in gathered:
             if self._hosts is not None or tellable(one.host, same_site=self._same_site):
                 told.setdefault((one.host, one.port), one)
         return tuple(told.values())[:CANDIDATES_MAX]
@@ -92,7 +95,7 @@ class IceAttempt:
             await self.close()
             raise NoWay(
                 f"no UDP packet came through to the peer in {CONNECT_S:.0f} s: the NATs of both "
-                "sides, or a firewall, leave no direct way"
+                f"sides, or a firewall, leave no direct way{self._troubles()}"
             ) from wrong
         except asyncio.CancelledError:
             await self.close()
@@ -102,6 +105,14 @@ class IceAttempt:
     async def close(self) -> None:
         """Give up."""
         await self._checks.close()
+
+    def _troubles(self) -> str:
+        """What went wrong on this side, to be added to why there is no way."""
+        found = [
+            f"{what} ({times} times)" if times > 1 else what
+            for what, times in self._checks.troubles.items()
+        ]
+        return f" (here: {', '.join(found)})" if found else ""
 
 
 def local_hosts(same_site: bool) -> list[str]:

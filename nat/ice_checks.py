@@ -1,4 +1,4 @@
-"""The checks of ICE by aioice, over sockets of ours: `nat/ice.py` says what for. No other file imports aioice.
+"""The checks of ICE by aioice, over sockets of ours (`nat/ice_socket.py`); `nat/ice.py` says what for.
 
 What is ours: QUIC's datagrams pass by aioice's parser and queue; all STUN servers are asked at once, over IPv6 too, and
 none is waited for longer than 300 ms; when a check comes in while ours is under way, ours is sent again at once, where
@@ -7,9 +7,8 @@ budget says; and once a way is nominated, nothing is sent but what `nat/path_kee
 """
 
 import asyncio
-import struct
+from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import cast
 
 import aioice
 from aioice import stun
@@ -18,97 +17,22 @@ from aioice.candidate import candidate_foundation, candidate_priority
 from aioice.ice import CandidatePair, StunProtocol
 
 from nat.candidates import HOST, MAPPED, Budget
-from nat.datagrams import Address, Datagrams, bind
-from nat.punched import FIRST_OF_QUIC, OnAnswer, PunchedPath, Way
+from nat.datagrams import Address, Datagrams
+from nat.ice_socket import IceSocket
+from nat.punched import OnAnswer, PunchedPath, Way
 from protocol.paths import Candidate
 
-GATHER_S = 0.3
 FIRST_RETRY_S = 0.05
 """Doubled each time: six checks to one address in the time that there is (RFC 8445 wants 0.5 s, and pays it)."""
-UNANSWERED_MAX = 8
-"""Checks remembered for their answer once the path is there."""
-REQUEST_PADDING = "sedma" + "." * 35
-"""Public nodes answer only to requests that are nearly as long as their answers."""
-PAIRS_MAX = 32
-"""Of addresses in one attempt. A peer that asks us from ever more is not followed."""
+LEARNT_MAX = 16
+"""Pairs of addresses beside those told: a peer that asks from ever more addresses is not followed to further ones."""
 EARLY_MAX = 16
 """Buffers kept that came before the way was nominated."""
 COMPONENT = 1
 """Of ICE's media streams, we have one (RFC 8445, section 13)."""
-REQUEST = b"\x00\x01"
-LAST_OF_STUN = 3
 
 # Of the whole process, in which nobody else uses aioice.
 stun.RETRY_RTO = FIRST_RETRY_S
-
-
-class _Socket:
-    """One socket, as aioice wants its transports; what is not STUN goes another way."""
-
-    def __init__(self, host: str, checks: "Checks") -> None:
-        self.protocol = StunProtocol(checks)
-        self.datagrams = Datagrams(bind(host), self._came)
-        self.asked: dict[Address, bytes] = {}
-        """The last question to each address."""
-        self._checks = checks
-        self._open = True
-        # A transport has more methods; these are the ones that are called.
-        self.protocol.connection_made(cast(asyncio.DatagramTransport, self))
-
-    def get_extra_info(self, name: str) -> object:
-        return self.datagrams.local if name == "sockname" else None
-
-    def sendto(self, data: bytes, to: Address) -> None:
-        if self._open and self._checks.may_send(data, to):
-            if data[:2] == REQUEST:
-                self.asked[to] = data
-            self.datagrams.send([data], to)
-
-    def close(self) -> None:
-        if self._open:
-            self._open = False
-            self.datagrams.close()
-            self.protocol.connection_lost(None)
-
-    def _came(self, buffer: bytes, segment: int, sender: Address) -> None:
-        way = Way(self.datagrams, sender)
-        # The first bytes of all datagrams in it, at once.
-        if min(buffer[::segment]) >= FIRST_OF_QUIC:
-            self._checks.came(way, buffer, segment)
-            return
-        for start in range(0, len(buffer), segment):
-            datagram = buffer[start : start + segment]
-            if datagram[0] >= FIRST_OF_QUIC:
-                self._checks.came(way, datagram, segment)
-            elif datagram[0] > LAST_OF_STUN:
-                self._checks.packet_came(way, datagram)
-            elif self._open:
-                self._hear_stun(datagram, sender)
-
-    def _hear_stun(self, datagram: bytes, sender: Address) -> None:
-        try:
-            self.protocol.datagram_received(datagram, sender)
-        except (struct.error, LookupError):
-            # Attributes cut short, which aioice's parser does not look for.
-            self._checks.garbled += 1
-
-
-class _Answer:
-    """Waits for the answer to one check of ours, in the place of a transaction of aioice."""
-
-    def __init__(self, way: Way, key: bytes, on_answer: OnAnswer) -> None:
-        self._way, self._key, self._on_answer = way, key, on_answer
-        self._done = False
-
-    def response_received(self, message: stun.Message, addr: Address) -> None:
-        if (
-            not self._done
-            and message.message_class == stun.Class.RESPONSE
-            and addr == self._way.remote
-            and message.check_message_integrity(self._key)
-        ):
-            self._done = True
-            self._on_answer()
 
 
 class Checks(aioice.Connection):
@@ -120,17 +44,25 @@ class Checks(aioice.Connection):
         super().__init__(
             ice_controlling, local_username=local_username, local_password=local_password
         )
-        self.garbled = 0
-        """What looked like STUN and was none."""
+        self.troubles: Counter[str] = Counter()
+        """What went wrong on this side, in words for people, and how often."""
         self._budget = budget
-        self._sockets: dict[StunProtocol, _Socket] = {}
+        self._sockets: dict[StunProtocol, IceSocket] = {}
         self._hosts: Sequence[str] = ()
         self._servers: tuple[Address, ...] = ()
-        self._answered: set[bytes] = set()
-        """Transactions of the peer that we have taken for a reason to ask again."""
+        self._asked_by: dict[tuple[StunProtocol, Address], bytes] = {}
+        """The peer's last transaction on each pair: a check that it repeats is no further reason to ask again."""
         self._early: list[tuple[Way, bytes, int]] = []
         self._path: PunchedPath | None = None
         self._pair: CandidatePair | None = None
+
+    @property
+    def has_sockets(self) -> bool:
+        return bool(self._sockets)
+
+    @property
+    def has_path(self) -> bool:
+        return self._path is not None
 
     def plan(self, hosts: Sequence[str], servers: tuple[Address, ...]) -> None:
         """What `gather_candidates` shall use."""
@@ -184,18 +116,22 @@ class Checks(aioice.Connection):
     ) -> list[IceCandidate]:
         for host in self._hosts:
             try:
-                one = _Socket(host, self)
-            except OSError:
-                # An address that is there and cannot be used, as an IPv6 one that is still being tried.
+                one = IceSocket(host, self)
+            except OSError as wrong:
+                # As an IPv6 address that is still being tried, or when all file descriptors are taken.
+                self.troubles[f"{host}: {wrong.strerror}"] += 1
                 continue
-            local = one.datagrams.local
-            one.protocol.local_candidate = _candidate(component, HOST, local, local)
+            one.datagrams.troubles = self.troubles
+            one.protocol.local_candidate = _candidate(component, HOST, one.local, one.local)
             self._sockets[one.protocol] = one
         # aioice forms its pairs from these.
         self._protocols += self._sockets
         found = [protocol.local_candidate for protocol in self._sockets]
-        mapped = await asyncio.gather(*map(self._mapped, self._sockets.values()))
-        return found + [one for one in mapped if one is not None]
+        seen = await asyncio.gather(*(one.mapped(self._servers) for one in self._sockets.values()))
+        for one, mapped in zip(self._sockets.values(), seen, strict=True):
+            if mapped is not None:
+                found.append(_candidate(component, MAPPED, mapped, one.local))
+        return found
 
     async def query_consent(self) -> None:
         """Whether the path lives is asked by its keeper, and far less often."""
@@ -221,15 +157,13 @@ class Checks(aioice.Connection):
     ) -> None:
         if self._path is not None:
             self._path.asked(Way(self._sockets[protocol].datagrams, addr))
-        elif "PRIORITY" in message.attributes and len(self._check_list) < PAIRS_MAX:
+        elif "PRIORITY" in message.attributes and self._may_follow(protocol, addr):
             super().check_incoming(message, addr, protocol)
-            if message.transaction_id not in self._answered:
-                self._answered.add(message.transaction_id)
-                self._send_again(protocol, addr)
+            self._ask_again(message.transaction_id, protocol, addr)
 
     def data_received(self, data: bytes, component: int) -> None:
         """What looked like STUN and is none."""
-        self.garbled += 1
+        self.troubles["nonsense came in"] += 1
 
     # -- once there is a way -------------------------------------------------------------------------
 
@@ -258,6 +192,8 @@ class Checks(aioice.Connection):
         for early in self._early:
             path.came(*early)
         self._early.clear()
+        for one in self._sockets.values():
+            one.forget_questions()
         return path
 
     def _way(self, pair: CandidatePair) -> Way:
@@ -267,16 +203,9 @@ class Checks(aioice.Connection):
         """One check, sent once."""
         assert self._pair is not None
         assert self.remote_password is not None
-        protocol = next(one for one, its in self._sockets.items() if its.datagrams is way.socket)
-        key = self.remote_password.encode()
+        one = next(one for one in self._sockets.values() if one.datagrams is way.socket)
         request = self.build_request(self._pair, nominate=False)
-        request.add_message_integrity(key)
-        waiting = protocol.transactions
-        while len(waiting) >= UNANSWERED_MAX:
-            del waiting[next(iter(waiting))]
-        answer = _Answer(way, key, on_answer)
-        waiting[request.transaction_id] = cast(stun.Transaction, answer)
-        protocol.send_stun(request, way.remote)
+        one.ask(request, self.remote_password.encode(), way.remote, on_answer)
 
     def _release(self, but: Datagrams | None = None) -> None:
         """Close the sockets, but this one."""
@@ -286,47 +215,25 @@ class Checks(aioice.Connection):
 
     # -- within --------------------------------------------------------------------------------------
 
-    async def _mapped(self, one: _Socket) -> IceCandidate | None:
-        """From where this socket is seen, by the server that answers first."""
-        local = one.datagrams.local
-        servers = [server for server in self._servers if (":" in server[0]) == (":" in local[0])]
-        if not servers:
-            return None
-        questions = [asyncio.ensure_future(self._seen_by(one, server)) for server in servers]
-        try:
-            async with asyncio.timeout(GATHER_S):
-                for answer in asyncio.as_completed(questions):
-                    if (seen := await answer) is not None:
-                        return _candidate(COMPONENT, MAPPED, seen, local)
-        except TimeoutError:
-            return None
-        finally:
-            for question in questions:
-                question.cancel()
-            await asyncio.wait(questions)
-        return None
+    def _may_follow(self, protocol: StunProtocol, to: Address) -> bool:
+        """Whether a check from there counts: the pair is known, or not too many have been learnt so far."""
+        if self._pair_of(protocol, to) is not None:
+            return True
+        learnt = sum(one.remote_candidate.type == "prflx" for one in self._check_list)
+        return learnt < LEARNT_MAX
 
-    async def _seen_by(self, one: _Socket, server: Address) -> Address | None:
-        request = stun.Message(stun.Method.BINDING, stun.Class.REQUEST)
-        request.attributes["SOFTWARE"] = REQUEST_PADDING
-        try:
-            response, _ = await one.protocol.request(request, server)
-        except stun.TransactionError:
-            return None
-        seen = response.attributes.get("XOR-MAPPED-ADDRESS")
-        return None if seen is None else (seen[0], seen[1])
-
-    def _send_again(self, protocol: StunProtocol, to: Address) -> None:
+    def _ask_again(self, transaction: bytes, protocol: StunProtocol, to: Address) -> None:
         """Our check has most likely died at the peer's NAT, which by now lets us in (RFC 8445, section 7.3.1.4)."""
-        pair = next(
-            (one for one in self._check_list if one.protocol is protocol and one.remote_addr == to),
-            None,
-        )
-        if pair is None or pair.state is not CandidatePair.State.IN_PROGRESS:
+        pair = self._pair_of(protocol, to)
+        if pair is None or self._asked_by.get((protocol, to)) == transaction:
             return
-        one = self._sockets[protocol]
-        if (question := one.asked.get(to)) is not None:
-            one.sendto(question, to)
+        self._asked_by[protocol, to] = transaction
+        if pair.state is CandidatePair.State.IN_PROGRESS:
+            self._sockets[protocol].ask_again(to)
+
+    def _pair_of(self, protocol: StunProtocol, to: Address) -> CandidatePair | None:
+        pairs = (one for one in self._check_list if one.protocol is protocol)
+        return next((one for one in pairs if one.remote_addr == to), None)
 
 
 def _candidate(component: int, kind: str, address: Address, base: Address) -> IceCandidate:

@@ -1,0 +1,109 @@
+"""What a peer, a STUN server or this machine can do to an attempt, over real UDP sockets on loopback."""
+
+import asyncio
+import contextlib
+import gc
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from nat import stun
+from nat.datagrams import Address, Datagrams, bind
+from nat.endpoint import Endpoint
+from nat.ice import CONNECT_S, NoWay
+from protocol.limits import CANDIDATES_MAX
+from protocol.paths import Candidate
+from tests.nat.test_ice import attempt, met
+
+FOUR = [f"127.0.0.{number}" for number in range(1, 5)]
+
+
+@contextlib.contextmanager
+def silent(count: int) -> Iterator[tuple[Candidate, ...]]:
+    """Addresses at which nobody answers."""
+    with contextlib.ExitStack() as stack:
+        made = [
+            stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+            for _ in range(count)
+        ]
+        for one in made:
+            one.bind(("127.0.0.9", 0))
+        yield tuple(
+            Candidate(foundation="1", host=host, port=port, kind="host", priority=1 << 31)
+            for host, port in (one.getsockname() for one in made)
+        )
+
+
+async def test_two_nodes_meet_that_have_told_each_other_as_many_addresses_as_an_offer_holds() -> (
+    None
+):
+    near, far = attempt(dialled=True, hosts=FOUR), attempt(dialled=False, hosts=FOUR)
+    ours, theirs = await near.gather(), await far.gather()
+    with silent(CANDIDATES_MAX - len(FOUR)) as nobody:
+        one, other = await met(near, theirs + nobody, far, ours + nobody)
+
+    assert one.remote == other.local and other.remote == one.local
+    one.close()
+    other.close()
+
+
+async def test_checks_that_are_under_way_when_a_path_is_found_end_without_a_word() -> None:
+    wrong: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: wrong.append(context))
+    near, far = attempt(dialled=True), attempt(dialled=False)
+    ours, theirs = await near.gather(), await far.gather()
+    with silent(12) as nobody:
+        paths = await met(near, nobody + theirs, far, ours, late_s=0.3)
+        await asyncio.sleep(0)
+    for path in paths:
+        path.close()
+    await asyncio.sleep(0)
+    gc.collect()
+
+    assert wrong == []
+
+
+async def test_a_server_that_sees_us_at_no_port_is_not_believed() -> None:
+    def answer(buffer: bytes, segment: int, sender: Address) -> None:
+        transaction = buffer[8:20]
+        server.send([stun.response(transaction, Endpoint("203.0.113.7", 0))], sender)
+
+    server = Datagrams(bind("127.0.0.1"), answer)
+    node = attempt(dialled=True, servers=(server.local,))
+
+    assert [one.kind for one in await node.gather()] == ["host"]
+    await node.close()
+    server.close()
+
+
+async def test_an_address_that_cannot_be_used_is_told_with_the_failure() -> None:
+    node = attempt(dialled=True, hosts=["127.0.0.1", "192.0.2.77"])
+    (candidate,) = await node.gather()
+
+    with pytest.raises(NoWay, match=r"192\.0\.2\.77: Cannot assign requested address"):
+        await node.connect("somebody", "x" * 32, ())
+
+    assert candidate.host == "127.0.0.1"
+
+
+async def test_who_can_use_no_address_does_not_wait_for_the_peer() -> None:
+    loop = asyncio.get_running_loop()
+    node = attempt(dialled=True, hosts=["192.0.2.77"])
+    began = loop.time()
+
+    with pytest.raises(NoWay, match=r"192\.0\.2\.77: Cannot assign requested address"):
+        await node.gather()
+
+    assert loop.time() - began < CONNECT_S / 2
+    await node.close()
+
+
+async def test_what_the_kernel_does_not_send_is_told_with_the_failure() -> None:
+    node = attempt(dialled=True)
+    await node.gather()
+    elsewhere = Candidate(foundation="1", host="203.0.113.7", port=9, kind="host", priority=1)
+
+    # From loopback nothing leads there.
+    with pytest.raises(NoWay, match="not sent: Invalid argument"):
+        await node.connect("somebody", "x" * 32, (elsewhere,))
