@@ -13,7 +13,7 @@ from typing import Protocol
 
 from node.runtime.sealing import PAYLOAD_BYTES_MAX, Dropped, Sealing, Why
 from node.runtime.tcp_link import EVERYWHERE
-from node.runtime.whereabouts import SocketAddress, Whereabouts
+from node.runtime.whereabouts import Detour, SocketAddress, Whereabouts
 from protocol.codec import decode_packet, encode_packet
 from protocol.errors import PeerError
 from protocol.ids import NodeId
@@ -56,8 +56,9 @@ class Packets:
         self.counters: Counter[str] = Counter()
         self.stun: Callable[[bytes, SocketAddress], None] | None = None
         """Who is told of STUN messages, which come to the same port."""
-        self.detour: Callable[[NodeId, bytes], bool] | None = None
-        """Sends a packet over the link with a peer that no packet reaches by itself; whether there is such a link."""
+        self.detour: Callable[[NodeId, bytes], Detour | None] | None = None
+        """Sends a packet along the link with a peer that none from this port reaches, and tells how it went; None if
+        there is no such link."""
         self._socket = bound
         self._sealing = sealing
         self._hearer = hearer
@@ -87,8 +88,10 @@ class Packets:
         if datagram is None:
             self.counters["send.no_key"] += 1
             return
-        if self._goes_by_link(peer, datagram):
-            self.counters["sent_by_link"] += 1
+        if (detour := self._take_detour(peer, datagram)) is not None:
+            self.counters[f"sent_{detour}"] += 1
+            if detour is Detour.PUNCHED:
+                self.counters["sent_bytes"] += len(datagram)
             return
         ways = self._whereabouts.ways(peer, addresses)
         if not ways:
@@ -96,10 +99,12 @@ class Packets:
         for way in ways:
             self._transmit(datagram, way)
 
-    def arrived(self, datagram: bytes) -> None:
-        """Over a link: it does not say where its sender is."""
-        self.counters["received_by_link"] += 1
-        self._open(datagram, None)
+    def arrived(self, datagram: bytes, detour: Detour) -> NodeId | None:
+        """Who has sealed what came so, as it does not say where our port finds its sender; None if it is dropped."""
+        self.counters[f"received_{detour}"] += 1
+        if detour is Detour.PUNCHED:
+            self.counters["received_bytes"] += len(datagram)
+        return self._open(datagram, None)
 
     def transmit(self, datagram: bytes, host: str, port: int) -> None:
         """As it is, to this IP address; nothing happens where this socket does not lead there."""
@@ -114,9 +119,9 @@ class Packets:
 
     # -- within --------------------------------------------------------------------------------------
 
-    def _goes_by_link(self, peer: NodeId, datagram: bytes) -> bool:
+    def _take_detour(self, peer: NodeId, datagram: bytes) -> Detour | None:
         if self.detour is None or self._whereabouts.is_heard(peer):
-            return False
+            return None
         return self.detour(peer, datagram)
 
     def _transmit(self, datagram: bytes, way: SocketAddress) -> None:
@@ -146,18 +151,20 @@ class Packets:
             else:
                 self._open(datagram, remote)
 
-    def _open(self, datagram: bytes, remote: SocketAddress | None) -> None:
+    def _open(self, datagram: bytes, remote: SocketAddress | None) -> NodeId | None:
+        """Who has sealed it; None if it is dropped."""
         try:
             peer, payload, newest = self._sealing.open(datagram, self._loop.time())
             packet = _decoded(payload)
         except Dropped as dropped:
             self.counters[f"dropped.{dropped.why}"] += 1
             self._hearer.packet_dropped(dropped.why)
-            return
+            return None
         if newest and remote is not None:
             # An older one that was held up on its way does not say where the peer is now.
             self._whereabouts.heard(peer, remote)
         self._hearer.packet(peer, packet)
+        return peer
 
 
 async def bind(host: str, port: int) -> socket.socket:

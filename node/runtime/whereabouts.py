@@ -8,6 +8,7 @@ it, for it may have moved. Names are looked up beside the loop, and until they a
 import asyncio
 import socket
 from collections import OrderedDict
+from enum import StrEnum
 from functools import lru_cache
 from ipaddress import ip_address
 
@@ -29,6 +30,14 @@ NAME_FRESH_S = 600.0
 NAME_RETRY_S = 60.0
 LOOKUPS_MAX = 8
 """At once; who comes then is looked up with a later packet."""
+
+
+class Detour(StrEnum):
+    """How a packet travels where it does not go from our port to the peer's, as it is counted."""
+
+    LINK = "by_link"
+    PUNCHED = "punched"
+    """By itself, from and to the sockets between which a link has punched its way."""
 
 
 class _Path:

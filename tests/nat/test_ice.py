@@ -280,8 +280,13 @@ async def test_packets_of_others_cross_beside_quic_and_neither_disturbs_the_othe
     near_path, far_path = await punched()
     near, far = await talking(near_path, far_path)
     came: list[bytes] = []
-    far_path.on_packet = lambda datagram: came.append(datagram) is None
     data = noise(MIB, 4)
+
+    def opens(datagram: bytes) -> bool:
+        came.append(datagram)
+        return True
+
+    far_path.on_packet = opens
     # Of the size of QUIC's datagrams, too: the kernel joins those that come together.
     packets = [bytes((10, number)) + bytes(size) for number, size in enumerate((20, 1198, 1450))]
 

@@ -8,6 +8,7 @@ it in one step, and what is left of a record that is not whole yet is kept aside
 import asyncio
 from typing import Protocol, cast
 
+from nat.datagram_path import DatagramPath
 from nat.endpoint import plain
 from nat.records import DATA, HEADER_BYTES, RecordKind, encode_record, read_head
 from protocol.errors import PeerError
@@ -77,6 +78,8 @@ class PathEnd(asyncio.BufferedProtocol):
         self._left = 0
         self._peek = False
         self._direct = False
+        self._beside: DatagramPath | None = None
+        """What carries the transport, where that is datagrams: others find their way there, too."""
 
     # -- what its owner calls ------------------------------------------------------------------------
 
@@ -90,6 +93,10 @@ class PathEnd(asyncio.BufferedProtocol):
         """The head of a DATA record and its payload."""
         self.bytes_out += nbytes
         self._transport.writelines(pieces)
+
+    def send_datagram(self, datagram: bytes) -> bool:
+        """By itself, and lost as any may be; False where the path has no room for it, or carries no datagrams."""
+        return self._beside is not None and self._beside.send([datagram]) == 1
 
     def close(self) -> None:
         """Once all that was sent has left."""
@@ -130,6 +137,7 @@ class PathEnd(asyncio.BufferedProtocol):
         self._transport = cast(asyncio.Transport, transport)
         # Anything left unsent pauses: the stream behind it may still choose another path.
         self._transport.set_write_buffer_limits(high=1, low=0)
+        self._beside = self._transport.get_extra_info("path")
 
     def get_buffer(self, sizehint: int) -> memoryview:
         self._direct = self._left > 0 and self._at == self.owner.received and not self.closing

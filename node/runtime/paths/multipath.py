@@ -18,6 +18,7 @@ from node.runtime.frame_link import FrameLink
 from node.runtime.paths.end import PathEnd
 from node.runtime.paths.owner import MultipathOwner
 from node.runtime.paths.sending import Sending
+from node.runtime.whereabouts import Detour
 from protocol import codec
 from protocol.errors import PeerError
 from protocol.ids import NodeId
@@ -206,9 +207,11 @@ class Multipath:
     def send_offer(self, payload: bytes) -> None:
         self._send_aside(RecordKind.OFFER, payload)
 
-    def send_packet(self, payload: bytes) -> bool:
-        """Whether there is a path to send it over."""
-        return self._send_aside(RecordKind.PACKET, payload)
+    def send_packet(self, payload: bytes) -> Detour | None:
+        """How it went: by itself if the path in use is punched; None if there is no path."""
+        if self._active is not None and not self._over and self._active.send_datagram(payload):
+            return Detour.PUNCHED
+        return Detour.LINK if self._send_aside(RecordKind.PACKET, payload) else None
 
     def end(self, reason: str) -> None:
         """Close the link and tell the other side, if there is a way to."""

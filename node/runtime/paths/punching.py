@@ -7,6 +7,7 @@ is loaded when it is needed first, for it takes 9 MiB and 0.13 s: a node that ev
 
 import asyncio
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 from weakref import WeakSet
 
@@ -153,7 +154,7 @@ class Puncher:
         except BaseException:
             await attempt.close()
             raise
-        self._keep(way)
+        self._take_over(way, multipath.peer)
         credentials = self._credentials(multipath.peer, agreed_on(offer, answer))
         _, end = await open_quic(
             way, credentials, lambda: PathEnd(Unattached(), PathKind.PUNCHED), dialled=True
@@ -179,7 +180,7 @@ class Puncher:
                 except BaseException:
                     await attempt.close()
                     raise
-                self._keep(way)
+                self._take_over(way, multipath.peer)
                 credentials = self._credentials(multipath.peer, agreed_on(offer, answer))
                 peer = multipath.peer
                 await open_quic(
@@ -218,6 +219,10 @@ class Puncher:
             servers=self._surroundings.stun_servers(),
             same_site=same_site,
         )
+
+    def _take_over(self, way: PunchedPath, peer: NodeId) -> None:
+        way.on_packet = partial(self._ways.packet_punched, peer)
+        self._keep(way)
 
     def _keep(self, way: PunchedPath) -> None:
         self._kept.add(way)

@@ -26,6 +26,7 @@ from node.runtime.paths.race import Race
 from node.runtime.paths.upkeep import Upkeep
 from node.runtime.tcp_link import Security
 from node.runtime.tls import explain
+from node.runtime.whereabouts import Detour
 from protocol import codec
 from protocol.errors import PeerError
 from protocol.ids import NodeId, short
@@ -71,8 +72,8 @@ class Ways:
         """Made when it is needed first; None: this node does not punch."""
         self._puncher: Puncher | None = None
         self._warmed_up = False
-        self.on_packet: Callable[[bytes], None] | None = None
-        """Who opens sealed packets that came over a link, if anybody does."""
+        self.on_packet: Callable[[bytes, Detour], NodeId | None] | None = None
+        """Opens sealed packets that came along a link, and tells who has sealed them; None: they are for nobody."""
         self.near: Callable[[NodeId], tuple[str, ...]] = lambda peer: ()
         """Where the peer has said within our own network that it is."""
         self._neighbourhood = neighbourhood
@@ -99,12 +100,12 @@ class Ways:
         upkeep = self._upkeep.get(multipath)
         return "" if upkeep is None else upkeep.why_not_direct
 
-    def send_packet(self, peer: NodeId, datagram: bytes) -> bool:
-        """Over the link with this peer, if that runs by ways which packets of their own would not find."""
+    def send_packet(self, peer: NodeId, datagram: bytes) -> Detour | None:
+        """Along the link with this peer, if that runs by ways which packets from our port would not find."""
         for multipath in self._links.values():
             if multipath.peer == peer and multipath.kind in (PathKind.PUNCHED, PathKind.RELAY):
                 return multipath.send_packet(datagram)
-        return False
+        return None
 
     def network_changed(self, hosts: frozenset[str]) -> None:
         """This machine has these IP addresses now. What was found out about ways may be of another place."""
@@ -346,7 +347,11 @@ class Ways:
 
     def packet_came(self, multipath: Multipath, payload: bytes) -> None:
         if self.on_packet is not None:
-            self.on_packet(payload)
+            self.on_packet(payload, Detour.LINK)
+
+    def packet_punched(self, peer: NodeId, datagram: bytes) -> bool:
+        """It came where we have punched a way to this peer; whether the peer has sealed it."""
+        return self.on_packet is not None and self.on_packet(datagram, Detour.PUNCHED) == peer
 
     def over(self, multipath: Multipath) -> None:
         self._links.pop((multipath.link_id, multipath.dialed), None)

@@ -12,6 +12,7 @@ from functools import partial
 import pytest
 
 from node.runtime.packets import READS_MAX, Packets, bind
+from node.runtime.whereabouts import Detour
 from protocol.codec import encode_packet
 from protocol.ids import MeshId, NodeId, key_digest
 from protocol.limits import PACKET_BYTES_MAX
@@ -398,26 +399,61 @@ def _bad(dice: random.Random, good: bytes) -> bytes:
             return good[:at] + bytes((good[at] ^ 1 << dice.randrange(8),)) + good[at + 1 :]
 
 
-async def test_whom_no_packet_reaches_is_sent_them_over_its_link(places: Places) -> None:
+@pytest.mark.parametrize("detour", Detour)
+async def test_whom_no_packet_reaches_is_sent_them_along_its_link(
+    places: Places, detour: Detour
+) -> None:
     here, there = await places.pair()
-    by_link: list[bytes] = []
+    went: list[bytes] = []
 
-    def detour(peer: NodeId, datagram: bytes) -> bool:
-        by_link.append(datagram)
-        return True
+    def take(peer: NodeId, datagram: bytes) -> Detour:
+        went.append(datagram)
+        return detour
 
-    here.packets.detour = detour
+    here.packets.detour = take
     here.packets.send(there.who.id, ("192.0.2.1:7879",), Ping(1))
-    (datagram,) = by_link
-    there.packets.arrived(datagram)
+    (datagram,) = went
 
+    assert there.packets.arrived(datagram, detour) == here.who.id
     assert await there.has_heard(1) == [(here.who.id, Ping(1))]
-    assert here.packets.counters["sent"] == 0
-    there.packets.detour = lambda peer, datagram: False
+    assert here.packets.counters["sent"] == there.packets.counters["received"] == 0
+    assert here.packets.counters[f"sent_{detour}"] == 1
+    assert there.packets.counters[f"received_{detour}"] == 1
+    there.packets.detour = lambda peer, datagram: None
     there.packets.send(here.who.id, (), Ping(2))
     assert there.packets.counters["send.no_way"] == 1, (
-        "a packet over a link says nothing of where its sender is"
+        "such a packet says nothing of where its sender is"
     )
+
+
+async def test_a_packet_is_heard_once_whatever_ways_its_copies_take(places: Places) -> None:
+    here, there = await places.pair()
+
+    def twice(peer: NodeId, datagram: bytes) -> Detour:
+        assert there.packets.arrived(datagram, Detour.PUNCHED) == here.who.id
+        assert there.packets.arrived(datagram, Detour.LINK) is None
+        return Detour.PUNCHED
+
+    here.packets.detour = twice
+    here.packets.send(there.who.id, there.addresses, Ping(1))
+
+    assert there.dropped == ["replayed"]
+    assert there.heard == [(here.who.id, Ping(1))]
+
+
+async def test_where_a_peer_was_heard_is_still_known_after_a_packet_that_took_a_detour(
+    places: Places,
+) -> None:
+    here, there = await places.pair()
+    there.packets.send(here.who.id, here.addresses, Ping(1))
+    await here.has_heard(1)
+    detoured = there.who.sealing.seal(here.who.id, encode_packet(Ping(2)))
+    assert detoured is not None
+    here.packets.arrived(detoured, Detour.PUNCHED)
+
+    here.packets.send(there.who.id, (), Ping(3))
+
+    assert await there.has_heard(1) == [(here.who.id, Ping(3))]
 
 
 async def test_whom_packets_reach_is_not_sent_them_over_a_link(places: Places) -> None:

@@ -1,0 +1,92 @@
+"""Where sealed packets go whose receiver has a link that was punched: beside it, and into it where that does not pass.
+
+Real sockets, QUIC and STUN on loopback.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from nat.datagrams import Address, Datagrams
+from nat.punched import PunchedPath
+from node.runtime.whereabouts import Detour
+from protocol.ids import NodeId
+from tests.node.runtime.paths.intruder import carriers
+from tests.node.runtime.paths.test_keeping_open import linked_by_punching
+from tests.node.runtime.relaying.small_relay import eventually
+from tests.node.runtime.stations import Station, three_members
+
+PACKET = b"\x0asealed by left"
+
+
+@dataclass
+class Pair:
+    left: Station
+    right: Station
+    came: list[tuple[bytes, Detour]] = field(default_factory=list)
+    """What was opened on the right."""
+
+    def open(self, datagram: bytes, detour: Detour) -> NodeId | None:
+        self.came.append((datagram, detour))
+        return self.left.id if datagram == PACKET else None
+
+    def way(self, station: Station) -> PunchedPath:
+        """Of its only path."""
+        (carrier,) = carriers(station)
+        assert carrier._active is not None
+        way = carrier._active.transport.get_extra_info("path")
+        assert isinstance(way, PunchedPath)
+        return way
+
+
+@pytest.fixture
+async def pair(tmp_path: Path) -> AsyncIterator[Pair]:
+    left, right = await linked_by_punching(three_members(tmp_path))
+    one = Pair(left, right)
+    right.board.ways.on_packet = one.open
+    one.way(right).on_packet = partial(right.board.ways.packet_punched, left.id)
+    yield one
+    for station in (left, right):
+        await station.board.close("test over")
+
+
+async def test_where_the_link_is_punched_a_packet_goes_by_itself(pair: Pair) -> None:
+    assert pair.left.board.ways.send_packet(pair.right.id, PACKET) is Detour.PUNCHED
+
+    await eventually(lambda: len(pair.came) == 1)
+    assert pair.came == [(PACKET, Detour.PUNCHED)]
+
+
+async def test_a_packet_for_which_the_socket_has_no_room_goes_within_the_link(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    send = Datagrams.send
+
+    def full(one: Datagrams, datagrams: list[bytes], to: Address) -> int:
+        return 0 if datagrams == [PACKET] else send(one, datagrams, to)
+
+    monkeypatch.setattr(Datagrams, "send", full)
+
+    assert pair.left.board.ways.send_packet(pair.right.id, PACKET) is Detour.LINK
+    await eventually(lambda: len(pair.came) == 1)
+    assert pair.came == [(PACKET, Detour.LINK)]
+
+
+async def test_what_is_sealed_by_somebody_else_is_no_word_of_the_peer(pair: Pair) -> None:
+    ways = pair.right.board.ways
+
+    assert ways.packet_punched(pair.left.id, PACKET)
+    assert not ways.packet_punched(pair.right.id, PACKET)
+    assert not ways.packet_punched(pair.left.id, b"\x0aforged")
+
+
+async def test_to_whom_there_is_no_path_no_packet_goes_along_it(pair: Pair) -> None:
+    assert pair.left.board.ways.send_packet(pair.left.id, PACKET) is None
+    carriers(pair.left)[0].abort()
+    await asyncio.sleep(0)
+
+    assert pair.left.board.ways.send_packet(pair.right.id, PACKET) is None
