@@ -76,11 +76,12 @@ async def _serve(resolved: Resolved) -> None:
 async def _enter(entry: "Entry", live: "Live", data: DataDir, join: str | None) -> None:
     """Come into the mesh and look for the others."""
     membership = await entry.enter(join)
-    switchboard, packets = await entry.open(membership, live)
+    switchboard, packets = await entry.open(membership, live.inputs)
     live.connect(switchboard, packets)
-    outlook = await entry.outlook(switchboard, packets, live.learn)
-    live.look_out(outlook, await entry.forwarding(switchboard, live, live.learn))
-    entry.look_around(outlook, switchboard.ways, live)
+    inputs = live.inputs
+    outlook = await entry.outlook(switchboard, packets, inputs.learn)
+    live.look_out(outlook, await entry.forwarding(switchboard, inputs, inputs.learn))
+    entry.look_around(outlook, switchboard.ways, inputs)
     live.feed(live.node.introduce(membership.mesh, entry.listens, live.now))
     kept = data.members.load(time.time())
     members = {record.id: record for record in kept.members}

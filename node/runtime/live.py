@@ -10,8 +10,6 @@ from typing import TypeVar, assert_never
 
 import msgspec
 
-from nat.endpoint import Endpoint
-from node.communication.reach import Fact, HomesAre, NatKnown, Relocated
 from node.core import Node
 from node.effects import (
     Allocate,
@@ -37,13 +35,13 @@ from node.effects import (
     Work,
 )
 from node.log import Log
-from node.runtime.addresses import own_hosts
 from node.runtime.alarm import Alarm
 from node.runtime.arena import Arena
 from node.runtime.awaited import Ending
 from node.runtime.chores import Chores
 from node.runtime.datadir import DataDir
 from node.runtime.farewell import Farewell
+from node.runtime.inputs import Inputs
 from node.runtime.intake import Intake
 from node.runtime.keeping import Keeping
 from node.runtime.lag import Lag
@@ -55,29 +53,23 @@ from node.runtime.sessions import Session
 from node.runtime.spokesman import Spokesman
 from node.runtime.spool import Spool
 from node.runtime.store import Store
-from node.runtime.strangers import Strangers
 from node.runtime.switchboard import Switchboard
 from node.runtime.tally import Tally
 from node.runtime.traffic import Totals
 from node.runtime.working import Working
 from node.service import MatrixBody
-from protocol.digests import LoadDigest
 from protocol.errors import ErrorCode, ErrorInfo, TaskError
 from protocol.ids import NodeId
-from protocol.members import Cause, Packet
-from protocol.messages import Join, Joined, RequestHeader
-from protocol.paths import PathKind
+from protocol.members import Cause
+from protocol.messages import Join, Joined
 
 STOPPING = "this node is stopping: ask another one"
-
-LOAD_FRESH_S = 0.005
-"""How old the load may be that rides on an answer: what a peer makes of it is coarser than that."""
 
 T = TypeVar("T")
 
 
 class Live:
-    """The hands of the Node, and its ears: the switchboard calls the methods named in `Heard`."""
+    """The hands of the Node; its ears are `inputs`."""
 
     def __init__(
         self,
@@ -95,9 +87,8 @@ class Live:
         self.lag = Lag()
         self._folder = data.spool
         self._log = log
-        self._redeem = redeem
         self._loop = asyncio.get_running_loop()
-        self._strangers = Strangers(log)
+        self.inputs = Inputs(node, self.feed, self.tally, log, redeem)
         self._arena = Arena()
         self._working = Working(
             self._arena,
@@ -125,8 +116,6 @@ class Live:
         )
         self._alarm = Alarm(self._tick)
         self._rearm_due = False
-        self._load = LoadDigest()
-        self._load_at = -LOAD_FRESH_S
         self._keeping = Keeping(data, self.pool, log)
         self._chores = Chores(
             store,
@@ -150,7 +139,7 @@ class Live:
 
     def connect(self, switchboard: Switchboard, packets: Packets | None) -> None:
         """From now on there is a way to peers; without `packets` all goes over links."""
-        self._switchboard = switchboard
+        self._switchboard, self.inputs.ways = switchboard, switchboard.ways
         self._working.switchboard = self._spokesman.switchboard = switchboard
         switchboard.ways.dialer.tally = self.tally
         self._packets = packets
@@ -163,6 +152,7 @@ class Live:
     def look_out(self, outlook: Outlook, forwarding: Forwarding) -> None:
         """From now on there is somebody to find out how others reach us, to dial them back, and to keep relays."""
         self._outlook, self._forwarding = outlook, forwarding
+        self.inputs.homes = forwarding.homes
 
     async def farewell(self, cause: Cause) -> None:
         """Tell the others that this node goes, and why; return when that has left, or after a moment. Once alone."""
@@ -188,7 +178,7 @@ class Live:
             await self._switchboard.close("the node is stopping")
         if self._packets is not None:
             await self._packets.close()
-        self._strangers.sum_up()
+        self.inputs.strangers.sum_up()
         self._alarm.set(None)
         await self._working.close()
         await self._chores.close()
@@ -260,93 +250,6 @@ class Live:
         if self._farewell.said and error.code is ErrorCode.UNAVAILABLE:
             return msgspec.structs.replace(error, reason=STOPPING)
         return error
-
-    # -- what packets and the switchboard tell -------------------------------------------------------
-
-    def packet(self, peer: NodeId, packet: Packet) -> None:
-        self.feed(self.node.packet(peer, packet, self.now))
-
-    def packet_dropped(self, why: str) -> None:
-        self._strangers.packet_dropped(why)
-
-    def learn(self, fact: Fact | HomesAre) -> None:
-        if isinstance(fact, Relocated) and self._switchboard is not None:
-            hosts = own_hosts()
-            self._switchboard.ways.network_changed(hosts)
-            if self._forwarding is not None:
-                self._forwarding.homes.network_changed(hosts)
-        self.feed(self.node.learn(fact, self.now))
-        if isinstance(fact, NatKnown) and self._switchboard is not None:
-            self._switchboard.ways.nat_known()
-
-    def acquainted(self) -> list[NodeId]:
-        return self.node.mesh.acquainted()
-
-    def nearby(self, peer: NodeId, address: str) -> None:
-        assert self._switchboard is not None
-        self._switchboard.ways.nearby(peer, address)
-        self.feed(self.node.nearby(peer, self.now))
-
-    def stun_servers(self) -> tuple[Endpoint, ...]:
-        return self.node.mesh.reach.servers_at
-
-    def keepalive_s(self) -> float | None:
-        return self.node.mesh.reach.knowledge.keepalive_s
-
-    def seen_at(self) -> tuple[Endpoint, ...]:
-        return self.node.mesh.reach.knowledge.outside
-
-    def key_of(self, peer: NodeId) -> bytes | None:
-        return self.node.mesh.key_of(peer)
-
-    def link_up(self, peer: NodeId, dialled: bool) -> None:
-        self.feed(self.node.link_up(peer, dialled, self.now))
-
-    def path_is(self, peer: NodeId, kind: PathKind) -> None:
-        self.node.fleet.path_is(peer, kind)
-
-    def reached(self, addresses: tuple[str, ...]) -> None:
-        self.feed(self.node.reached(addresses))
-
-    def link_down(self, peer: NodeId, reason: str) -> None:
-        self.feed(self.node.link_down(peer, reason, self.now))
-
-    def dial_failed(self, addresses: tuple[str, ...], peer: NodeId | None, reason: str) -> None:
-        self.feed(self.node.dial_failed(addresses, peer, reason, self.now))
-
-    def asked(self, request: int, peer: NodeId, header: RequestHeader) -> None:
-        self.feed(self.node.asked(request, peer, header, self.now))
-
-    def body_received(self, request: int) -> None:
-        self.feed(self.node.body_received(request, self.now))
-
-    def request_gone(self, request: int, reason: str) -> None:
-        self.feed(self.node.request_gone(request, self.now))
-
-    def replied(self, request: int) -> None:
-        self.feed(self.node.replied(request, self.now))
-
-    def note(self, event: str, **fields: object) -> None:
-        self._log.info(event, **fields)
-
-    def turned_away(self, event: str, **fields: object) -> None:
-        self.tally.refused("stranger", event)
-        self._strangers.turned_away(event, **fields)
-
-    def load(self) -> LoadDigest:
-        now = self.now
-        if now - self._load_at >= LOAD_FRESH_S:
-            self._load, self._load_at = self.node.load(now), now
-        return self._load
-
-    def load_told(self, peer: NodeId, load: LoadDigest) -> None:
-        self.feed(self.node.load_told(peer, load, self.now))
-
-    def addresses_of(self, peer: NodeId) -> tuple[str, ...]:
-        return self.node.mesh.addresses_of(peer)
-
-    async def redeem(self, join: Join) -> Joined:
-        return await self._redeem(join)
 
     # -- effects -------------------------------------------------------------------------------------
 

@@ -22,7 +22,6 @@ from protocol.errors import ErrorCode, ErrorInfo, TaskError
 from protocol.ids import ContentId, NodeId, node_id
 from protocol.members import Cause
 from protocol.messages import Join, Joined, Response
-from protocol.paths import PathKind
 from tests.node.runtime.stations import SOON_S, Waiting
 
 MIB = 1 << 20
@@ -162,17 +161,3 @@ async def test_content_whose_new_put_is_not_told_yet_outlives_the_restart(
     await orders.are_done(2)
 
     assert Store(tmp_path, MIB).has(CONTENT)
-
-
-async def test_the_node_learns_by_what_path_a_peer_is_reached(live: Live) -> None:
-    peer = NodeId("p" * 52)
-    live.node.link_up(peer, True, live.now)
-
-    def relayed() -> bool:
-        (one,) = [one for one in live.node.fleet.everybody(live.now) if one.node == peer]
-        return one.relayed
-
-    live.path_is(peer, PathKind.RELAY)
-    assert relayed()
-    live.path_is(peer, PathKind.PUNCHED)
-    assert not relayed()
