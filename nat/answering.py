@@ -5,9 +5,10 @@ times as long as the question, few go to one address, and there is a limit for a
 wholly right is counted and left unanswered; so is whoever asks us to answer from or to elsewhere.
 """
 
-from collections import Counter, OrderedDict
+from collections import Counter
 
 from nat import stun
+from nat.buckets import Bucket, Buckets
 from nat.endpoint import Endpoint, customer
 
 ANSWERS_PER_S = 20.0
@@ -16,50 +17,23 @@ ALL_ANSWERS_PER_S = 1000.0
 GROWTH_MAX = 1.5
 """An answer to the bytes of its question; who asks in short words gets none."""
 CUSTOMERS_MAX = 4096
-"""Remembered; for a further one the one that was quiet for longest is forgotten, and begins anew."""
-
-
-class Bucket:
-    """So many a second, and as many at once as gather in one."""
-
-    __slots__ = ("_at", "_left", "_per_s")
-
-    def __init__(self, per_s: float, now: float) -> None:
-        self._per_s = self._left = per_s
-        self._at = now
-
-    def take(self, now: float) -> bool:
-        self._left = min(self._left + (now - self._at) * self._per_s, self._per_s)
-        self._at = now
-        if self._left < 1.0:
-            return False
-        self._left -= 1.0
-        return True
-
-    def give_back(self) -> None:
-        """What was taken last is not used, for something else stands in the way."""
-        self._left += 1.0
+"""For whom that is counted; for a further one the one that was quiet for longest begins anew."""
 
 
 class Answering:
-    """Of one node. Counts, beside what else its host counts, those answered, and why others were not."""
+    """Of one node. Into `counters`, which its host may count in too, go those answered, and why others were not."""
 
     def __init__(self, now: float, counters: Counter[str] | None = None) -> None:
         self.counters = Counter() if counters is None else counters
-        self._all = Bucket(ALL_ANSWERS_PER_S, now)
-        self._customers: OrderedDict[str, Bucket] = OrderedDict()
-
-    @property
-    def remembered(self) -> int:
-        """Addresses for which a limit is counted."""
-        return len(self._customers)
+        self._all = Bucket(ALL_ANSWERS_PER_S, 1.0, now)
+        self._customers = Buckets(ANSWERS_PER_S, 1.0, CUSTOMERS_MAX)
 
     def asked(
         self, datagram: bytes, message: stun.Message, remote: Endpoint, other_port: int, now: float
     ) -> bytes | None:
         """The answer to this request, to be sent from where it came in; `other_port` answers too (0: none does)."""
         assert message.kind is stun.Kind.REQUEST
-        if not self._bucket(customer(remote.host), now).take(now):
+        if not self._customers.take(customer(remote.host), now):
             self.counters["stun.too_many"] += 1
             return None
         if not self._all.take(now):
@@ -74,17 +48,6 @@ class Answering:
             return None
         self.counters["stun_answered"] += 1
         return answer
-
-    # -- within --------------------------------------------------------------------------------------
-
-    def _bucket(self, who: str, now: float) -> Bucket:
-        bucket = self._customers.get(who)
-        if bucket is None:
-            bucket = self._customers[who] = Bucket(ANSWERS_PER_S, now)
-            if len(self._customers) > CUSTOMERS_MAX:
-                self._customers.popitem(last=False)
-        self._customers.move_to_end(who)
-        return bucket
 
 
 def _other(remote: Endpoint, port: int) -> Endpoint | None:

@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from hmac import compare_digest
 
+from nat.buckets import Bucket
 from nat.endpoint import Scope, plain, scope
 from protocol.ids import MeshId, NodeId
 
@@ -119,7 +120,8 @@ class Beacon:
         self._again_at = NEVER
         self._answer_at: float | None = None
         self._spoke_at = -REST_S
-        self._looks, self._finds = _Allowance(HEARD_MAX), _Allowance(FOUND_MAX)
+        self._looks = Bucket(HEARD_MAX, 60.0, now=0.0)
+        self._finds = Bucket(FOUND_MAX, 60.0, now=0.0)
         self._found: OrderedDict[NodeId, OrderedDict[str, float]] = OrderedDict()
 
     def addresses_of(self, peer: NodeId, now: float) -> tuple[str, ...]:
@@ -193,22 +195,6 @@ class Beacon:
         if self._answer_at is not None:
             moments.append(self._answer_at)
         self.deadline = max(min(moments), self._spoke_at + REST_S)
-
-
-class _Allowance:
-    """So many a minute, and as many at once."""
-
-    def __init__(self, per_minute: int) -> None:
-        self._per_minute = per_minute
-        self._left, self._at = float(per_minute), 0.0
-
-    def take(self, now: float) -> bool:
-        gained = (now - self._at) * self._per_minute / 60.0
-        self._left, self._at = min(self._per_minute, self._left + gained), now
-        if self._left < 1.0:
-            return False
-        self._left -= 1.0
-        return True
 
 
 def encode(mesh: MeshId, node: NodeId, port: int, salt: bytes, *, asks: bool) -> bytes:

@@ -5,12 +5,12 @@ has signed it for us and for this link, and only once; addresses that no peer on
 and an address from which nothing has come back gets a handful of packets, and no more because a peer asks again.
 """
 
-from collections import OrderedDict
+import math
 from collections.abc import Callable, Iterable
 
 import msgspec
 
-from nat.answering import Bucket
+from nat.buckets import Bucket, Buckets
 from nat.endpoint import Endpoint, Scope, customer, plain, scope
 from protocol.errors import PeerError
 from protocol.ids import NodeId, short
@@ -23,6 +23,8 @@ CHECKS_PER_S = 50.0
 """To all hosts that have not answered, from the whole node."""
 REMEMBERED_MAX = 1024
 """Hosts for which a limit is counted; for a further one the one that was quiet for longest begins anew."""
+HOSTS_MAX = 64
+"""The same within one attempt, and as long as its path lives."""
 HOST, MAPPED = "host", "srflx"
 """Kinds of candidates (RFC 8445, section 4): where a node sits, and where it is seen from outside."""
 
@@ -34,31 +36,17 @@ class CheckRate:
     """
 
     def __init__(self, now: float) -> None:
-        self._all = Bucket(CHECKS_PER_S, now)
-        self._hosts: OrderedDict[tuple[str, str], Bucket] = OrderedDict()
-
-    @property
-    def remembered(self) -> int:
-        return len(self._hosts)
+        self._all = Bucket(CHECKS_PER_S, 1.0, now)
+        self._hosts = Buckets(UNVERIFIED_PACKETS_MAX, 60.0, REMEMBERED_MAX)
 
     def take(self, peer: str, whose: str, now: float) -> bool:
-        minutes = now / 60.0
-        bucket = self._hosts.get((peer, whose))
-        if bucket is None:
-            bucket = self._hosts[peer, whose] = Bucket(UNVERIFIED_PACKETS_MAX, minutes)
-            if len(self._hosts) > REMEMBERED_MAX:
-                self._hosts.popitem(last=False)
-        self._hosts.move_to_end((peer, whose))
-        if not bucket.take(minutes):
+        """Whether a packet may go to `whose` host, which this peer has named; if so, it is counted."""
+        if not self._hosts.take((peer, whose), now):
             return False
-        if not self._all.take(now):
-            bucket.give_back()
-            return False
-        return True
-
-
-def check_rate(now: float) -> CheckRate:
-    return CheckRate(now)
+        if self._all.take(now):
+            return True
+        self._hosts.give_back((peer, whose))
+        return False
 
 
 class OfferJudge:
@@ -132,11 +120,11 @@ def tellable(host: str, *, same_site: bool) -> bool:
 class Budget:
     """Packets that one attempt may send to hosts that have not answered."""
 
-    def __init__(self, rate: CheckRate, peer: str = "") -> None:
+    def __init__(self, rate: CheckRate, peer: str) -> None:
         """`peer` has named the hosts."""
         self._rate = rate
         self._peer = peer
-        self._sent: dict[str, int] = {}
+        self._hosts = Buckets(UNVERIFIED_PACKETS_MAX, math.inf, HOSTS_MAX)
         self._verified: set[str] = set()
 
     def may_send(self, host: str, now: float) -> bool:
@@ -144,11 +132,12 @@ class Budget:
         if host in self._verified:
             return True
         whose = customer(host)
-        sent = self._sent.get(whose, 0)
-        if sent >= UNVERIFIED_PACKETS_MAX or not self._rate.take(self._peer, whose, now):
+        if not self._hosts.take(whose, now):
             return False
-        self._sent[whose] = sent + 1
-        return True
+        if self._rate.take(self._peer, whose, now):
+            return True
+        self._hosts.give_back(whose)
+        return False
 
     def verified(self, host: str) -> None:
         """It has answered with what only the peer there can know."""

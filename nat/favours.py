@@ -5,9 +5,9 @@ never a private one, which here would be one of our own neighbours; few for each
 which nobody has proven a right, whoever asks. What is left out is simply not in the answer.
 """
 
-from collections import Counter, OrderedDict
+from collections import Counter
 
-from nat.answering import Bucket
+from nat.buckets import Bucket, Buckets
 from nat.endpoint import Endpoint, Scope, customer, endpoint_of, scope
 from protocol.ids import NodeId
 from protocol.messages import DialBack, Knock
@@ -18,6 +18,7 @@ TRIES_AT_ONE_PER_MINUTE = 20.0
 """At one address, or one network of IPv6, by whomever they are asked for."""
 ALL_TRIES_PER_MINUTE = 240.0
 REMEMBERED_MAX = 1024
+"""Askers, and addresses; for a further one the one that was quiet for longest begins anew."""
 
 
 class Favours:
@@ -25,14 +26,9 @@ class Favours:
 
     def __init__(self, now: float) -> None:
         self.counters: Counter[str] = Counter()
-        self._all = _PerMinute(ALL_TRIES_PER_MINUTE, now)
-        self._askers: OrderedDict[str, _PerMinute] = OrderedDict()
-        self._targets: OrderedDict[str, _PerMinute] = OrderedDict()
-
-    @property
-    def remembered(self) -> tuple[int, int]:
-        """Askers and addresses for which a limit is counted."""
-        return len(self._askers), len(self._targets)
+        self._all = Bucket(ALL_TRIES_PER_MINUTE, 60.0, now)
+        self._askers = Buckets(TRIES_PER_MINUTE, 60.0, REMEMBERED_MAX)
+        self._targets = Buckets(TRIES_AT_ONE_PER_MINUTE, 60.0, REMEMBERED_MAX)
 
     def granted(
         self, asker: NodeId, asked: DialBack, own: tuple[str, ...], now: float
@@ -58,30 +54,8 @@ class Favours:
             return "not_global"
         if customer(endpoint.host) in houses:
             return "beside_us"
-        if not _take(self._askers, asker, TRIES_PER_MINUTE, now):
+        if not self._askers.take(asker, now):
             return "asked_too_often"
-        if not _take(self._targets, customer(endpoint.host), TRIES_AT_ONE_PER_MINUTE, now):
+        if not self._targets.take(customer(endpoint.host), now):
             return "tried_too_often"
         return "" if self._all.take(now) else "too_many_in_all"
-
-
-class _PerMinute(Bucket):
-    """So many at once, and as many again in a minute."""
-
-    __slots__ = ()
-
-    def __init__(self, per_minute: float, now: float) -> None:
-        super().__init__(per_minute, now / 60.0)
-
-    def take(self, now: float) -> bool:
-        return super().take(now / 60.0)
-
-
-def _take(table: OrderedDict[str, _PerMinute], who: str, per_minute: float, now: float) -> bool:
-    bucket = table.get(who)
-    if bucket is None:
-        bucket = table[who] = _PerMinute(per_minute, now)
-        if len(table) > REMEMBERED_MAX:
-            table.popitem(last=False)
-    table.move_to_end(who)
-    return bucket.take(now)

@@ -44,13 +44,12 @@ class IceAttempt:
         *,
         dialled: bool,
         rate: CheckRate,
-        peer: str = "",
+        peer: str,
         servers: Iterable[Address] = (),
         same_site: bool = False,
         hosts: Sequence[str] | None = None,
     ) -> None:
-        """`servers` tell from where we are seen. `rate` is `nat.candidates.check_rate`, one for the whole node, and
-        `peer` who asks.
+        """`servers` are STUN servers, which tell from where we are seen; `rate` is one for the whole node.
 
         `same_site`: both sides are seen from outside at one address, so private addresses are told and tried. `hosts`
         are local addresses to use instead of the ones that are found.

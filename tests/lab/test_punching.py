@@ -9,7 +9,7 @@ import pytest
 
 from nat import stun
 from nat.answering import Answering
-from nat.candidates import check_rate, usable
+from nat.candidates import CheckRate, usable
 from nat.datagrams import Address, Datagrams, OnDatagrams, bind
 from nat.endpoint import Endpoint
 from nat.ice import CONNECT_S, IceAttempt, NoWay
@@ -75,8 +75,10 @@ def seers(lab: Lab) -> Iterator[list[Address]]:
 async def gathered(
     lab: Lab, host: Host, servers: list[Address], *, dialled: bool, same_site: bool = False
 ) -> tuple[IceAttempt, tuple[Candidate, ...]]:
-    rate = check_rate(asyncio.get_running_loop().time())
-    attempt = IceAttempt(dialled=dialled, rate=rate, servers=servers, same_site=same_site)
+    rate = CheckRate(asyncio.get_running_loop().time())
+    attempt = IceAttempt(
+        dialled=dialled, rate=rate, peer="peer", servers=servers, same_site=same_site
+    )
     with lab.on_host(host):
         return attempt, await attempt.gather()
 

@@ -6,11 +6,11 @@ from hypothesis import strategies as st
 
 from nat.candidates import (
     CHECKS_PER_S,
-    REMEMBERED_MAX,
+    HOSTS_MAX,
     UNVERIFIED_PACKETS_MAX,
     Budget,
+    CheckRate,
     OfferJudge,
-    check_rate,
     usable,
 )
 from nat.endpoint import Endpoint, Scope, scope
@@ -191,14 +191,14 @@ def test_whatever_is_kept_of_strangers_networks_is_global(address: object) -> No
 
 
 def test_a_host_that_does_not_answer_gets_twenty_packets_whatever_ports_are_named() -> None:
-    budget = Budget(check_rate(0.0))
+    budget = Budget(CheckRate(0.0), "eve")
     sent = [budget.may_send("203.0.113.7", now=float(second)) for second in range(100)]
 
     assert sum(sent) == UNVERIFIED_PACKETS_MAX
 
 
 def test_a_peer_that_asks_again_and_again_gets_no_more_packets_sent_to_one_host() -> None:
-    rate = check_rate(0.0)
+    rate = CheckRate(0.0)
     sent = 0
     for tenth in range(600):
         budget = Budget(rate, "eve")
@@ -210,31 +210,37 @@ def test_a_peer_that_asks_again_and_again_gets_no_more_packets_sent_to_one_host(
     assert Budget(rate, "eve").may_send("203.0.113.8", now=60.0)
 
 
-def test_hosts_without_end_take_no_more_memory() -> None:
-    rate = check_rate(0.0)
-    for number in range(2 * REMEMBERED_MAX):
-        Budget(rate).may_send(f"203.0.{number >> 8}.{number & 255}", now=float(number))
-
-    assert rate.remembered == REMEMBERED_MAX
-
-
 def test_all_addresses_of_one_ipv6_network_share_one_budget() -> None:
-    budget = Budget(check_rate(0.0))
+    budget = Budget(CheckRate(0.0), "eve")
     sent = [budget.may_send(f"2001:db8::{n:x}", now=float(n)) for n in range(1, 100)]
 
     assert sum(sent) == UNVERIFIED_PACKETS_MAX
 
 
 def test_a_host_has_one_budget_whichever_of_its_addresses_is_named() -> None:
-    budget = Budget(check_rate(0.0), "eve")
+    budget = Budget(CheckRate(0.0), "eve")
     names = ["203.0.113.7", *(f"2002:cb00:7107:{n:x}::1" for n in range(8))]
     sent = [budget.may_send(host, now=float(n)) for n in range(20) for host in names]
 
     assert sum(sent) == UNVERIFIED_PACKETS_MAX
 
 
+def test_an_attempt_that_is_led_to_ever_more_hosts_remembers_the_last_of_them() -> None:
+    budget = Budget(CheckRate(0.0), "eve")
+    first = "203.0.113.7"
+    used_up = [budget.may_send(first, now=0.0) for _ in range(2 * UNVERIFIED_PACKETS_MAX)]
+    for number in range(HOSTS_MAX - 1):
+        budget.may_send(f"198.51.100.{number}", now=600.0)
+
+    assert sum(used_up) == UNVERIFIED_PACKETS_MAX
+    assert not budget.may_send(first, now=1200.0)
+    for number in range(HOSTS_MAX):
+        budget.may_send(f"192.0.2.{number}", now=1200.0)
+    assert budget.may_send(first, now=1800.0)
+
+
 def test_a_host_that_has_answered_costs_no_budget() -> None:
-    budget = Budget(check_rate(0.0))
+    budget = Budget(CheckRate(0.0), "eve")
     budget.verified("203.0.113.7")
 
     assert all(budget.may_send("203.0.113.7", now=0.0) for _ in range(1000))
@@ -242,8 +248,8 @@ def test_a_host_that_has_answered_costs_no_budget() -> None:
 
 
 def test_all_attempts_together_send_fifty_packets_a_second_to_hosts_that_do_not_answer() -> None:
-    rate = check_rate(0.0)
-    attempts = [Budget(rate) for _ in range(100)]
+    rate = CheckRate(0.0)
+    attempts = [Budget(rate, "eve") for _ in range(100)]
     sent = 0
     for tenth in range(101):
         for number, one in enumerate(attempts):

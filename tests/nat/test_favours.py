@@ -2,7 +2,6 @@
 
 from nat.favours import (
     ALL_TRIES_PER_MINUTE,
-    REMEMBERED_MAX,
     TRIES_AT_ONE_PER_MINUTE,
     TRIES_PER_MINUTE,
     Favours,
@@ -90,12 +89,3 @@ def test_all_together_are_served_so_often() -> None:
     ]
 
     assert sum(map(bool, tried)) == ALL_TRIES_PER_MINUTE
-
-
-def test_many_askers_take_no_more_memory() -> None:
-    favours = Favours(0.0)
-
-    for n in range(3 * REMEMBERED_MAX):
-        granted(favours, f"203.{n // 40_000}.{n // 200 % 200}.{n % 200}:1", asker=NodeId(str(n)))
-
-    assert favours.remembered == (REMEMBERED_MAX, REMEMBERED_MAX)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from nat.candidates import UNVERIFIED_PACKETS_MAX, check_rate
+from nat.candidates import UNVERIFIED_PACKETS_MAX, CheckRate
 from nat.datagrams import Address, Datagrams, bind
 from nat.ice import CONNECT_S, IceAttempt, NoWay
 from nat.punched import PunchedPath
@@ -29,8 +29,8 @@ BEHIND_S = 1.0
 def attempt(
     *, dialled: bool, servers: tuple[Address, ...] = (), hosts: Sequence[str] = LOOPBACK
 ) -> IceAttempt:
-    rate = check_rate(asyncio.get_running_loop().time())
-    return IceAttempt(dialled=dialled, rate=rate, servers=servers, hosts=hosts)
+    rate = CheckRate(asyncio.get_running_loop().time())
+    return IceAttempt(dialled=dialled, rate=rate, peer="peer", servers=servers, hosts=hosts)
 
 
 async def punched(late_s: float = 0.0) -> tuple[PunchedPath, PunchedPath]:

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from nat.candidates import UNVERIFIED_PACKETS_MAX, Budget, check_rate
+from nat.candidates import UNVERIFIED_PACKETS_MAX, Budget, CheckRate
 from nat.datagrams import Address, Datagrams, bind
 from nat.punched import RECHECK_S, OnAnswer, PunchedPath, Way
 
@@ -49,7 +49,7 @@ class Scene:
         self.path = PunchedPath(
             home,
             {home, self.at(("203.0.113.2", 4000))},
-            Budget(check_rate(now)),
+            Budget(CheckRate(now), "peer"),
             lambda way, on_answer: self.checks.append((way, on_answer)),
             dialled=dialled,
         )

@@ -13,8 +13,8 @@ from weakref import WeakSet
 
 import msgspec
 
-from nat.answering import Bucket
-from nat.candidates import OfferJudge, check_rate
+from nat.buckets import Bucket
+from nat.candidates import CheckRate, OfferJudge
 from nat.ice import IceAttempt
 from nat.path_keeper import interval_s
 from nat.proof import Credentials, agreed_on
@@ -53,7 +53,6 @@ class _Talk:
 
     judge: OfferJudge
     offers: Bucket
-    """By the minute."""
     number: int = 0
     answer: "asyncio.Future[Offer] | None" = None
     answering: "asyncio.Task[None] | None" = None
@@ -82,7 +81,7 @@ class Puncher:
         self._talks: dict[Multipath, _Talk] = {}
         self._kept: WeakSet[PunchedPath] = WeakSet()
         self._answering = 0
-        self._rate = check_rate(self._loop.time())
+        self._rate = CheckRate(self._loop.time())
 
     async def punch(self, multipath: Multipath) -> dict[str, Exception]:
         """Attach a punched path to the link; what stood in the way, if none was found."""
@@ -113,7 +112,7 @@ class Puncher:
             if talk.answer is not None and not talk.answer.done() and not is_late:
                 talk.answer.set_result(offer)
             return
-        if self._answering >= ANSWERS_MAX or not talk.offers.take(self._loop.time() / 60.0):
+        if self._answering >= ANSWERS_MAX or not talk.offers.take(self._loop.time()):
             return
         if self._surroundings.key_of(multipath.peer) is None:
             # Who it is, is still on its way to us; it offers again.
@@ -239,7 +238,7 @@ class Puncher:
 
         judge = OfferJudge(self._own, peer, multipath.link_id, verifies)
         talk = self._talks[multipath] = _Talk(
-            judge, Bucket(OFFERS_PER_MINUTE, self._loop.time() / 60.0)
+            judge, Bucket(OFFERS_PER_MINUTE, 60.0, self._loop.time())
         )
         return talk
 

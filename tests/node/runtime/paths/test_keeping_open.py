@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from nat.candidates import check_rate
+from nat.candidates import CheckRate
 from nat.datagrams import Datagrams
 from nat.endpoint import Endpoint
 from nat.ice import IceAttempt
@@ -66,9 +66,10 @@ class Counted:
 
 
 async def punched() -> tuple[PunchedPath, PunchedPath]:
-    rate = check_rate(asyncio.get_running_loop().time())
+    rate = CheckRate(asyncio.get_running_loop().time())
     near, far = (
-        IceAttempt(dialled=dialled, rate=rate, hosts=["127.0.0.1"]) for dialled in (True, False)
+        IceAttempt(dialled=dialled, rate=rate, peer="peer", hosts=["127.0.0.1"])
+        for dialled in (True, False)
     )
     ours, theirs = await near.gather(), await far.gather()
     async with asyncio.TaskGroup() as group:
