@@ -7,6 +7,7 @@ bench has nobody to refuse.
 import asyncio
 import ssl
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from aioquic.asyncio.server import serve
 from aioquic.quic import events
 from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.connection import QuicConnection
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from nat.engine import ADDRESS, ALPN, STREAM, STREAM_BYTES_MAX, EngineEvent, Heard, Over, Secured
 from nat.proof import Credentials, certificates_of
@@ -115,8 +117,6 @@ class AioquicEngine:
                     yield Over(event.reason_phrase if event.error_code else "")
 
     def _peer_chain(self) -> tuple[bytes, ...]:
-        from cryptography.hazmat.primitives.serialization import Encoding
-
         assert self._connection is not None
         leaf = self._connection.tls._peer_certificate
         return () if leaf is None else (leaf.public_bytes(Encoding.DER),)
@@ -148,16 +148,21 @@ async def plain_listen(credentials: Credentials, nbytes: int) -> tuple[int, asyn
     return server._transport.get_extra_info("sockname")[1], done
 
 
-async def plain_send(credentials: Credentials, port: int, nbytes: int) -> None:
-    """aioquic's own client and streams. They have no back-pressure: what waits for acknowledgement is bounded here."""
+async def plain_send(credentials: Credentials, port: int, nbytes: int) -> float:
+    """aioquic's own client and streams: how many seconds it took once they were connected.
+
+    They have no back-pressure: what waits for acknowledgement is bounded here.
+    """
     async with connect(
         "127.0.0.1", port, configuration=configuration(credentials, dialled=True)
     ) as client:
         reader, writer = await client.create_stream()
         piece = bytes(SLICE)
+        began = time.perf_counter()
         for _ in range(0, nbytes, SLICE):
             writer.write(piece)
             sender = client._quic._streams[STREAM].sender
             while sender._buffer_stop - sender.next_offset > SLICE:  # noqa: ASYNC110
                 await asyncio.sleep(0.0005)
         await reader.read(1)
+        return time.perf_counter() - began

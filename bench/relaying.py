@@ -53,12 +53,16 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         relay, receiver, sender = _members(Path(folder))
         ours, theirs = processes.Pipe()
-        serving = processes.Process(target=_serve, args=(relay, theirs))
+        # Daemons end with us, whatever happens here; and a pipe ends with whoever alone has its other end.
+        serving = processes.Process(target=_serve, args=(relay, theirs), daemon=True)
         serving.start()
+        theirs.close()
         address = f"127.0.0.1:{ours.recv()}"
         mine, its = processes.Pipe()
-        receiving = processes.Process(target=_receive, args=(receiver, relay[0].id, address, its))
+        args = (receiver, relay[0].id, address, its)
+        receiving = processes.Process(target=_receive, args=args, daemon=True)
         receiving.start()
+        its.close()
         mine.recv()
         uvloop.run(_measure(sender, relay[0].id, address, receiver[0].id, options))
         for pipe, process in ((mine, receiving), (ours, serving)):
