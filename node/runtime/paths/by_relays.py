@@ -1,13 +1,15 @@
 """A path by way of one of a peer's relays, whichever has it.
 
 One after the other, for two at once would carry the same; but none is waited for long before the next is tried beside
-it. A relay may take the peer for its guest and be wrong: the peer's router may have forgotten the connection.
+it. A relay may take the peer for its guest and be wrong: the peer's router may have forgotten the connection. One that
+has no such guest is asked again as long as another does not answer: the peer is perhaps just coming back to it.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
 from node.runtime.paths.dialing import Opened
+from node.runtime.relaying.channels import PeerAbsent
 from protocol.errors import SedmaError
 from protocol.ids import NodeId
 
@@ -25,6 +27,7 @@ async def by_relays(
     loop, left = asyncio.get_running_loop(), list(relays)
     failures: dict[NodeId, Exception] = {}
     tries: dict[asyncio.Task[Opened], NodeId] = {}
+    absent: list[NodeId] = []
 
     async def attempt(relay: NodeId) -> Opened:
         return await open_by(relay)
@@ -33,15 +36,22 @@ async def by_relays(
         while left or tries:
             if left:
                 relay = left.pop(0)
+                failures.pop(relay, None)
                 tries[loop.create_task(attempt(relay))] = relay
-            pause_s = STAGGER_S if left else None
-            await asyncio.wait(tries, timeout=pause_s, return_when=asyncio.FIRST_COMPLETED)
-            for ended in [one for one in tries if one.done()]:
+            pause_s = STAGGER_S if left or absent else None
+            done, _ = await asyncio.wait(
+                tries, timeout=pause_s, return_when=asyncio.FIRST_COMPLETED
+            )
+            for ended in done:
                 relay = tries.pop(ended)
                 try:
                     return ended.result(), failures
                 except (OSError, SedmaError) as wrong:
                     failures[relay] = wrong
+                    if isinstance(wrong, PeerAbsent):
+                        absent.append(relay)
+            if not done and not left and absent:
+                left.append(absent.pop(0))
     finally:
         await _give_up(tries)
     return None, failures

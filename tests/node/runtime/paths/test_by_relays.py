@@ -77,6 +77,27 @@ async def test_after_a_refusal_the_next_is_asked_at_once(monkeypatch: pytest.Mon
         opened.end.abort()
 
 
+async def test_one_to_which_the_peer_comes_back_meanwhile_is_asked_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A router has forgotten the peer: one relay knows it, the other takes it for its guest still."""
+    monkeypatch.setattr(module, "STAGGER_S", 0.01)
+    refusals = 3
+    with contextlib.closing(Relays()) as relays:
+
+        async def comes_back(relay: NodeId) -> Opened:
+            back = relays.asked.count(ABSENT) >= refusals
+            return await relays.open(GOOD if back and relay == ABSENT else relay)
+
+        async with asyncio.timeout(5.0):
+            opened, failures = await by_relays(comes_back, [MUTE, ABSENT])
+
+        assert opened is not None and failures == {}
+        assert relays.asked == [MUTE, *[ABSENT] * refusals, GOOD]
+        assert relays.given_up == [MUTE]
+        opened.end.abort()
+
+
 async def test_where_none_has_the_peer_each_says_why() -> None:
     opened, failures = await by_relays(Relays().open, [ABSENT])
 
