@@ -2,8 +2,8 @@
 
 A link that runs over a relay wants a direct path; one that runs directly, to a peer that nobody can simply dial, wants
 a relay kept warm beside it. Both are tried at once, and after each failure with a longer pause; at once again when the
-network has changed, for then all that was found out is of another place. A path that dies as soon as it is up is a
-failure too, but for the first time: else whoever cuts it would have us open another one without end.
+network has changed, for then all that was found out is of another place. A path that dies soon after it has come up is
+a failure too, but for the first time: else whoever cuts it would have us open another one without end.
 """
 
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ STEADY_S = 10.0
 STEADY_RELAY_S = 3.0
 """The same by way of a relay: another one costs little, and a link without any lives for seconds."""
 
-PROVEN_PAUSES_S = (3.0,) * 10
+PROVEN_PAUSES_S = (0.5, 1.0, *(3.0,) * 9)
 """Before those, where such a path has lived: what stands in its way, a firewall or a bad minute, may go as it came."""
 
 DIRECT = frozenset({PathKind.LAN, PathKind.IPV6, PathKind.IPV4})
@@ -46,7 +46,7 @@ class _Search:
     """The last path that was found has died at once."""
     why: str = ""
     up_at: float | None = None
-    """When such a path was found, while it lives."""
+    """Since when there is such a path, while it lives."""
     proven: bool = False
     """One has lived, in this network."""
 
@@ -100,10 +100,9 @@ class Pathfinder:
             is_there = self._is_there(search.kind)
             if search.up_at is not None and not is_there:
                 search.lost(now - search.up_at, now)
-            elif is_there and not search.trying:
-                # Such a path can be, whether we have found it or it has come to answer again by itself.
-                search.failures = 0
-                search.due_at = min(search.due_at, now + PAUSES_S[search.kind][0])
+            elif search.up_at is None and is_there and not search.trying:
+                # The other side has found it, or it has come to answer again by itself.
+                search.up_at = now
         return self._look(now)
 
     def means_are(self, means: Means, now: float) -> list[Seek]:
