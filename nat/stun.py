@@ -156,7 +156,8 @@ def _endpoint(value: bytes) -> Endpoint:
 
 
 def _xored(value: bytes, transaction: bytes) -> bytes:
-    """An address that a meddling router does not recognise (RFC 8489, section 14.2)."""
+    """An address that a meddling router does not recognise (RFC 8489, section 14.2); what is too long stays so."""
     cookie = COOKIE.to_bytes(4, "big")
     mask = b"\0\0" + cookie[:2] + cookie + transaction
-    return bytes(one ^ other for one, other in zip(value, mask, strict=False))
+    xored = bytes(one ^ other for one, other in zip(value, mask, strict=False))
+    return xored + value[len(mask) :]

@@ -80,10 +80,11 @@ def test_a_fingerprint_is_checked() -> None:
         b"\x00\x01\0\x08" + stun.request(ID)[4:20] + b"\x00\x03\0\x04\0\0\0\x06",
         b"\x00\x01\0\x08" + stun.request(ID)[4:20] + b"\x80\x22\0\xff\0\0\0\0",
         b"\x01\x01\0\x0c" + stun.request(ID)[4:20] + b"\x00\x20\0\x08\0\x03\0\x01\0\0\0\0",
+        b"\x01\x01\0\x1c" + stun.request(ID)[4:20] + b"\x00\x20\0\x18\0\x02\0\x01" + bytes(20),
     ],
     ids=[
         "empty", "cut", "longer", "an error", "cookie", "says nothing", "CHANGE-REQUEST",
-        "attribute over the end", "no such family",
+        "attribute over the end", "no such family", "an address too long",
     ],
 )  # fmt: skip
 def test_what_is_not_wholly_right_is_nonsense(wrong: bytes) -> None:
