@@ -74,9 +74,8 @@ class Behaviour:
         """What is known while we look anew: what was found before stands until it is found again, or is otherwise."""
         if self.mapping is not before.mapping or _hosts(self) != _hosts(before):
             return self
-        lasts = self.dead_s is None and (self.alive_s or 0.0) < (before.alive_s or 0.0)
-        unmeasured = self.alive_s is None and self.dead_s is None
-        life = before if lasts or unmeasured else self
+        lasts = self.dead_s is None and (self.alive_s or 0.0) <= (before.alive_s or 0.0)
+        life = before if lasts else self
         known = self.filtering is not Filtering.UNKNOWN
         return replace(
             self,

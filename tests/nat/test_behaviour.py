@@ -43,7 +43,8 @@ BEGUN = Behaviour(Mapping.INDEPENDENT, mapped=(SEEN,))
 
 def test_what_was_known_stands_while_it_is_looked_for_anew() -> None:
     assert BEGUN.after(WHOLE) == WHOLE
-    assert replace(BEGUN, alive_s=10.0).after(WHOLE) == WHOLE
+    for alive_s in (10.0, 30.0):
+        assert replace(BEGUN, alive_s=alive_s).after(WHOLE) == WHOLE
 
 
 def test_what_is_found_otherwise_takes_its_place() -> None:
@@ -52,6 +53,7 @@ def test_what_is_found_otherwise_takes_its_place() -> None:
 
     assert shorter.after(WHOLE) == replace(WHOLE, alive_s=10.0, dead_s=30.0)
     assert wider.after(WHOLE) == wider
+    assert replace(BEGUN, alive_s=30.0).after(replace(WHOLE, dead_s=None)).dead_s is None
 
 
 def test_in_another_place_nothing_stands() -> None:
