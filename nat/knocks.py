@@ -11,8 +11,8 @@ from nat.endpoint import Endpoint
 from nat.stun import TRANSACTION_BYTES
 
 AGAIN_S = 0.5
-GIVE_UP_S = 1.5
-"""After the first asking: the way there over the link, and the packet's way back."""
+GIVE_UP_S = 1.0
+"""After that: the way there over the link, and the packet's way back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,13 +30,10 @@ class AskKnock:
 class _Knock:
     name: str
     ask: AskKnock
-    asked_at: float
+    due_at: float
+    """When to ask again, or to give up."""
     repeated: bool = False
     sent: bool = False
-
-    @property
-    def due_at(self) -> float:
-        return self.asked_at + (GIVE_UP_S if self.repeated else AGAIN_S)
 
 
 class Knocks:
@@ -53,7 +50,7 @@ class Knocks:
     ) -> AskKnock:
         token = self._dice.randbytes(TRANSACTION_BYTES)
         ask = AskKnock(member, to, token, alternate)
-        self._open[token] = _Knock(name, ask, now)
+        self._open[token] = _Knock(name, ask, now + AGAIN_S)
         self._rearm()
         return ask
 
@@ -80,6 +77,7 @@ class Knocks:
                 self._settle(token, False if knock.sent else None)
             else:
                 knock.repeated = True
+                knock.due_at = now + GIVE_UP_S
                 asks.append(knock.ask)
         self._rearm()
         return asks

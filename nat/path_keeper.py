@@ -18,8 +18,8 @@ INTERVAL_S_MIN = 5.0
 PATIENCE = 1.25
 """Intervals after which the end that answers asks by itself: it is two thirds of a measured life at most."""
 RETRY_S = 1.0
-DEAD_S = 30.0
-"""Of checks without an answer. Consent to receive is over then (RFC 7675, section 5.1)."""
+UNANSWERED_MAX = 30
+"""Checks, and as many seconds at least. Consent to receive is over then (RFC 7675, section 5.1)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +49,8 @@ class PathKeeper:
         self._asks = asks
         self._interval_s = INTERVAL_S
         self._sent_at = self._heard_at = now
-        self._asked_at: float | None = None
-        """When the first of the checks was sent that have no answer."""
+        self._unanswered = 0
+        """Checks since anything was heard. Not their time is counted: a machine that was frozen could hear nothing."""
         self._retry_at = 0.0
         self._dead = False
 
@@ -59,7 +59,7 @@ class PathKeeper:
         """Moves later with each packet: a timer that was set for an earlier moment asks again then."""
         if self._dead:
             return None
-        if self._asked_at is not None:
+        if self._unanswered:
             return self._retry_at
         if self._asks:
             return min(self._sent_at, self._heard_at) + self._interval_s
@@ -79,7 +79,7 @@ class PathKeeper:
     def heard(self, now: float) -> list[KeeperEffect]:
         """Anything that the other end has written."""
         self._heard_at = now
-        self._asked_at = None
+        self._unanswered = 0
         return []
 
     def asked(self, now: float) -> list[KeeperEffect]:
@@ -90,11 +90,10 @@ class PathKeeper:
         deadline = self.deadline
         if deadline is None or now < deadline:
             return []
-        if self._asked_at is None:
-            self._asked_at = now
-        elif now - self._asked_at >= DEAD_S:
+        if self._unanswered == UNANSWERED_MAX:
             self._dead = True
             return [PathDead(silent_s=now - self._heard_at)]
+        self._unanswered += 1
         self._sent_at = now
         self._retry_at = now + RETRY_S
         return [SendCheck()]

@@ -29,8 +29,8 @@ MAPPING_S = 0.9
 """Who has not answered by then is left out, if anybody has."""
 BLOCKED_S = 1.4
 """Nobody has answered by then: no UDP passes."""
-HAIRPIN_S = (0.0, 0.1, 0.3)
-HAIRPIN_WAIT_S = 0.8
+HAIRPIN_PAUSES_S = (0.1, 0.3, 0.8)
+"""After each round of packets; when the last is over none has come back in."""
 MAIN, SECOND = 0, 1
 SERVERS_MAX = 2
 
@@ -118,6 +118,8 @@ class Probe:
     def tick(self, now: float) -> list[Effect]:
         if self.deadline is None or now < self.deadline:
             return []
+        # What came in while this machine was busy may be heard only after this: that time is given to the answers.
+        self._began_at += now - self.deadline
         effects: list[Effect] = [*self._questions.tick(now), *self._knocks.tick(now)]
         if self.found.mapping is Mapping.UNKNOWN and not self.found.answered:
             effects += self._judge_mapping(now)
@@ -193,8 +195,9 @@ class Probe:
         if came.get("address"):
             filtering = Filtering.INDEPENDENT
         elif came.get("port"):
-            # With one host to ask it may be either. NATs filter by address now and then, bare firewalls hardly ever.
-            bare = self._alone and self.found.mapping is Mapping.NONE
+            # Without a packet from another host, too, it may be either. NATs filter by address now and then, bare
+            # firewalls hardly ever.
+            bare = came.get("address") is None and self.found.mapping is Mapping.NONE
             filtering = Filtering.INDEPENDENT if bare else Filtering.ADDRESS
         else:
             filtering = Filtering.UNKNOWN if came["port"] is None else Filtering.PORT
@@ -209,17 +212,16 @@ class Probe:
 
     def _hairpin(self, now: float) -> list[Effect]:
         """Both sockets send to each other's outside address, so no filter is in the way of what is turned back."""
-        outside, second = self._questions.mapped("second"), self.found.mapped
+        outside, main = self._questions.mapped("second"), self.found.mapped
         if self._hairpin_at is None or now < self._hairpin_at or outside is None:
             return []
-        if self._hairpins == len(HAIRPIN_S):
+        if self._hairpins == len(HAIRPIN_PAUSES_S):
             self._hairpin_at = None
             return self._learn(replace(self.found, hairpin=False))
+        self._hairpin_at = now + HAIRPIN_PAUSES_S[self._hairpins]
         self._hairpins += 1
-        left = HAIRPIN_S[self._hairpins :]
-        self._hairpin_at = now + (left[0] if left else HAIRPIN_WAIT_S)
         datagram = stun.indication(self._hairpin_token)
-        return [Transmit(MAIN, outside, datagram), Transmit(SECOND, second[0], datagram)]
+        return [Transmit(MAIN, outside, datagram), Transmit(SECOND, main[0], datagram)]
 
     # -- packets that come ---------------------------------------------------------------------------
 

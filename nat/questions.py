@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from nat import stun
 from nat.endpoint import Endpoint
 
-RESEND_S = (0.1, 0.3, 0.7, 1.1)
-"""After the first sending. RFC 8489 begins with 0.5 s, for whom a second does not matter."""
+PAUSES_S = (0.1, 0.2, 0.4, 0.4)
+"""After each sending, before the next. RFC 8489 begins with 0.5 s, for whom a second does not matter."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,14 +23,9 @@ class Transmit:
 class _Question:
     name: str
     transmit: Transmit
-    asked_at: float
+    due_at: float | None
+    """When to send it again; None: not any more."""
     resent: int = 0
-
-    @property
-    def due_at(self) -> float | None:
-        if self.resent == len(RESEND_S):
-            return None
-        return self.asked_at + RESEND_S[self.resent]
 
 
 class Questions:
@@ -45,7 +40,7 @@ class Questions:
     def ask(self, name: str, socket: int, to: Endpoint, now: float) -> Transmit:
         transaction = self._dice.randbytes(stun.TRANSACTION_BYTES)
         transmit = Transmit(socket, to, stun.request(transaction))
-        self._open[transaction] = _Question(name, transmit, now)
+        self._open[transaction] = _Question(name, transmit, now + PAUSES_S[0])
         self._rearm()
         return transmit
 
@@ -75,6 +70,8 @@ class Questions:
         due = [one for one in self._open.values() if one.due_at is not None and one.due_at <= now]
         for question in due:
             question.resent += 1
+            left = PAUSES_S[question.resent :]
+            question.due_at = now + left[0] if left else None
         self._rearm()
         return [question.transmit for question in due]
 

@@ -33,8 +33,8 @@ class Kind:
     hairpin: bool = False
     kept: bool = True
     lives_s: float = 1e9
-    knocks: bool = True
-    """Members send packets when they are asked to."""
+    knocks: tuple[str, ...] = ("anna", "bert")
+    """Members that send packets when they are asked to."""
     loss: float = 0.0
     down: tuple[str, ...] = ()
     """Public nodes that do not answer."""
@@ -163,7 +163,7 @@ class World:
             self._feed(self.probe.heard(socket, stun.parse(datagram), self.now))
 
     def _knock(self, ask: AskKnock) -> None:
-        if not self._kind.knocks or (ask.alternate and not self._kind.alternate):
+        if ask.member not in self._kind.knocks or (ask.alternate and not self._kind.alternate):
             self._later(lambda: self._feed(self.probe.knock_failed(ask.token, self.now)))
             return
         at = NAMES[ask.member]

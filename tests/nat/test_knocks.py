@@ -27,16 +27,29 @@ def test_one_that_was_sent_twice_and_did_not_come_is_kept_out() -> None:
     knocks.sent(ask.token)
 
     assert knocks.tick(AGAIN_S) == [ask]
-    assert knocks.tick(GIVE_UP_S) == []
+    assert knocks.tick(AGAIN_S + GIVE_UP_S) == []
 
     assert knocks.came == {"port": False}
+
+
+def test_one_that_is_asked_for_again_late_has_as_long_to_come() -> None:
+    knocks = Knocks(random.Random(1))
+    ask = asked(knocks)
+    knocks.sent(ask.token)
+
+    assert knocks.tick(7.0) == [ask]
+    assert knocks.tick(7.0) == []
+    assert knocks.came == {}
+    knocks.heard(ask.token)
+
+    assert knocks.came == {"port": True}
 
 
 def test_one_of_which_nobody_says_that_it_was_sent_tells_nothing() -> None:
     knocks = Knocks(random.Random(1))
     asked(knocks)
     knocks.tick(AGAIN_S)
-    knocks.tick(GIVE_UP_S)
+    knocks.tick(AGAIN_S + GIVE_UP_S)
 
     assert knocks.came == {"port": None}
 

@@ -2,7 +2,7 @@ import itertools
 
 import pytest
 
-from nat.path_keeper import DEAD_S, PathDead, PathKeeper, SendCheck, interval_s
+from nat.path_keeper import UNANSWERED_MAX, PathDead, PathKeeper, SendCheck, interval_s
 
 
 def test_the_end_that_asks_speaks_once_an_interval_while_nothing_is_said() -> None:
@@ -92,8 +92,8 @@ def test_a_path_that_answers_nothing_is_asked_each_second_and_given_up_in_the_en
         assert keeper.deadline == now + 1.0
         now = keeper.deadline
 
-    assert effects == [PathDead(silent_s=18.0 + DEAD_S)]
-    assert checks == DEAD_S
+    assert effects == [PathDead(silent_s=18.0 + UNANSWERED_MAX)]
+    assert checks == UNANSWERED_MAX
     assert keeper.deadline is None
     assert keeper.tick(now=now + 100.0) == []
 
@@ -112,3 +112,7 @@ def test_a_machine_that_has_slept_asks_before_it_gives_up() -> None:
     keeper = PathKeeper(asks=True, now=0.0)
 
     assert keeper.tick(now=10_000.0) == [SendCheck()]
+    # Then it was frozen before the answer came.
+    assert keeper.tick(now=20_000.0) == [SendCheck()]
+    assert keeper.heard(now=20_000.1) == []
+    assert keeper.deadline == 20_000.0 + 18.0

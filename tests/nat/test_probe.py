@@ -1,11 +1,16 @@
 """What a node finds out about the NAT in front of it, and how soon, against NATs of each kind."""
 
+import random
+
 import pytest
 
+from nat import stun
 from nat.behaviour import Behaviour, NatClass, SelfKnowledge
 from nat.endpoint import Endpoint
+from nat.probe import Probe, Server
+from nat.questions import Transmit
 from protocol.paths import Filtering, Mapping
-from tests.nat.natbox import INSIDE, MAIN_PORT, OUTSIDE, Kind, World
+from tests.nat.natbox import INSIDE, MAIN_PORT, OUTSIDE, A, Kind, World
 
 SAME = Mapping.INDEPENDENT
 
@@ -122,11 +127,31 @@ def test_one_public_node_tells_what_one_can() -> None:
 
 
 def test_what_nobody_sent_proves_no_filter() -> None:
-    found = World(Kind(knocks=False)).run()
+    found = World(Kind(knocks=())).run()
 
     assert found.mapping is SAME
     assert found.filtering is Filtering.UNKNOWN
     assert (found.alive_s, found.dead_s) == (None, None)
+
+
+def test_a_host_that_only_one_member_sends_packets_to_is_judged_by_that_one() -> None:
+    found = World(Kind(Mapping.NONE, Filtering.INDEPENDENT, knocks=("anna",))).run()
+
+    assert found.nat is NatClass.OPEN
+
+
+def test_answers_that_wait_while_the_machine_is_busy_still_count() -> None:
+    probe = Probe((Server("anna", A, INSIDE),), MAIN_PORT, random.Random(1))
+    (asked,) = probe.begin(0.0)
+    assert isinstance(asked, Transmit)
+
+    probe.tick(5.0)
+    question = stun.parse(asked.datagram)
+    seen = Endpoint(OUTSIDE, MAIN_PORT)
+    probe.heard(0, stun.Message(stun.Kind.RESPONSE, question.transaction, seen), 5.0)
+
+    assert probe.found.mapping is not Mapping.BLOCKED
+    assert probe.found.outside == seen
 
 
 def test_lost_packets_rarely_make_a_wrong_verdict() -> None:

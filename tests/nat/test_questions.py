@@ -1,12 +1,13 @@
 """Questions are asked again until they are answered, and only what answers one is taken for an answer."""
 
+import itertools
 import random
 
 import pytest
 
 from nat import stun
 from nat.endpoint import Endpoint
-from nat.questions import RESEND_S, Questions, Transmit
+from nat.questions import PAUSES_S, Questions, Transmit
 from nat.stun import Kind, Message
 
 SERVER = Endpoint("198.51.100.1", 7879)
@@ -40,9 +41,20 @@ def test_a_question_is_asked_again_ever_later_and_not_for_ever() -> None:
     while questions.deadline is not None:
         sent.append((questions.deadline, questions.tick(questions.deadline)))
 
-    assert [at for at, _ in sent] == pytest.approx([5.0 + after_s for after_s in RESEND_S])
+    assert [at for at, _ in sent] == pytest.approx(
+        [*itertools.accumulate(PAUSES_S, initial=5.0)][1:]
+    )
     assert all(again == [transmit] for _, again in sent)
     assert 1 + len(sent) <= 20, "to an address that has not answered"
+
+
+def test_after_a_long_sleep_a_question_is_asked_once_more_and_not_all_at_once() -> None:
+    questions = Questions(random.Random(1))
+    questions.ask("anna", 0, SERVER, now=0.0)
+
+    assert len(questions.tick(100.0)) == 1
+    assert questions.tick(100.0) == []
+    assert questions.deadline is not None and questions.deadline > 100.0
 
 
 def test_what_nobody_asked_for_is_not_believed() -> None:
