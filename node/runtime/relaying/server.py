@@ -127,7 +127,7 @@ class RelayServer:
         if node is None:
             return _short(web.HTTPForbidden.status_code, "only members of the mesh are served here")
         websocket = web.WebSocketResponse(
-            compress=False, max_msg_size=MESSAGE_BYTES_MAX + 1, timeout=CLOSE_S
+            compress=False, autoping=False, max_msg_size=MESSAGE_BYTES_MAX + 1, timeout=CLOSE_S
         )
         if not websocket.can_prepare(request):
             return await _nothing_here(request)

@@ -10,8 +10,18 @@ from collections.abc import Callable
 import aiohttp
 import pytest
 
-from nat.relay_wire import OPENER, WINDOW_BYTES, Data, Message, Open, Opened, Window, encode
-from nat.relaying import Deliver, Effect, Relaying
+from nat.relay_wire import (
+    OPENER,
+    PAYLOAD_BYTES_MAX,
+    WINDOW_BYTES,
+    Data,
+    Message,
+    Open,
+    Opened,
+    Window,
+    encode,
+)
+from nat.relaying import Deliver, Effect, Relaying, RelayLimits
 from node.runtime import tls
 from node.runtime.relaying import server, visitors
 from node.runtime.relaying.channels import RelayFailed
@@ -260,6 +270,46 @@ async def test_who_says_that_it_takes_all_and_takes_nothing_is_cut_off(
         assert relay.log.events[-1][1]["reason"] == "it does not take what is sent to it"
         assert not bert.client.lost.is_set()
         end.close()
+
+
+async def test_a_relay_that_ends_hears_nothing_more_of_a_guest_that_waits_for_its_quota(
+    mesh: Mesh, caplog: pytest.LogCaptureFixture
+) -> None:
+    limits = RelayLimits(rate=100.0, burst=0.0)
+    async with (
+        serving(mesh.anna, limits) as relay,
+        session(relay_context(mesh.bert.membership)) as http,
+        http.ws_connect(f"https://{relay.address}/relay") as websocket,
+    ):
+        bert = Raw(websocket)
+        await bert.hear()
+        (waiting,) = relay.server._guests.values()
+        for _ in range(256):
+            # More than the sockets hold: it is still being sent when the relay ends.
+            waiting.tell(Data(bytes(32), 1, bytes(PAYLOAD_BYTES_MAX)))
+        for _ in range(100):
+            await bert.say(Window(bytes(32), OPENER | 1, 1))
+        await eventually(lambda: relay.server.counters["paused"] > 0)
+
+        await relay.server.close()
+
+    assert caplog.records == []
+
+
+async def test_whoever_sends_pings_of_websockets_that_no_quota_counts_is_hung_up_on(
+    mesh: Mesh,
+) -> None:
+    async with (
+        serving(mesh.anna) as relay,
+        session(relay_context(mesh.bert.membership)) as http,
+        http.ws_connect(f"https://{relay.address}/relay", autoping=False) as websocket,
+    ):
+        await Raw(websocket).hear()
+
+        await websocket.ping(bytes(100))
+
+        assert (await websocket.receive(timeout=5.0)).type is aiohttp.WSMsgType.CLOSE
+        await eventually(lambda: relay.server.guests == ())
 
 
 async def test_when_the_relay_ends_so_do_all_channels(mesh: Mesh) -> None:
