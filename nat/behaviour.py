@@ -94,16 +94,22 @@ class SelfKnowledge:
     ipv6: Behaviour | None = None
 
     @property
+    def families(self) -> tuple[tuple[str, Behaviour], ...]:
+        """Those that are known, by name."""
+        both = (("IPv4", self.ipv4), ("IPv6", self.ipv6))
+        return tuple((name, behaviour) for name, behaviour in both if behaviour is not None)
+
+    @property
     def outside(self) -> tuple[Endpoint, ...]:
         """Where our socket is seen, as far as that is the same for everybody."""
-        found = (one.outside for one in (self.ipv4, self.ipv6) if one is not None)
+        found = (behaviour.outside for _, behaviour in self.families)
         return tuple(one for one in found if one is not None)
 
     @property
     def keepalive_s(self) -> float | None:
-        """How often a path has to be used, that no mapping runs out; None: not measured."""
-        families = (one for one in (self.ipv4, self.ipv6) if one is not None)
-        return min((one for one in map(_keepalive_s, families) if one is not None), default=None)
+        """A path that is used this often loses no mapping, by the family that forgets sooner; None: not measured."""
+        found = (_keepalive_s(behaviour) for _, behaviour in self.families)
+        return min((one for one in found if one is not None), default=None)
 
 
 def _keepalive_s(behaviour: Behaviour) -> float | None:

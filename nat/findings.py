@@ -50,10 +50,8 @@ def summary(knowledge: SelfKnowledge, proven: tuple[str, ...], *, udp: bool) -> 
     if proven:
         ways = "TCP and UDP" if udp else "TCP alone"
         parts.append(f"public at {', '.join(proven)} (another node has come in by {ways})")
-    families = [("IPv4", knowledge.ipv4), ("IPv6", knowledge.ipv6)]
-    for name, behaviour in families:
-        if behaviour is not None:
-            parts.append(f"{name}: {', '.join(_words(behaviour))}")
+    for name, behaviour in knowledge.families:
+        parts.append(f"{name}: {', '.join(_words(behaviour))}")
     return "; ".join(parts) or "not known: no public member has been there to ask"
 
 
@@ -62,9 +60,8 @@ def findings(knowledge: SelfKnowledge, proven: tuple[str, ...], *, udp: bool) ->
     found: list[Finding] = []
     if proven:
         found.append(_public(proven, udp=udp))
-    for name, behaviour in (("IPv4", knowledge.ipv4), ("IPv6", knowledge.ipv6)):
-        if behaviour is not None:
-            found += _of_family(name, behaviour, public=bool(proven))
+    for name, behaviour in knowledge.families:
+        found += _of_family(name, behaviour, public=bool(proven))
     return found
 
 
@@ -117,10 +114,9 @@ def _of_family(name: str, behaviour: Behaviour, *, public: bool) -> list[Finding
             )
         )
     if behaviour.dead_s is not None and behaviour.dead_s <= SHORT_S:
-        lives = f"less than {behaviour.dead_s:g} s"
         found.append(
             Finding(
-                f"{name}: a silent mapping lives {lives}",
+                f"{name}: a silent mapping lives less than {behaviour.dead_s:g} s",
                 "paths need to be kept open more often than usual",
                 "raise the router's UDP timeout to 2 minutes (RFC 4787)",
             )
