@@ -95,12 +95,20 @@ class Look:
         if effect.socket == MAIN:
             self._stunning.transmit(effect.datagram, effect.to)
             return
-        side = self._side.get(effect.socket)
-        if side is None:
-            side = self._side[effect.socket] = SideSocket(
-                _opened(self._family), partial(self._came, effect.socket)
-            )
-        side.transmit(effect.datagram, effect.to)
+        side = self._side.get(effect.socket) or self._open(effect.socket)
+        if side is not None:
+            side.transmit(effect.datagram, effect.to)
+
+    def _open(self, number: int) -> SideSocket | None:
+        """None where the machine has none left: then the question stays without an answer, as if it were lost."""
+        counters = self._stunning.counters
+        try:
+            opened = _opened(self._family)
+        except OSError:
+            counters["stun.no_socket"] += 1
+            return None
+        side = self._side[number] = SideSocket(opened, partial(self._came, number), counters)
+        return side
 
     def _came(
         self, number: int, message: stun.Message, datagram: bytes, remote: SocketAddress
@@ -109,7 +117,12 @@ class Look:
 
 
 def _opened(family: socket.AddressFamily) -> socket.socket:
+    """Bound to any port. OSError when no file descriptor or no port is left."""
     one = socket.socket(family, socket.SOCK_DGRAM)
-    one.setblocking(False)
-    one.bind(("", 0))
+    try:
+        one.setblocking(False)
+        one.bind(("", 0))
+    except OSError:
+        one.close()
+        raise
     return one

@@ -195,12 +195,15 @@ def _servers(
 
 
 def _local(to: Endpoint, family: socket.AddressFamily, bound: str) -> str | None:
-    """The address by which a socket bound like this would send there; None where it does not. Nothing is sent."""
-    with socket.socket(family, socket.SOCK_DGRAM) as one:
-        try:
+    """The address by which a socket bound like this would send there; None where it does not. Nothing is sent.
+
+    A kernel without IPv6 has no such socket at all.
+    """
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as one:
             if scope(bound) is not Scope.NOBODY:
                 one.bind((bound, 0))
             one.connect(tuple(to))
-        except OSError:
-            return None
-        return str(one.getsockname()[0])
+            return str(one.getsockname()[0])
+    except OSError:
+        return None

@@ -7,6 +7,7 @@ that members ask for leave by it, where they shall come from a port to which not
 
 import asyncio
 import socket
+from collections import Counter
 from collections.abc import Callable
 
 from nat import stun
@@ -25,7 +26,7 @@ class Stunning:
 
     def __init__(self, packets: Packets, alternate: socket.socket, heard: Heard) -> None:
         self._packets = packets
-        self._alternate = SideSocket(alternate, self._asked_beside)
+        self._alternate = SideSocket(alternate, self._asked_beside, packets.counters)
         self._heard = heard
         self._loop = asyncio.get_running_loop()
         self._answering = Answering(self._loop.time(), packets.counters)
@@ -39,6 +40,11 @@ class Stunning:
     @property
     def port(self) -> int:
         return self._packets.port
+
+    @property
+    def counters(self) -> Counter[str]:
+        """Those of the packets."""
+        return self._packets.counters
 
     def transmit(self, datagram: bytes, to: Endpoint) -> None:
         """By the main socket."""
@@ -59,7 +65,7 @@ class Stunning:
         try:
             message = stun.parse(datagram)
         except PeerError:
-            self._packets.counters["stun.nonsense"] += 1
+            self.counters["stun.nonsense"] += 1
             return
         if message.kind is not stun.Kind.REQUEST:
             self._heard(message)
@@ -89,13 +95,12 @@ OnMessage = Callable[[stun.Message, bytes, SocketAddress], None]
 
 
 class SideSocket:
-    """A UDP socket that speaks STUN alone. What does not leave at once is lost."""
+    """A UDP socket that speaks STUN alone. What does not leave at once is lost, and counted in `counters`."""
 
-    def __init__(self, bound: socket.socket, on_message: OnMessage) -> None:
-        self.lost = 0
-        """That the kernel did not take, or that the network sent back."""
+    def __init__(self, bound: socket.socket, on_message: OnMessage, counters: Counter[str]) -> None:
         self._socket = bound
         self._on_message = on_message
+        self._counters = counters
         self._loop = asyncio.get_running_loop()
         v6 = bound.family == socket.AF_INET6
         dual = v6 and not bound.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY)
@@ -116,7 +121,7 @@ class SideSocket:
         try:
             self._socket.sendto(datagram, way)
         except OSError:
-            self.lost += 1
+            self._counters["stun.not_sent"] += 1
 
     def close(self) -> None:
         self._loop.remove_reader(self._socket)
@@ -129,12 +134,13 @@ class SideSocket:
             except BlockingIOError:
                 return
             except OSError:
-                self.lost += 1
+                # The network's answer to something that we have sent, most often.
+                self._counters["stun.refused"] += 1
                 continue
             try:
                 message = stun.parse(datagram)
             except PeerError:
-                self.lost += 1
+                self._counters["stun.nonsense"] += 1
                 continue
             self._on_message(message, datagram, remote)
             if self._socket.fileno() < 0:

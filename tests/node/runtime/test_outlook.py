@@ -1,6 +1,8 @@
 """A node finds out how it is seen and who comes in, over real sockets on loopback: STUN, links, TLS."""
 
 import asyncio
+import errno
+import resource
 import socket
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -196,7 +198,7 @@ async def test_nonsense_on_both_ports_is_counted_and_unanswered(
     await _answer(asker)
 
     assert house.packets.counters["stun_answered"] == 2
-    assert house.packets.counters["stun.nonsense"] == 5
+    assert house.packets.counters["stun.nonsense"] == 9
 
 
 async def test_a_flood_is_answered_no_more_often_than_the_limit(
@@ -291,6 +293,49 @@ async def test_where_nobody_answers_udp_is_said_to_be_blocked_in_time(houses: li
     assert known is not None and known.knowledge.ipv4 is not None
     assert known.knowledge.ipv4.nat is NatClass.BLOCKED
     assert time.monotonic() - began <= 1.5 + 0.5
+
+
+async def test_a_machine_without_ipv6_looks_at_ipv4_alone(
+    houses: list[House], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where the kernel is booted with ipv6.disable=1: there no such socket can be made at all."""
+    first, second, _ = houses
+
+    class WithoutIPv6(socket.socket):
+        def __init__(
+            self, family: int = -1, kind: int = -1, proto: int = -1, fileno: int | None = None
+        ) -> None:
+            if family == socket.AF_INET6:
+                raise OSError(errno.EAFNOSUPPORT, "Address family not supported by protocol")
+            super().__init__(family, kind, proto, fileno)
+
+    monkeypatch.setattr(socket, "socket", WithoutIPv6)
+
+    first.outlook.carry_out(ProbeNat(((second.station.id, ("[2001:db8::1]:7879", second.udp)),)))
+    await first.hearing.until(first.hearing.known)
+
+    known = first.hearing.known()
+    assert known is not None and known.knowledge.ipv4 is not None
+    assert known.knowledge.ipv4.answered == 1
+
+
+async def test_out_of_file_descriptors_a_look_goes_on_without_the_sockets_that_it_cannot_have(
+    houses: list[House],
+) -> None:
+    first, second, third = houses
+    servers = ((second.station.id, (second.udp,)), (third.station.id, (third.udp,)))
+    wrong: list[dict[str, object]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: wrong.append(context))
+    first.outlook.carry_out(ProbeNat(servers))
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+    try:
+        await first.hearing.until(first.hearing.known)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+    assert first.packets.counters["stun.no_socket"] > 0
+    assert wrong == []
 
 
 async def test_no_socket_is_left_behind(houses: list[House]) -> None:
