@@ -7,11 +7,13 @@ import socket
 from collections.abc import Iterator
 
 import pytest
+from aioice import stun as ice_stun
 
 from nat import stun
 from nat.datagrams import Address, Datagrams, bind
 from nat.endpoint import Endpoint
-from nat.ice import CONNECT_S, NoWay
+from nat.ice import CONNECT_S, IceAttempt, NoWay
+from nat.ice_checks import LEARNT_MAX
 from protocol.limits import CANDIDATES_MAX
 from protocol.paths import Candidate
 from tests.nat.test_ice import attempt, met
@@ -107,3 +109,41 @@ async def test_what_the_kernel_does_not_send_is_told_with_the_failure() -> None:
     # From loopback nothing leads there.
     with pytest.raises(NoWay, match="not sent: Invalid argument"):
         await node.connect("somebody", "x" * 32, (elsewhere,))
+
+
+async def test_a_peer_that_asks_from_ever_more_addresses_is_followed_to_few_of_them() -> None:
+    node = attempt(dialled=True)
+    (there,) = await node.gather()
+    knocked: set[Address] = set()
+    answered: set[Address] = set()
+
+    def ear(host: str) -> Datagrams:
+        def came(buffer: bytes, segment: int, sender: Address) -> None:
+            (answered if buffer[0] else knocked).add(one.local)
+
+        one = Datagrams(bind(host), came)
+        return one
+
+    ears = [ear(f"127.0.1.{number}") for number in range(1, 2 * LEARNT_MAX)]
+    connecting = asyncio.ensure_future(node.connect("somebody", "x" * 32, ()))
+    await asyncio.sleep(0.05)
+    for one in ears:
+        one.send([check_by("somebody", node)], (there.host, there.port))
+    await asyncio.sleep(0.2)
+    connecting.cancel()
+    await asyncio.wait([connecting])
+
+    assert len(answered) == len(ears)
+    assert len(knocked) == LEARNT_MAX
+    for one in ears:
+        one.close()
+
+
+def check_by(username: str, node: IceAttempt) -> bytes:
+    """A question that only the peer can write."""
+    message = ice_stun.Message(ice_stun.Method.BINDING, ice_stun.Class.REQUEST)
+    message.attributes["USERNAME"] = f"{node.username}:{username}"
+    message.attributes["PRIORITY"] = 1
+    message.attributes["ICE-CONTROLLED"] = 1
+    message.add_message_integrity(node.password.encode())
+    return bytes(message)
