@@ -72,8 +72,8 @@ class Proving:
     # -- what happens --------------------------------------------------------------------------------
 
     def linked(self, now: float) -> None:
-        if not self.proven and self.at == NEVER and self.candidates:
-            # All that were there have been asked in vain; here is one more.
+        if self.at == NEVER and (self.candidates or self.proven):
+            # All that were there have been asked in vain, or nobody was when it was time; here is one more.
             self.at = now + SOON_S
 
     def looked(self, now: float) -> None:
@@ -98,8 +98,7 @@ class Proving:
         if self._call is not None:
             return []
         if self.proven and not self._peers.linked:
-            # Nobody is there to say otherwise.
-            self.at = now + self._period_s()
+            # Nobody is there to say otherwise: whoever is linked next is asked.
             return []
         self._asked, self._came, self._tokens, self._tried = [], set(), set(), set()
         self._knocked = self._missed = False

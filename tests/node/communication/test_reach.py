@@ -312,6 +312,23 @@ def test_where_nobody_can_be_asked_what_was_proven_stands() -> None:
         assert place.reach.public is Public.BOTH
 
 
+def test_who_has_moved_and_was_alone_for_long_is_looked_at_as_soon_as_somebody_is_there() -> None:
+    """Else it would go on calling itself public for ten minutes, behind its new router."""
+    place = Place(AT_LARGE)
+    anna = place.links("anna")
+    ((call, _),) = place.dial_backs(place.wait(1.0))
+    place.answer(call, reached=True, udp=True)
+    del place.village.records[anna]
+    place.reach.learn(Relocated(HOME), place.now)
+    place.wait(2 * LINKS_BACK_S)
+    assert place.reach.proven
+
+    place.links("anna")
+    place.wait(2.0)
+
+    assert not place.reach.proven
+
+
 def test_with_nobody_there_it_does_not_spin() -> None:
     place = Place(AT_LARGE)
     ticks = 0
