@@ -1,4 +1,4 @@
-"""What a link costs on whose punched path nothing is said: every datagram of an idle hour is counted.
+"""What a link costs whose punched path is idle: every datagram of two such minutes is counted.
 
 Real sockets, QUIC and STUN on loopback, by a clock that runs faster than the one on the wall.
 """
@@ -10,25 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from nat.candidates import CheckRate
 from nat.datagrams import Datagrams
-from nat.endpoint import Endpoint
-from nat.ice import IceAttempt
 from nat.path_keeper import INTERVAL_S
-from nat.punched import PunchedPath
-from nat.quic import open_quic
-from node.runtime.paths.arrival import Unattached
-from node.runtime.paths.dialing import Opened
-from node.runtime.paths.end import PathEnd
 from node.runtime.paths.punching import Puncher
-from protocol.ids import NodeId
 from protocol.messages import Release, Taken
 from protocol.paths import PathKind
-from tests.nat.members import founder, member
 from tests.node.runtime.paths.intruder import carriers
+from tests.node.runtime.paths.punched_pair import Site, linked_by_punching, punched
 from tests.node.runtime.relaying.small_relay import signatures
-from tests.node.runtime.small_mesh import Member
-from tests.node.runtime.stations import Station, three_members, tls_station
+from tests.node.runtime.stations import three_members, tls_station
 
 SPEED = 20
 MINUTES = 2.0
@@ -65,49 +55,6 @@ class Counted:
         monkeypatch.setattr(Datagrams, "send", counted)
 
 
-async def punched() -> tuple[PunchedPath, PunchedPath]:
-    rate = CheckRate(asyncio.get_running_loop().time())
-    near, far = (
-        IceAttempt(dialled=dialled, rate=rate, peer="peer", hosts=["127.0.0.1"])
-        for dialled in (True, False)
-    )
-    ours, theirs = await near.gather(), await far.gather()
-    async with asyncio.TaskGroup() as group:
-        one = group.create_task(near.connect(far.username, far.password, theirs))
-        other = group.create_task(far.connect(near.username, near.password, ours))
-    return one.result(), other.result()
-
-
-async def linked_by_punching(members: list[Member]) -> tuple[Station, Station]:
-    """The link begins with the punched path, and has no other."""
-    left, right = (tls_station(one) for one in members[:2])
-    issuer = founder()
-    anna, bert = member(issuer), member(issuer)
-    near, far = await punched()
-    async with asyncio.TaskGroup() as group:
-        opened = group.create_task(
-            open_quic(
-                near,
-                anna.towards(bert),
-                lambda: PathEnd(Unattached(), PathKind.PUNCHED),
-                dialled=True,
-            )
-        )
-        group.create_task(
-            open_quic(
-                far,
-                bert.towards(anna),
-                lambda: right.board.ways.arrival(left.id, PathKind.PUNCHED),
-                dialled=False,
-            )
-        )
-    _, end = opened.result()
-    left.board.ways.open_over(Opened(end, right.id), left.board._begin)
-    await left.up(right)
-    await right.up(left)
-    return left, right
-
-
 def test_an_idle_punched_path_costs_each_side_less_than_a_packet_in_fifteen_seconds(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -140,31 +87,13 @@ def test_an_idle_punched_path_costs_each_side_less_than_a_packet_in_fifteen_seco
     ), cost
 
 
-class Site:
-    """Where a node is, as it has found out so far."""
-
-    measured_s: float | None = None
-
-    def key_of(self, peer: NodeId) -> bytes | None:
-        return None
-
-    def stun_servers(self) -> tuple[Endpoint, ...]:
-        return ()
-
-    def seen_at(self) -> tuple[Endpoint, ...]:
-        return ()
-
-    def keepalive_s(self) -> float | None:
-        return self.measured_s
-
-
 def test_a_path_that_is_there_is_kept_by_what_is_measured_later(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one = three_members(tmp_path)[0]
 
     async def story() -> list[int]:
-        counted, site, station = Counted(monkeypatch), Site(), tls_station(one)
+        counted, site, station = Counted(monkeypatch), Site([]), tls_station(one)
         ways = station.board.ways
         puncher = Puncher(station.id, one.membership, signatures(one), site, ways, keepalive_s=None)
         ways.make_puncher = lambda: puncher

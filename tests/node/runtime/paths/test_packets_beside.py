@@ -16,7 +16,7 @@ from nat.punched import PunchedPath
 from node.runtime.whereabouts import Detour
 from protocol.ids import NodeId
 from tests.node.runtime.paths.intruder import carriers
-from tests.node.runtime.paths.test_keeping_open import linked_by_punching
+from tests.node.runtime.paths.punched_pair import linked_by_punching
 from tests.node.runtime.relaying.small_relay import eventually
 from tests.node.runtime.stations import Station, three_members
 

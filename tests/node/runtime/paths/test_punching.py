@@ -9,15 +9,14 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from nat.endpoint import Endpoint
 from nat.records import RecordKind, encode_record
 from node.runtime.paths import punching, upkeep
 from node.runtime.paths.multipath import Multipath
 from node.runtime.paths.punching import OFFERS_PER_MINUTE, Puncher
 from protocol import codec
-from protocol.ids import NodeId
 from protocol.paths import Candidate, Offer, PathKind, signed_offer_bytes
 from tests.node.runtime.paths.intruder import LINK, Intruder, carriers, intruder
+from tests.node.runtime.paths.punched_pair import Site
 from tests.node.runtime.relaying.small_relay import eventually, signatures
 from tests.node.runtime.small_mesh import Member
 from tests.node.runtime.stations import Station, listen, tls_station
@@ -25,34 +24,14 @@ from tests.node.runtime.stations import Station, listen, tls_station
 USERNAME, PASSWORD = "user", "p" * 22
 
 
-class Place:
-    """Where a node is, as a test says."""
-
-    def __init__(self, members: list[Member]) -> None:
-        self.keys = {one.identity.id: signatures(one).key for one in members}
-        self.seen: tuple[Endpoint, ...] = ()
-
-    def key_of(self, peer: NodeId) -> bytes | None:
-        return self.keys.get(peer)
-
-    def stun_servers(self) -> tuple[Endpoint, ...]:
-        return ()
-
-    def seen_at(self) -> tuple[Endpoint, ...]:
-        return self.seen
-
-    def keepalive_s(self) -> float | None:
-        return None
-
-
 @pytest.fixture
-def place(members: list[Member]) -> Place:
-    return Place(members)
+def site(members: list[Member]) -> Site:
+    return Site(members)
 
 
 @pytest.fixture
 async def station(
-    members: list[Member], place: Place, monkeypatch: pytest.MonkeyPatch
+    members: list[Member], site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Station]:
     """One that punches."""
     monkeypatch.setattr(upkeep, "RESUME_S", 0.3)
@@ -60,7 +39,7 @@ async def station(
     one, member = tls_station(members[1]), members[1]
     ways = one.board.ways
     ways.make_puncher = lambda: Puncher(
-        one.id, member.membership, signatures(member), place, ways, None
+        one.id, member.membership, signatures(member), site, ways, None
     )
     await listen(one, member)
     yield one
@@ -156,9 +135,9 @@ async def test_an_offer_with_hundreds_of_addresses_is_not_even_read(
 
 
 async def test_who_is_not_known_yet_may_offer_and_gets_no_answer(
-    station: Station, peer: Intruder, members: list[Member], place: Place
+    station: Station, peer: Intruder, members: list[Member], site: Site
 ) -> None:
-    del place.keys[members[2].identity.id]
+    del site.keys[members[2].identity.id]
     peer.say(RecordKind.OFFER, payload=offer(members[2], station))
     peer.say(RecordKind.PING, 9)
     await peer.until(lambda: RecordKind.PONG in [kind for kind, _, _ in peer.heard_of])
@@ -199,7 +178,7 @@ def bystander() -> Iterator[socket.socket]:
 
 
 async def test_nothing_is_sent_to_addresses_that_no_peer_elsewhere_can_have(
-    station: Station, peer: Intruder, members: list[Member], place: Place
+    station: Station, peer: Intruder, members: list[Member], site: Site
 ) -> None:
     with bystander() as victim:
         port = victim.getsockname()[1]
