@@ -179,9 +179,12 @@ async def stations(lab: Lab, folder: Path) -> AsyncIterator[Stations]:
         finally:
             for one in them.all:
                 one.dismiss()
-            _, late = await asyncio.wait(listening, timeout=CLOSE_S)
+            ended, late = await asyncio.wait(listening, timeout=CLOSE_S)
             for unheard in late:
                 unheard.cancel()
+            for heard in ended:
+                # Raises what was wrong with a line that could not be read.
+                heard.result()
 
 
 def _members(folder: Path, count: int) -> Sequence[Path]:

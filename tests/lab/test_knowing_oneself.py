@@ -25,6 +25,7 @@ from tests.lab.lab import Lab
 from tests.lab.plan import Host
 from tests.node.runtime.sealed import sealer
 
+START_S = 10.0
 KNOWN_S = 3.0
 """All but how long mappings live."""
 LIVES_S = 40.0
@@ -73,9 +74,10 @@ class PublicNode:
         self.port = 0
         self._lab = lab
         self._ready = threading.Event()
-        self._thread = threading.Thread(target=self._run)
+        # A daemon, lest one that does not come up keeps the whole run from ending.
+        self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
-        assert self._ready.wait(10.0)
+        assert self._ready.wait(START_S), f"{host} does not answer"
 
     def server(self, family: socket.AddressFamily, local: str) -> Server:
         host = self.host.address if family == socket.AF_INET else self.host.address6
@@ -120,10 +122,10 @@ class Found:
 
 @pytest.fixture(scope="module")
 def public(lab: Lab) -> Iterator[list[PublicNode]]:
-    nodes = [PublicNode(lab, host) for host in lab.publics]
-    yield nodes
-    for node in nodes:
-        node.close()
+    with contextlib.ExitStack() as kept:
+        yield [
+            kept.enter_context(contextlib.closing(PublicNode(lab, host))) for host in lab.publics
+        ]
 
 
 def look(
