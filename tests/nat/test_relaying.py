@@ -2,8 +2,7 @@
 
 import random
 
-import pytest
-
+from nat.relay_channels import Deliver
 from nat.relay_wire import (
     OPENER,
     PAYLOAD_BYTES_MAX,
@@ -20,13 +19,10 @@ from nat.relay_wire import (
     Window,
 )
 from nat.relaying import (
-    CHANNELS_MAX,
-    OWED_BYTES_MAX,
     OWN,
     RESERVATION_S,
     SILENT_S,
     Cut,
-    Deliver,
     Effect,
     Pause,
     Refuse,
@@ -103,142 +99,6 @@ def test_who_comes_back_takes_the_place_of_its_lost_connection() -> None:
     assert made.guests == (BERT, ANNA)
 
 
-def test_a_channel_is_told_to_both_ends_with_the_proven_id() -> None:
-    made = relay(ANNA, BERT)
-
-    assert made.heard(1, Open(BERT, OPENER | 5), now=0.0) == [
-        Deliver(2, Open(ANNA, OPENER | 5)),
-        Deliver(1, Opened(BERT, 5)),
-    ]
-    assert made.heard(1, Data(BERT, OPENER | 5, b"hello"), now=0.0) == [
-        Deliver(2, Data(ANNA, OPENER | 5, b"hello"))
-    ]
-    assert made.heard(2, Data(ANNA, 5, b"welcome"), now=0.0) == [
-        Deliver(1, Data(BERT, 5, b"welcome"))
-    ]
-    assert made.heard(2, Window(ANNA, 5, 5), now=0.0) == [Deliver(1, Window(BERT, 5, 5))]
-    assert made.heard(2, Close(ANNA, 5, "enough"), now=0.0) == [
-        Deliver(1, Close(BERT, 5, "enough"))
-    ]
-    assert made.channels == 0
-
-
-def test_two_nodes_that_open_the_same_number_have_two_channels() -> None:
-    made = with_channel(ANNA, BERT)
-
-    made.heard(2, Open(ANNA, OPENER | 5), now=0.0)
-
-    assert made.channels == 2
-    assert made.heard(2, Data(ANNA, OPENER | 5, b"mine"), now=0.0) == [
-        Deliver(1, Data(BERT, OPENER | 5, b"mine"))
-    ]
-    assert made.heard(2, Data(ANNA, 5, b"yours"), now=0.0) == [Deliver(1, Data(BERT, 5, b"yours"))]
-
-
-def test_a_third_guest_says_nothing_in_a_channel_of_others() -> None:
-    made = with_channel(ANNA, BERT, CARL)
-
-    for channel in (5, OPENER | 5):
-        for peer in (ANNA, BERT):
-            assert made.heard(3, Data(peer, channel, b"I am the other"), now=0.0) == []
-    assert made.counters["without_channel"] == 4
-
-
-def test_a_channel_to_nobody_fails_at_once() -> None:
-    made = relay(ANNA)
-
-    assert made.heard(1, Open(BERT, OPENER | 5), now=0.0) == [Deliver(1, Absent(BERT, 5))]
-
-
-@pytest.mark.parametrize(
-    ("opened", "reason"),
-    [(Open(ANNA, OPENER | 6), "the node itself"), (Open(BERT, OPENER | 5), "already")],
-)
-def test_a_channel_that_cannot_be_is_closed_with_the_reason(opened: Open, reason: str) -> None:
-    made = with_channel(ANNA, BERT)
-
-    (effect,) = made.heard(1, opened, now=0.0)
-
-    assert isinstance(effect, Deliver) and isinstance(effect.message, Close)
-    assert reason in effect.message.reason
-    assert made.channels == 1
-
-
-def test_a_guest_has_no_more_channels_than_may_be() -> None:
-    made = relay(ANNA, BERT, CARL)
-    for number in range(CHANNELS_MAX):
-        made.heard(1, Open(BERT, OPENER | number), now=0.0)
-
-    for number, peer in ((1, CARL), (3, ANNA)):
-        (effect,) = made.heard(number, Open(peer, OPENER | CHANNELS_MAX), now=0.0)
-        assert isinstance(effect, Deliver) and isinstance(effect.message, Close)
-    assert made.channels == CHANNELS_MAX
-
-
-def test_when_a_guest_goes_the_other_ends_are_told() -> None:
-    made = with_channel(ANNA, BERT, CARL)
-    made.heard(3, Open(ANNA, OPENER | 1), now=0.0)
-
-    assert made.gone(1) == [Deliver(2, Absent(ANNA, OPENER | 5)), Deliver(3, Absent(ANNA, 1))]
-    assert made.channels == 0
-
-
-def test_who_sends_beyond_the_window_loses_the_channel() -> None:
-    made = with_channel(ANNA, BERT)
-    for _ in range(WINDOW_BYTES // PAYLOAD_BYTES_MAX):
-        (effect,) = made.heard(1, Data(BERT, OPENER | 5, FULL), now=0.0)
-        assert isinstance(effect, Deliver)
-
-    reason = "more was sent than there was room for"
-    assert made.heard(1, Data(BERT, OPENER | 5, b"x"), now=0.0) == [
-        Deliver(1, Close(BERT, 5, reason)),
-        Deliver(2, Close(ANNA, OPENER | 5, reason)),
-    ]
-    assert made.heard(1, Data(BERT, OPENER | 5, b"x"), now=0.0) == []
-
-
-def test_as_much_may_follow_as_has_been_taken() -> None:
-    made = with_channel(ANNA, BERT)
-    for _ in range(WINDOW_BYTES // PAYLOAD_BYTES_MAX):
-        made.heard(1, Data(BERT, OPENER | 5, FULL), now=0.0)
-
-    made.heard(2, Window(ANNA, 5, PAYLOAD_BYTES_MAX), now=0.0)
-
-    (effect,) = made.heard(1, Data(BERT, OPENER | 5, FULL), now=0.0)
-    assert effect == Deliver(2, Data(ANNA, OPENER | 5, FULL))
-    # The other direction has a window of its own.
-    (effect,) = made.heard(2, Data(ANNA, 5, FULL), now=0.0)
-    assert effect == Deliver(1, Data(BERT, 5, FULL))
-
-
-def test_who_takes_more_than_was_sent_loses_the_channel() -> None:
-    made = with_channel(ANNA, BERT)
-    made.heard(1, Data(BERT, OPENER | 5, b"four"), now=0.0)
-
-    effects = made.heard(2, Window(ANNA, 5, 5), now=0.0)
-
-    assert [effect.message for effect in effects if isinstance(effect, Deliver)] == [
-        Close(BERT, 5, "more was taken than had been sent"),
-        Close(ANNA, OPENER | 5, "more was taken than had been sent"),
-    ]
-
-
-def test_a_guest_that_reads_nothing_is_not_owed_without_end() -> None:
-    made = relay(ANNA, BERT)
-    closed = 0
-    for number in range(OWED_BYTES_MAX // WINDOW_BYTES + 1):
-        made.heard(1, Open(BERT, OPENER | number), now=0.0)
-        for _ in range(WINDOW_BYTES // PAYLOAD_BYTES_MAX):
-            effects = made.heard(1, Data(BERT, OPENER | number, FULL), now=0.0)
-            closed += len(effects) == 2
-
-    assert closed == 1
-    # Once a channel is gone nothing is owed for it.
-    made.heard(1, Close(BERT, OPENER, "over"), now=0.0)
-    made.heard(1, Open(BERT, OPENER), now=0.0)
-    assert len(made.heard(1, Data(BERT, OPENER, FULL), now=0.0)) == 1
-
-
 def test_a_guest_above_its_quota_waits_and_loses_nothing() -> None:
     made = with_channel(ANNA, BERT, limits=RelayLimits(rate=1000.0, burst=0.0, total=1e9))
     assert len(made.heard(1, Data(BERT, OPENER | 5, bytes(963)), now=1.0)) == 1
@@ -258,6 +118,13 @@ def test_a_guest_that_goes_while_it_waits_is_forgotten() -> None:
     made.gone(1)
 
     assert made.tick(now=80.0) == []
+
+
+def test_when_a_guest_goes_the_other_ends_of_its_channels_are_told() -> None:
+    made = with_channel(ANNA, BERT)
+
+    assert made.gone(1) == [Deliver(2, Absent(ANNA, OPENER | 5))]
+    assert made.channels == 0
 
 
 def test_a_ping_is_answered_and_renews_a_reservation_that_runs_out() -> None:

@@ -10,6 +10,7 @@ import socket
 from collections import Counter
 from collections.abc import Callable
 
+from nat.relay_channels import CHANNELS_MAX
 from nat.relay_wire import (
     OPENER,
     Absent,
@@ -21,7 +22,6 @@ from nat.relay_wire import (
     Told,
     Window,
 )
-from nat.relaying import CHANNELS_MAX
 from node.runtime.relaying.pump import Key, Pump
 from protocol.errors import SedmaError
 from protocol.ids import NodeId, id_of_digest, short

@@ -16,6 +16,7 @@ import msgspec
 from aiohttp import web
 
 from nat.endpoint import plain
+from nat.relay_channels import OWED_BYTES_MAX, Deliver
 from nat.relay_wire import (
     MESSAGE_BYTES_MAX,
     PATH,
@@ -26,10 +27,8 @@ from nat.relay_wire import (
     signed_reservation_bytes,
 )
 from nat.relaying import (
-    OWED_BYTES_MAX,
     OWN,
     Cut,
-    Deliver,
     Effect,
     Pause,
     Refuse,

@@ -15,8 +15,9 @@ import pytest
 from aiohttp import web
 
 from nat import pulse
+from nat.relay_channels import Deliver
 from nat.relay_wire import Data, Message, Opened, Reserved
-from nat.relaying import Deliver, Effect, Relaying
+from nat.relaying import Effect, Relaying
 from node.runtime import tls
 from node.runtime.relaying import channels, client, dialling
 from node.runtime.relaying.channels import RelayFailed

@@ -10,6 +10,7 @@ from collections.abc import Callable
 import aiohttp
 import pytest
 
+from nat.relay_channels import Deliver
 from nat.relay_wire import (
     OPENER,
     PAYLOAD_BYTES_MAX,
@@ -21,7 +22,7 @@ from nat.relay_wire import (
     Window,
     encode,
 )
-from nat.relaying import Deliver, Effect, Relaying, RelayLimits
+from nat.relaying import Effect, Relaying, RelayLimits
 from node.runtime import tls
 from node.runtime.relaying import server, visitors
 from node.runtime.relaying.channels import RelayFailed
