@@ -68,6 +68,15 @@ class IceAttempt:
             local_password=self.password,
         )
 
+    @property
+    def troubles(self) -> str:
+        """What went wrong on this side, to be added to why there is no way; empty if nothing did."""
+        found = [
+            f"{what} ({times} times)" if times > 1 else what
+            for what, times in self._checks.troubles.items()
+        ]
+        return f" (here: {', '.join(found)})" if found else ""
+
     async def gather(self) -> tuple[Candidate, ...]:
         """Where we can be reached, the best first, in 300 ms; NoWay if no local address can be used."""
         hosts = local_hosts(self._same_site) if self._hosts is None else self._hosts
@@ -75,7 +84,7 @@ class IceAttempt:
         told: dict[Address, Candidate] = {}
         gathered = await self._checks.gathered()
         if not self._checks.has_sockets:
-            raise NoWay(f"this machine has no address to send from{self._troubles()}")
+            raise NoWay(f"this machine has no address to send from{self.troubles}")
         for one in gathered:
             if self._hosts is not None or tellable(one.host, same_site=self._same_site):
                 told.setdefault((one.host, one.port), one)
@@ -94,7 +103,7 @@ class IceAttempt:
             await self.close()
             raise NoWay(
                 f"no UDP packet came through to the peer in {CONNECT_S:.0f} s: the NATs of both "
-                f"sides, or a firewall, leave no direct way{self._troubles()}"
+                f"sides, or a firewall, leave no direct way{self.troubles}"
             ) from wrong
         except asyncio.CancelledError:
             await self.close()
@@ -104,14 +113,6 @@ class IceAttempt:
     async def close(self) -> None:
         """Give up."""
         await self._checks.close()
-
-    def _troubles(self) -> str:
-        """What went wrong on this side, to be added to why there is no way."""
-        found = [
-            f"{what} ({times} times)" if times > 1 else what
-            for what, times in self._checks.troubles.items()
-        ]
-        return f" (here: {', '.join(found)})" if found else ""
 
 
 def local_hosts(same_site: bool) -> list[str]:

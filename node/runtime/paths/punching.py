@@ -87,12 +87,15 @@ class Puncher:
         """Attach a punched path to the link; what stood in the way, if none was found."""
         if multipath.is_over:
             return {}
+        attempt = self._attempt(multipath.peer, dialled=True)
         try:
             async with asyncio.timeout(PUNCH_S):
-                end = await self._ask(multipath)
+                end = await self._ask(multipath, attempt)
         except (SedmaError, OSError) as wrong:
             # A timeout is an OSError, and says nothing by itself.
-            late = TimeoutError(f"no way through the NATs of both sides within {PUNCH_S:g} s")
+            late = TimeoutError(
+                f"no way through the NATs of both sides within {PUNCH_S:g} s{attempt.troubles}"
+            )
             why = late if isinstance(wrong, TimeoutError) else wrong
             self._ways.note("path.not_punched", peer=short(multipath.peer), reason=str(why))
             return {PathKind.PUNCHED: why}
@@ -102,8 +105,8 @@ class Puncher:
             self._ways.attach(multipath, end)
         return {}
 
-    def offered(self, multipath: Multipath, payload: bytes) -> None:
-        """The peer offers to punch, or answers our offer. PeerError if it may not."""
+    def offered(self, multipath: Multipath, by: PathEnd, payload: bytes) -> None:
+        """The peer offers to punch, or answers our offer, on this path. PeerError if it may not."""
         offer = codec.decode(Offer, payload)
         talk = self._talk(multipath)
         if offer.answers:
@@ -121,7 +124,7 @@ class Puncher:
         candidates = talk.judge.judge(offer, here, same_site=same_site)
         if talk.answering is not None:
             talk.answering.cancel()
-        answering = self._answer(multipath, offer, candidates, same_site=same_site)
+        answering = self._answer(multipath, by, offer, candidates, same_site=same_site)
         talk.answering = self._ways.own_task(answering)
 
     def nat_known(self) -> None:
@@ -136,9 +139,8 @@ class Puncher:
 
     # -- the two sides of an attempt -------------------------------------------------------------------
 
-    async def _ask(self, multipath: Multipath) -> PathEnd:
+    async def _ask(self, multipath: Multipath, attempt: IceAttempt) -> PathEnd:
         talk = self._talk(multipath)
-        attempt = self._attempt(multipath.peer, dialled=True)
         try:
             offer = await self._offer(multipath, attempt, self._next_number(talk), answers=False)
             talk.answer = self._loop.create_future()
@@ -163,6 +165,7 @@ class Puncher:
     async def _answer(
         self,
         multipath: Multipath,
+        by: PathEnd,
         offer: Offer,
         candidates: tuple[Candidate, ...],
         *,
@@ -174,7 +177,7 @@ class Puncher:
             async with asyncio.timeout(2 * PUNCH_S):
                 try:
                     answer = await self._offer(multipath, attempt, offer.number, answers=True)
-                    multipath.send_offer(codec.encode(answer))
+                    multipath.answer_offer(codec.encode(answer), by)
                     way = await attempt.connect(offer.username, offer.password, candidates)
                 except BaseException:
                     await attempt.close()
