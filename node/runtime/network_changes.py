@@ -1,7 +1,8 @@
 """Hears from the kernel (Linux) when an address or an interface of this machine comes, goes or changes.
 
 A change comes as a burst of messages: an interface goes down, its addresses go, another comes up. We tell of it once,
-when it has been quiet for a moment. What the messages say is not read: whoever is told looks for himself.
+when it has been quiet for a moment, or when that takes too long. What the messages say is not read: whoever is told
+looks for himself.
 """
 
 import asyncio
@@ -10,6 +11,8 @@ import socket
 from collections.abc import Callable
 
 QUIET_S = 0.3
+BURST_S_MAX = 3.0
+"""A burst that lasts for so long is told of before it has ended."""
 GROUPS = 0x1 | 0x10 | 0x100
 """RTMGRP_LINK, RTMGRP_IPV4_IFADDR, RTMGRP_IPV6_IFADDR (linux/rtnetlink.h)."""
 READ_BYTES = 65_536
@@ -23,6 +26,8 @@ class NetworkChanges:
         self._changed = changed
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
+        self._tell_until = 0.0
+        """Of the burst that is under way: it is told of by then."""
         self._socket = _listener()
         self._loop.add_reader(self._socket, self._read)
 
@@ -42,9 +47,12 @@ class NetworkChanges:
                 # More was told than the buffer holds: something has changed, then.
                 if wrong.errno != errno.ENOBUFS:
                     raise
-        if self._timer is not None:
+        now = self._loop.time()
+        if self._timer is None:
+            self._tell_until = now + BURST_S_MAX
+        else:
             self._timer.cancel()
-        self._timer = self._loop.call_later(QUIET_S, self._tell)
+        self._timer = self._loop.call_at(min(now + QUIET_S, self._tell_until), self._tell)
 
     def _tell(self) -> None:
         self._timer = None

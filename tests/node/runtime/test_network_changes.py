@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from node.runtime.network_changes import QUIET_S, NetworkChanges
+from node.runtime.network_changes import BURST_S_MAX, QUIET_S, NetworkChanges
 from tests.live.namespaces import Network, batch, inside, why_not
 
 pytestmark = pytest.mark.skipif(bool(reason := why_not()), reason=reason)
@@ -50,6 +50,20 @@ async def test_an_address_that_comes_and_goes_in_a_burst_is_told_once(host: str)
 async def test_an_ipv6_address_and_an_interface_are_told_of_too(host: str) -> None:
     assert await heard(host, "addr add 2001:db8::9/128 dev lo") == 1
     assert await heard(host, "link set eth0 down") == 1
+
+
+async def test_a_network_that_never_comes_to_rest_is_told_of_all_the_same(host: str) -> None:
+    """As on a machine that starts and stops containers all the time."""
+    told = asyncio.Event()
+    with inside(host):
+        listening = NetworkChanges(told.set)
+    change, back = "addr add 10.99.0.3/32 dev lo", "addr del 10.99.0.3/32 dev lo"
+    try:
+        async with asyncio.timeout(2 * BURST_S_MAX):
+            while not told.is_set():
+                await asyncio.to_thread(batch, host, [change, back])
+    finally:
+        listening.close()
 
 
 async def test_nothing_is_told_after_the_end(host: str) -> None:
