@@ -119,18 +119,15 @@ class PathChoice:
 
     # -- what others ask of it -----------------------------------------------------------------------
 
-    def kind(self, path: int) -> PathKind:
-        return self._paths[path].kind
-
     def rtt_s(self, path: int) -> float | None:
         return self._paths[path].rtt_s
 
-    def is_silent(self, path: int) -> bool:
-        return self._paths[path].silent
-
     @property
-    def numbers(self) -> list[int]:
-        return list(self._paths)
+    def quietest(self) -> int | None:
+        """Of those that are not in use, the one that was heard of the longest ago."""
+        resting = [path for path in self._paths.values() if path.number != self.active]
+        oldest = min(resting, key=lambda path: path.heard_at, default=None)
+        return None if oldest is None else oldest.number
 
     @property
     def kinds(self) -> list[PathKind]:
@@ -150,7 +147,9 @@ class PathChoice:
             if one.doubted_at is not None and not one.silent:
                 # It may be that it was not left for want of another.
                 effects += self._judge(one, one.doubted_at, now)
-        return [*effects, self._ask(self._paths[path], now)]
+        # Most often an older one of its kind has died unseen: a router has forgotten it, or the peer has moved.
+        alike = [one for one in self._paths.values() if one.kind is kind and not one.silent]
+        return [*effects, *(self._ask(one, now) for one in alike)]
 
     def closed(self, path: int, now: float) -> list[Choice]:
         gone = self._paths.pop(path, None)

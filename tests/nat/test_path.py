@@ -136,7 +136,6 @@ def test_a_path_that_falls_silent_is_left_within_two_patiences_if_another_answer
     patience_s = PATIENCE_S_MIN + 4 * one.rtt_s
     assert path == 1
     assert moment - 5.0 <= 2 * patience_s + STEP_S
-    assert one.choice.is_silent(2)
     assert one.choice.kinds == [RELAY]
 
 
@@ -161,8 +160,7 @@ def test_paths_of_a_peer_that_stays_frozen_are_given_up() -> None:
     one.run(5.0 + 2 * DEAD_S)
 
     assert sorted(path for _, path in one.drops) == [1, 2]
-    assert one.choice.numbers == []
-    assert one.choice.deadline is None
+    assert (one.choice.active, one.choice.kinds, one.choice.deadline) == (None, [], None)
 
 
 def test_a_path_that_answers_again_is_used_again() -> None:
@@ -214,6 +212,29 @@ def test_a_warm_path_that_has_died_unseen_is_found_when_it_is_needed() -> None:
     one.run(20.0)
 
     assert [path for _, path in one.uses] == [1, 2]
+
+
+def test_a_newcomer_shows_which_of_its_kind_have_died_unseen() -> None:
+    """A peer whose router has forgotten it dials again; its old connection says nothing for ever."""
+    one = Choosing(RELAY, IPV4, IPV4).run(50.0)
+    one.answers = silent(2)
+    asked = len(one.pings)
+    one.do(one.choice.opened(4, IPV4, one.now))
+    assert [path for _, path in one.pings[asked:]] == [2, 3, 4]
+    one.run(50.0 + PATIENCE_S_MAX + SILENT_S + PROBE_S)
+
+    assert [path for _, path in one.drops] == [2]
+    assert one.choice.kinds == [IPV4, IPV4, RELAY]
+
+
+def test_the_quietest_path_is_never_the_one_in_use() -> None:
+    one = Choosing(IPV4)
+    assert one.choice.quietest is None
+    for number in (2, 3):
+        one.do(one.choice.opened(number, RELAY, one.now))
+    one.do(one.choice.heard(2, 1.0))
+
+    assert one.choice.quietest == 3
 
 
 def test_a_tick_that_comes_late_accuses_nobody() -> None:
@@ -319,7 +340,7 @@ def test_whatever_happens_a_choice_never_turns_in_a_circle_and_uses_a_path_that_
     story: list[tuple[str, int, PathKind, float]],
 ) -> None:
     one = Choosing(RELAY)
-    quiet: set[int] = set()
+    quiet, there = set[int](), {1: RELAY}
     one.answers = lambda path: path not in quiet
     number = 1
     for action, path, kind, s in story:
@@ -335,8 +356,10 @@ def test_whatever_happens_a_choice_never_turns_in_a_circle_and_uses_a_path_that_
                 one.do(one.choice.heard(path, one.now))
             case "open":
                 number += 1
+                there[number] = kind
                 one.do(one.choice.opened(number, kind, one.now))
             case "close":
+                there.pop(path, None)
                 one.do(one.choice.closed(path, one.now))
             case "silence":
                 quiet.add(path)
@@ -346,10 +369,12 @@ def test_whatever_happens_a_choice_never_turns_in_a_circle_and_uses_a_path_that_
                 one.now += s
             case _:
                 one.do(one.choice.ask_all(one.now))
-        working = [each for each in one.choice.numbers if not one.choice.is_silent(each)]
-        assert one.choice.active is None or one.choice.active in one.choice.numbers
-        assert not working or one.choice.active in working
+        for _, dropped in one.drops:
+            there.pop(dropped, None)
+        active = one.choice.active
+        assert active is None or active in there
+        assert not one.choice.kinds or (active and there[active] is one.choice.kinds[0])
     before = one.ticks
     one.run(one.now + 10.0)
     # No path is asked much more than twice in a second, and each question brings a few looks.
-    assert one.ticks - before <= 10 * 12 * (len(one.choice.numbers) + len(one.drops) + 1)
+    assert one.ticks - before <= 10 * 12 * (len(there) + len(one.drops) + 1)

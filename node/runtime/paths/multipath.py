@@ -26,7 +26,7 @@ from protocol.limits import TEXT_BYTES_MAX
 from protocol.paths import Ending, PathKind
 
 PATHS_MAX = 8
-"""Of one link; a further one is refused."""
+"""Of one link; for a further one the quietest makes room, which most often is dead."""
 
 ACK_BYTES = 128 * 1024
 """So much is acknowledged at once."""
@@ -177,17 +177,14 @@ class Multipath:
         """This, as the link takes it: what it needs of a transport is here."""
         return cast(asyncio.Transport, self)
 
-    @property
-    def is_full(self) -> bool:
-        """It has as many paths as it may, the silent ones among them."""
-        return len(self._ends) >= PATHS_MAX
-
     def add(self, end: PathEnd, received: int) -> None:
         """One more path, on which both sides have said that it is to carry this link. PeerError if that cannot be."""
         if self._over or self._closing:
             end.abort()
             return
         self._acknowledged(received)
+        if len(self._ends) >= PATHS_MAX and (quietest := self._choice.quietest) is not None:
+            self._drop(self._ends[quietest], f"it was the quietest of {PATHS_MAX}")
         self._numbers += 1
         end.number, end.owner = self._numbers, self
         self.last_address = end.address or self.last_address
@@ -198,14 +195,18 @@ class Multipath:
         """Paths from an address that this machine has no longer are gone, though nobody says so; ask on the others."""
         for end in list(self._ends.values()):
             if end.local_host and end.local_host not in hosts:
-                end.abort()
-                self.path_lost(
-                    end, "this machine has lost the address that it ran from", refused=False
-                )
+                self._drop(end, "this machine has lost the address that it ran from")
         self._carry_out(self._choice.ask_all(self._loop.time()))
 
     def send_offer(self, payload: bytes) -> None:
         self._send_aside(RecordKind.OFFER, payload)
+
+    def answer_offer(self, payload: bytes, by: PathEnd) -> None:
+        """On the path that it came by, while that is there: the one in use may be dead already, and nobody knows yet."""
+        if by.number in self._ends:
+            by.send(RecordKind.OFFER, 0, self._tell(), payload)
+        else:
+            self.send_offer(payload)
 
     def send_packet(self, payload: bytes) -> Detour | None:
         """How it went: by itself if the path in use is punched; None if there is no path."""
@@ -259,7 +260,7 @@ class Multipath:
             case RecordKind.PONG:
                 self._choice.ponged(end.number, number, self._loop.time())
             case RecordKind.OFFER:
-                self._owner.offered(self, payload)
+                self._owner.offered(self, end, payload)
             case RecordKind.PACKET:
                 self._owner.packet_came(self, payload)
             case RecordKind.ENDING:
@@ -322,6 +323,10 @@ class Multipath:
 
     # -- within ----------------------------------------------------------------------------------------
 
+    def _drop(self, end: PathEnd, reason: str) -> None:
+        end.abort()
+        self.path_lost(end, reason, refused=False)
+
     def _carry_out(self, effects: list[Choice]) -> None:
         for effect in effects:
             match effect:
@@ -332,8 +337,7 @@ class Multipath:
                     self._use(self._ends[effect.path], effect.why)
                 case Drop():
                     if (end := self._ends.get(effect.path)) is not None:
-                        end.abort()
-                        self.path_lost(end, effect.reason, refused=False)
+                        self._drop(end, effect.reason)
                 case _:
                     assert_never(effect)
         self._rearm()

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Protocol
 from protocol.paths import PathKind
 
 if TYPE_CHECKING:
+    from node.runtime.paths.end import PathEnd
     from node.runtime.paths.multipath import Multipath
 
 
@@ -19,7 +20,8 @@ class MultipathOwner(Protocol):
 
     def path_closed(self, multipath: "Multipath", kind: PathKind, reason: str) -> None: ...
 
-    def offered(self, multipath: "Multipath", payload: bytes) -> None: ...
+    def offered(self, multipath: "Multipath", end: "PathEnd", payload: bytes) -> None:
+        """It came by this path."""
 
     def packet_came(self, multipath: "Multipath", payload: bytes) -> None: ...
 

@@ -21,7 +21,7 @@ from node.runtime.paths.arrival import Arrival
 from node.runtime.paths.dialing import Opened, PathDialer
 from node.runtime.paths.doorway import ALPN_HTTP, ALPN_PATH, Doorway, kind_of
 from node.runtime.paths.end import PathEnd
-from node.runtime.paths.multipath import PATHS_MAX, Multipath
+from node.runtime.paths.multipath import Multipath
 from node.runtime.paths.race import Race
 from node.runtime.paths.upkeep import Upkeep
 from node.runtime.tcp_link import Security
@@ -241,8 +241,6 @@ class Ways:
             reason = "the node is stopping"
         elif multipath is None and not (attach.fresh and attach.opener):
             reason = "no such link: this node was started anew, or has given the link up"
-        elif multipath is not None and multipath.is_full:
-            reason = f"the link has {PATHS_MAX} paths already"
         elif multipath is None and self._links_with(peer) >= LINKS_MAX:
             reason = f"there are {LINKS_MAX} links with this node already"
         if reason:
@@ -340,10 +338,10 @@ class Ways:
         self.note("path.lost", peer=short(multipath.peer), path=kind, reason=reason)
         self._upkeep[multipath].paths_changed()
 
-    def offered(self, multipath: Multipath, payload: bytes) -> None:
+    def offered(self, multipath: Multipath, end: PathEnd, payload: bytes) -> None:
         # Whoever offers cannot know that this node does not punch; it goes without an answer.
         if self.can_punch:
-            self._punching.offered(multipath, payload)
+            self._punching.offered(multipath, end, payload)
 
     def packet_came(self, multipath: Multipath, payload: bytes) -> None:
         if self.on_packet is not None:

@@ -80,23 +80,26 @@ async def test_a_link_that_begins_with_bytes_is_nonsense_and_leaves_nothing(
     assert alone.board.ways._upkeep == {}
 
 
-async def test_a_path_more_than_may_be_is_refused_also_where_the_others_are_silent(
-    alone: Station, members: list[Member], monkeypatch: pytest.MonkeyPatch
+async def test_for_a_path_more_than_may_be_the_quietest_makes_room(
+    alone: Station, members: list[Member]
 ) -> None:
+    """As where a router forgets a peer again and again: its old connections say nothing for ever."""
     async with contextlib.AsyncExitStack() as stack:
+        paths = []
         for _ in range(PATHS_MAX):
             one = await stack.enter_async_context(intruder(members[2], alone))
             one.attach()
             await one.is_attached()
-        (carrier,) = carriers(alone)
-        for path in carrier._choice._paths.values():
-            path.silent = True
+            paths.append(one)
+        paths[0].say(RecordKind.PING, 1)
+        await paths[0].until(lambda: RecordKind.PONG in [kind for kind, _, _ in paths[0].heard_of])
         late = await stack.enter_async_context(intruder(members[2], alone))
         late.attach()
-        await late.is_cut()
+        await late.is_attached()
+        await paths[1].is_cut()
 
-        assert late.refusal == f"the link has {PATHS_MAX} paths already"
         assert len(ends(alone)) == PATHS_MAX
+        assert len(carriers(alone)) == 1
 
 
 async def test_a_link_more_than_one_node_may_open_is_refused_and_others_are_not(

@@ -14,7 +14,7 @@ from node.runtime.paths import punching, upkeep
 from node.runtime.paths.multipath import Multipath
 from node.runtime.paths.punching import OFFERS_PER_MINUTE, Puncher
 from protocol import codec
-from protocol.paths import Candidate, Offer, PathKind, signed_offer_bytes
+from protocol.paths import Attach, Candidate, Offer, PathKind, signed_offer_bytes
 from tests.node.runtime.paths.intruder import LINK, Intruder, carriers, intruder
 from tests.node.runtime.paths.punched_pair import Site
 from tests.node.runtime.relaying.small_relay import eventually, signatures
@@ -91,6 +91,21 @@ async def test_an_offer_is_answered_with_a_signed_one_of_the_same_number(
 
     assert (answer.number, answer.answers, answer.link) == (7, True, LINK)
     assert signatures(members[2]).verifies(signatures(members[1]).key, signed, answer.signature)
+
+
+async def test_an_offer_is_answered_on_the_path_that_it_came_by(
+    station: Station, peer: Intruder, members: list[Member]
+) -> None:
+    """The path in use may be one that has just died, as where the peer's router has mapped it anew."""
+    async with intruder(members[2], station) as newer:
+        newer.attach(Attach(LINK, True, PathKind.LAN, 0, False))
+        await newer.is_attached()
+        peer.say(RecordKind.OFFER, payload=offer(members[2], station))
+        await peer.until(lambda: answers(peer))
+
+        assert answers(newer) == []
+        (carrier,) = carriers(station)
+        assert carrier.remote == newer.end.local
 
 
 @pytest.mark.parametrize("what", ["forged", "not signed", "elsewhere", "to another", "repeated"])
