@@ -27,8 +27,11 @@ from nat.relay_wire import (
 CHANNELS_MAX = 512
 """Of one guest. A further one is refused."""
 
+PAIR_CHANNELS_MAX = 8
+"""Between the same two guests: no one alone can take all that another may have."""
+
 OWED_BYTES_MAX = 8 << 20
-"""On their way to one guest over all its channels. The channel that would exceed it is closed."""
+"""On their way to one guest over all its channels. Beyond it the channel with most of them is closed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +134,9 @@ class Channels:
             return "that is the node itself"
         if (opener.node, there.node, number) in self._channels:
             return "there is such a channel already"
+        pair = sum(channel.across(opener) is there for channel in opener.channels)
+        if pair >= PAIR_CHANNELS_MAX:
+            return f"the two have {PAIR_CHANNELS_MAX} channels: no more may be"
         if max(len(opener.channels), len(there.channels)) >= CHANNELS_MAX:
             return f"one of the two has {CHANNELS_MAX} channels: no more may be"
         return None
@@ -144,12 +150,18 @@ class Channels:
         nbytes, there = len(message.payload), channel.across(end)
         if channel.on_its_way(there) + nbytes > WINDOW_BYTES:
             return self._close(channel, "more was sent than there was room for")
+        told = []
         if there.owed + nbytes > OWED_BYTES_MAX:
-            return self._close(channel, "the other end has too much to read from others")
+            # Whoever floods it loses a channel, not whoever happens to speak when it is too much.
+            fullest = max(there.channels, key=lambda one: one.on_its_way(there))
+            reason = f"more than {OWED_BYTES_MAX} bytes are on their way to one of the two"
+            told = self._close(fullest, reason)
+            if fullest is channel:
+                return told
         self._owe(channel, there, nbytes)
         self._counters["forwarded"] += 1
         self._counters["forwarded_bytes"] += nbytes
-        return [Deliver(there.number, message)]
+        return [*told, Deliver(there.number, message)]
 
     def _pass_window(self, end: End, channel: _Channel, message: Window) -> list[Deliver]:
         if message.nbytes > channel.on_its_way(end):

@@ -4,7 +4,14 @@ from collections import Counter
 
 import pytest
 
-from nat.relay_channels import CHANNELS_MAX, OWED_BYTES_MAX, Channels, Deliver, End
+from nat.relay_channels import (
+    CHANNELS_MAX,
+    OWED_BYTES_MAX,
+    PAIR_CHANNELS_MAX,
+    Channels,
+    Deliver,
+    End,
+)
 from nat.relay_wire import (
     OPENER,
     PAYLOAD_BYTES_MAX,
@@ -104,14 +111,28 @@ def test_a_channel_that_cannot_be_is_closed_with_the_reason(opened: Open, reason
 
 
 def test_a_guest_has_no_more_channels_than_may_be() -> None:
-    made = Guests(ANNA, BERT, CARL)
-    for number in range(CHANNELS_MAX):
-        made.heard(1, Open(BERT, OPENER | number))
+    others = [bytes([10 + number]) * 32 for number in range(CHANNELS_MAX // PAIR_CHANNELS_MAX)]
+    made = Guests(ANNA, BERT, *others)
+    for peer in others:
+        for channel in range(PAIR_CHANNELS_MAX):
+            made.heard(1, Open(peer, OPENER | channel))
 
-    for number, peer in ((1, CARL), (3, ANNA)):
-        (effect,) = made.heard(number, Open(peer, OPENER | CHANNELS_MAX))
-        assert isinstance(effect, Deliver) and isinstance(effect.message, Close)
+    for number, peer in ((1, BERT), (2, ANNA)):
+        (told,) = made.heard(number, Open(peer, OPENER | 1))
+        assert isinstance(told.message, Close)
+        assert told.message.reason == "one of the two has 512 channels: no more may be"
     assert len(made.channels) == CHANNELS_MAX
+
+
+def test_no_guest_takes_all_the_channels_that_another_may_have() -> None:
+    made = Guests(ANNA, BERT, CARL)
+    for channel in range(CHANNELS_MAX):
+        made.heard(1, Open(BERT, OPENER | channel))
+
+    assert len(made.channels) == PAIR_CHANNELS_MAX
+    (told,) = made.heard(2, Open(ANNA, OPENER | 1))
+    assert told == Deliver(2, Close(ANNA, 1, "the two have 8 channels: no more may be"))
+    assert len(made.heard(3, Open(BERT, OPENER | 1))) == 2
 
 
 def test_when_a_guest_goes_the_other_ends_are_told() -> None:
@@ -162,17 +183,32 @@ def test_who_takes_more_than_was_sent_loses_the_channel() -> None:
     ]
 
 
-def test_a_guest_that_reads_nothing_is_not_owed_without_end() -> None:
-    made = Guests(ANNA, BERT)
-    closed = 0
-    for number in range(OWED_BYTES_MAX // WINDOW_BYTES + 1):
-        made.heard(1, Open(BERT, OPENER | number))
+def test_of_a_guest_that_is_owed_too_much_the_fullest_channel_is_closed() -> None:
+    flooding = [bytes([10 + number]) * 32 for number in range(OWED_BYTES_MAX // WINDOW_BYTES)]
+    made = Guests(ANNA, BERT, *flooding)
+    made.heard(1, Open(BERT, OPENER | 1))
+    made.heard(1, Data(BERT, OPENER | 1, b"hello"))
+    for number in range(3, 3 + len(flooding)):
+        made.heard(number, Open(BERT, OPENER | 5))
         for _ in range(WINDOW_BYTES // PAYLOAD_BYTES_MAX):
-            effects = made.heard(1, Data(BERT, OPENER | number, FULL))
-            closed += len(effects) == 2
+            told = made.heard(number, Data(BERT, OPENER | 5, FULL))
 
-    assert closed == 1
-    # Once a channel is gone nothing is owed for it.
-    made.heard(1, Close(BERT, OPENER, "over"))
-    made.heard(1, Open(BERT, OPENER))
-    assert len(made.heard(1, Data(BERT, OPENER, FULL))) == 1
+    # Of the last one only the first channel of the flood stood in the way; who sends little is heard.
+    reason = "more than 8388608 bytes are on their way to one of the two"
+    assert told == [
+        Deliver(3, Close(BERT, 5, reason)),
+        Deliver(2, Close(flooding[0], OPENER | 5, reason)),
+        Deliver(2, Data(flooding[-1], OPENER | 5, FULL)),
+    ]
+    assert made.heard(1, Data(BERT, OPENER | 1, b"still here")) == [
+        Deliver(2, Data(ANNA, OPENER | 1, b"still here"))
+    ]
+
+
+def test_nothing_is_owed_for_a_channel_that_is_gone() -> None:
+    made = Guests(ANNA, BERT)
+    for _ in range(OWED_BYTES_MAX // WINDOW_BYTES + 1):
+        made.heard(1, Open(BERT, OPENER))
+        for _ in range(WINDOW_BYTES // PAYLOAD_BYTES_MAX):
+            assert len(made.heard(1, Data(BERT, OPENER, FULL))) == 1
+        made.heard(1, Close(BERT, OPENER, "over"))
