@@ -49,8 +49,9 @@ class IceAttempt:
         same_site: bool = False,
         hosts: Sequence[str] | None = None,
     ) -> None:
-        """`servers` are STUN servers, which tell from where we are seen; `rate` is one for the whole node.
+        """`dialled`: we have asked for the attempt, and choose the way (ICE's controlling role).
 
+        `rate` is one for the whole node, and counts for this `peer`. `servers` tell by STUN from where we are seen.
         `same_site`: both sides are seen from outside at one address, so private addresses are told and tried. `hosts`
         are local addresses to use instead of the ones that are found.
         """

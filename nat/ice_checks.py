@@ -25,7 +25,10 @@ from protocol.paths import Candidate
 FIRST_RETRY_S = 0.05
 """Doubled each time: six checks to one address in the time that there is (RFC 8445 wants 0.5 s, and pays it)."""
 LEARNT_MAX = 16
-"""Pairs of addresses beside those told: a peer that asks from ever more addresses is not followed to further ones."""
+"""Pairs with addresses that the peer has not told, but asked us from (peer-reflexive, RFC 8445, section 7.3.1.3).
+
+From further ones it gets answers, and we do not knock there.
+"""
 EARLY_MAX = 16
 """Buffers kept that came before the way was nominated."""
 COMPONENT = 1
@@ -70,10 +73,10 @@ class Checks(aioice.Connection):
 
     def may_send(self, data: bytes, to: Address) -> bool:
         """Answers go to whoever has authenticated its question; questions as far as the budget goes."""
-        if data[0] != 0 or (self._path is None and to in self._servers):
-            return True
-        # Once there is a path, it counts by itself.
-        return self._path is not None or self._budget.may_send(to[0], _now())
+        is_answer = data[0] != 0
+        # Before the peer has told anything our own servers are asked, and once there is a path, it counts by itself.
+        uncounted = self.remote_username is None or self._path is not None
+        return is_answer or uncounted or self._budget.may_send(to[0], _now())
 
     async def gathered(self) -> tuple[Candidate, ...]:
         """Where we can be reached, the best first."""

@@ -10,6 +10,7 @@ import pytest
 from aioice import stun as ice_stun
 
 from nat import stun
+from nat.candidates import UNVERIFIED_PACKETS_MAX
 from nat.datagrams import Address, Datagrams, bind
 from nat.endpoint import Endpoint
 from nat.ice import CONNECT_S, IceAttempt, NoWay
@@ -137,6 +138,33 @@ async def test_a_peer_that_asks_from_ever_more_addresses_is_followed_to_few_of_t
     assert len(knocked) == LEARNT_MAX
     for one in ears:
         one.close()
+
+
+async def test_a_peer_that_asks_in_the_name_of_a_server_gets_it_no_more_packets_than_others() -> (
+    None
+):
+    knocks = 0
+
+    def came(buffer: bytes, segment: int, sender: Address) -> None:
+        nonlocal knocks
+        if buffer[0] == 0:
+            knocks += len(buffer) // segment
+
+    server = Datagrams(bind("127.0.0.1"), lambda buffer, segment, sender: None)
+    node = attempt(dialled=True, servers=(server.local,))
+    (there,) = await node.gather()
+    server.on_datagrams = came
+    connecting = asyncio.ensure_future(node.connect("somebody", "x" * 32, ()))
+    await asyncio.sleep(0.05)
+    for _ in range(3 * UNVERIFIED_PACKETS_MAX):
+        server.send([check_by("somebody", node)], (there.host, there.port))
+        await asyncio.sleep(0)
+    await asyncio.sleep(0.2)
+    connecting.cancel()
+    await asyncio.wait([connecting])
+
+    assert 0 < knocks <= UNVERIFIED_PACKETS_MAX
+    server.close()
 
 
 def check_by(username: str, node: IceAttempt) -> bytes:
