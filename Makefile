@@ -39,8 +39,9 @@ types: $(READY) ## mypy --strict
 imports: $(READY) ## import-linter: who may import whom
 	$(BIN)/lint-imports
 
-# What measures how soon many daemons answer.
-ALONE := tests/live/test_sixteen.py tests/live/test_mesh.py tests/live/test_mesh_faults.py tests/lab/test_daemons.py
+# What measures how soon something is done.
+ALONE := tests/live/test_sixteen.py tests/live/test_mesh.py tests/live/test_mesh_faults.py \
+	tests/lab/test_daemons.py tests/lab/test_punching.py
 
 unit: $(READY) ## pytest: most files side by side, then those that want the machine to themselves
 	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile $(addprefix --ignore ,$(ALONE))

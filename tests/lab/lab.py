@@ -121,10 +121,6 @@ class Lab:
     def of(self, kind: Kind | Pair) -> list[Host]:
         return [host for host in self.hosts if host.kind is kind]
 
-    def address(self, host: Host) -> str:
-        """Its own: IPv4 if it has one."""
-        return host.address or host.address6
-
     @contextlib.contextmanager
     def on_host(self, host: Host) -> Iterator[None]:
         """See `tests.live.namespaces.inside`."""

@@ -32,6 +32,8 @@ CUT_S = 4.0
 FROZEN_S = 12.0
 BACK_S = 20.0
 
+pytestmark = pytest.mark.timeout(300)
+
 
 @dataclass(slots=True)
 class Mesh:

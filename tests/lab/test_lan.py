@@ -25,6 +25,8 @@ ETH_P_ALL = 3
 FOUND_WITHIN_S = 1.5 * EVERY_S
 """At once, most often; on a machine so slow that the first words are over by then, with the next."""
 
+pytestmark = pytest.mark.timeout(300)
+
 
 @pytest.fixture
 def one_lan(machine: None) -> Iterator[Lab]:

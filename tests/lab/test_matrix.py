@@ -36,6 +36,8 @@ MEET: dict[tuple[Kind | Pair, Kind | Pair], PathKind] = {
     (Kind.TLS_ONLY, Kind.UDP_BLOCKED): RELAY,
 }
 HOSTS = [*dict.fromkeys(kind for pair in MEET for kind in pair), Kind.PORT]
+# All pairs meet before the first test: that takes half a minute where nothing else runs.
+pytestmark = pytest.mark.timeout(300)
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -59,7 +60,7 @@ def behind(places: list[Place], kind: Kind) -> Place:
 def test_who_is_public_is_proven_by_another(places: list[Place]) -> None:
     for place in places[:2]:
         here = [f"{place.host.address}:{port}" for port in (PORT, 443)]
-        status = place.once(lambda: proven(place), "it is proven")  # noqa: B023
+        status = place.once(partial(proven, place), "it is proven")
         assert status["public"] == here
         told = f"public at {', '.join(here)} (another node has come in by TCP and UDP)"
         assert told in status["nat"]
@@ -99,10 +100,7 @@ def test_a_forwarded_port_is_found_proven_and_told_to_all(places: list[Place]) -
 
 def test_each_knows_who_of_the_others_is_public(places: list[Place]) -> None:
     for place in places[2:]:
-        place.once(
-            lambda: "public" in {peer["reach"] for peer in place.peers()},  # noqa: B023
-            "it knows of a public one",
-        )
+        place.once(partial(knows_who_is_public, place), "it knows of a public one")
 
 
 def test_who_moves_says_so_and_looks_anew(small_lab: Lab, places: list[Place]) -> None:
@@ -120,6 +118,10 @@ def test_who_moves_says_so_and_looks_anew(small_lab: Lab, places: list[Place]) -
 def test_nobody_has_stumbled(places: list[Place]) -> None:
     faults = "".join(place.faults() for place in places)
     assert not faults, faults
+
+
+def knows_who_is_public(place: Place) -> bool:
+    return "public" in {peer["reach"] for peer in place.peers()}
 
 
 def proven(place: Place) -> dict[str, Any]:

@@ -8,7 +8,8 @@ import pytest
 
 from nat.pathfinder import PAUSES_S
 from node.runtime.paths import upkeep
-from node.runtime.paths.upkeep import RETRY_S, Upkeep
+from node.runtime.paths.dialing import DIAL_S
+from node.runtime.paths.upkeep import Upkeep
 from protocol.messages import Release, Taken
 from protocol.paths import PathKind
 from tests.node.runtime.paths.byway import VIA, Byway
@@ -97,7 +98,7 @@ async def test_an_address_that_hangs_holds_up_no_relay_that_comes_back(
     pair.byway.cut()
     await asyncio.sleep(0.3)
     pair.byway.failure = None
-    async with asyncio.timeout(2 * RETRY_S):
+    async with asyncio.timeout(DIAL_S / 2):
         await pair.works()
 
 
@@ -105,7 +106,8 @@ async def test_while_an_address_hangs_the_link_is_brought_back_as_often_as_it_is
     pair: Relayed, silent_address: str
 ) -> None:
     pair.tell(VIA, silent_address)
-    async with asyncio.timeout(1.0):
+    # Ten times within less than the address is waited for once.
+    async with asyncio.timeout(0.9 * DIAL_S):
         for _ in range(10):
             pair.byway.cut()
             await pair.works()
