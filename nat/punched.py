@@ -21,6 +21,8 @@ RECHECK_S = 0.1
 """Between two checks of an address that is new to us."""
 EARLY_MAX = 64
 """Buffers kept that the peer has sent before anybody listens: it may be done some milliseconds before us."""
+KNOWN_MAX = 16
+"""Ways that are remembered to have answered; at a further one, all are forgotten but the one that is taken."""
 SETTLE_S = 5.0
 """After which sockets are closed over which the peer has not come."""
 
@@ -45,10 +47,6 @@ class PunchedPath:
         dialled: bool,
     ) -> None:
         """`known`: ways that have answered. `ask` sends a check, and tells of its answer."""
-        self.rtt_s: float | None = None
-        """Of the last check."""
-        self.moves = 0
-        """Times that the peer turned up at another address."""
         self.on_packet: Callable[[bytes], bool] | None = None
         """Takes each datagram that is neither QUIC nor STUN; whether the peer, and nobody else, has written it."""
         self.on_closed: Callable[[], None] | None = None
@@ -95,9 +93,9 @@ class PunchedPath:
         """Speak at least so often: the mapping is known to live for longer."""
         if self._closed:
             return
-        self._feed(self._keeper.keepalive(interval_s, self._loop.time()))
         self._timer.cancel()
-        self._timer = self._loop.call_at(self._deadline(), self._tick)
+        self._feed(self._keeper.keepalive(interval_s, self._loop.time()))
+        self._rearm()
 
     def probe(self) -> None:
         if not self._closed:
@@ -164,24 +162,23 @@ class PunchedPath:
                 one: at for one, at in self._checked_at.items() if now - at < RECHECK_S
             }
             self._checked_at[way] = now
-            self._ask(way, lambda: self._answered(way, now))
+            self._ask(way, lambda: self._answered(way))
 
-    def _answered(self, way: Way, asked_at: float) -> None:
+    def _answered(self, way: Way) -> None:
         if self._closed:
             return
-        now = self._loop.time()
         self._budget.verified(way.remote[0])
         if way == self._way:
-            self.rtt_s = now - asked_at
             if self._hearer is not None:
                 self._hearer.answered()
         elif way not in self._known:
+            if len(self._known) >= KNOWN_MAX:
+                self._known.clear()
             self._known.add(way)
             self._move(way)
-        self._feed(self._keeper.heard(now))
+        self._feed(self._keeper.heard(self._loop.time()))
 
     def _move(self, way: Way) -> None:
-        self.moves += 1
         self._way = way
         self._attach(way.socket)
 
@@ -211,6 +208,9 @@ class PunchedPath:
 
     def _tick(self) -> None:
         self._feed(self._keeper.tick(self._loop.time()))
+        self._rearm()
+
+    def _rearm(self) -> None:
         if not self._closed:
             self._timer = self._loop.call_at(self._deadline(), self._tick)
 

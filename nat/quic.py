@@ -176,7 +176,8 @@ class QuicTransport(asyncio.Transport):
         self._stop(reason, PeerError(reason))
 
     def _secured(self, chain: tuple[bytes, ...]) -> None:
-        if not self._dialled:
+        # Whoever waited for the proof may have given up already, and is about to abort this.
+        if not self._dialled or self.proven.done():
             return
         mine = self._credentials
         proven_key(chain, mine.ca_pem, mine.peer)

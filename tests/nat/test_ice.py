@@ -185,16 +185,13 @@ async def test_of_many_ways_both_ends_come_to_use_the_same() -> None:
         await asyncio.gather(one.has(len(data)), other.has(len(data)))
 
         assert near_path.remote == far_path.local and far_path.remote == near_path.local
-        assert near_path.moves == 0
         await closed(one, other)
 
 
-async def test_a_path_tells_its_addresses_and_its_round_trip() -> None:
+async def test_a_path_tells_its_addresses() -> None:
     near, far = await punched()
-    await asyncio.sleep(0.05)
 
     assert near.remote == far.local and far.remote == near.local
-    assert near.rtt_s is not None and 0 <= near.rtt_s < 0.5
     near.close()
     far.close()
 
@@ -250,7 +247,6 @@ async def test_who_moves_to_another_address_is_followed_and_nothing_is_lost() ->
     await sending
     await asyncio.gather(far.has(len(data)), near.has(len(data)))
 
-    assert far_path.moves == 1
     assert far_path.remote == router.outer
     assert far.digest.digest() == near.digest.digest() == hashlib.sha256(data).digest()
     await closed(near, far)
@@ -271,7 +267,7 @@ async def test_an_idle_peer_that_has_moved_is_found_as_soon_as_it_speaks() -> No
     await near.has(7)
 
     assert loop.time() - began < BEHIND_S
-    assert far_path.moves == 1
+    assert far_path.remote == router.outer
     await closed(near, far)
     router.close()
 
@@ -310,10 +306,9 @@ async def test_a_peer_that_has_moved_is_found_as_soon_as_a_packet_of_its_own_com
     router.forget()
     began = loop.time()
     near_path.send([b"\x0asealed"])
-    while not far_path.moves:
+    while far_path.remote != router.outer:
         await asyncio.sleep(0.01)
         assert loop.time() - began < BEHIND_S
-    assert far_path.remote == router.outer
     await closed(near, far)
     router.close()
 

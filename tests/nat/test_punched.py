@@ -1,12 +1,14 @@
 """Where a path goes as its peer turns up elsewhere. The sockets are real, the checks are answered by the test."""
 
 import asyncio
+from typing import cast
 
 import pytest
 
 from nat.candidates import UNVERIFIED_PACKETS_MAX, Budget, CheckRate
 from nat.datagrams import Address, Datagrams, bind
-from nat.punched import RECHECK_S, OnAnswer, PunchedPath, Way
+from nat.path_keeper import UNANSWERED_MAX
+from nat.punched import KNOWN_MAX, RECHECK_S, OnAnswer, PunchedPath, Way
 
 PEER: Address = ("203.0.113.1", 4000)
 MOVED: Address = ("203.0.113.1", 5000)
@@ -70,6 +72,14 @@ class Scene:
         return datagram == SEALED
 
 
+class Ahead:
+    """A loop on whose clock it is later."""
+
+    def __init__(self, now: float) -> None:
+        self.time = lambda: now
+        self.call_at = asyncio.get_running_loop().call_at
+
+
 @pytest.mark.parametrize("dialled", [True, False])
 async def test_a_peer_that_turns_up_elsewhere_is_followed_once_it_has_answered(
     dialled: bool,
@@ -84,7 +94,6 @@ async def test_a_peer_that_turns_up_elsewhere_is_followed_once_it_has_answered(
     on_answer()
 
     assert scene.path.remote == MOVED
-    assert scene.path.moves == 1
     scene.close()
 
 
@@ -202,6 +211,32 @@ async def test_a_peer_that_asks_from_elsewhere_is_asked_back() -> None:
 
     assert scene.path.remote == MOVED
     scene.close()
+
+
+async def test_of_ever_more_ways_few_are_remembered() -> None:
+    scene = Scene(dialled=True)
+
+    for port in range(10_000, 10_000 + 3 * KNOWN_MAX):
+        scene.path.asked(scene.at((PEER[0], port)))
+        scene.checks.pop()[1]()
+        assert scene.path.remote == (PEER[0], port)
+
+    assert len(scene.path._known) <= KNOWN_MAX
+    assert scene.at(scene.path.remote) in scene.path._known
+    scene.close()
+
+
+async def test_a_path_that_is_found_dead_as_its_mapping_is_measured_is_lost_in_order() -> None:
+    scene = Scene(dialled=True)
+    for _ in range(UNANSWERED_MAX):
+        scene.path._keeper.tick(scene.path._deadline())
+
+    # The loop was held up, and the path's own timer is as late as this.
+    scene.path._loop = cast(asyncio.AbstractEventLoop, Ahead(scene.path._deadline()))
+    scene.path.keepalive(10.0)
+
+    assert len(scene.hearer.reasons) == 1
+    scene.socket.close()
 
 
 async def test_a_closed_path_takes_and_sends_nothing_more() -> None:

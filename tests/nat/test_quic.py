@@ -325,6 +325,23 @@ async def test_a_signature_for_one_listener_is_worth_nothing_with_another() -> N
     assert "has not signed for this connection" in said
 
 
+async def test_who_gives_up_while_the_handshake_ends_hears_no_complaint() -> None:
+    one, other = wired()
+    listener = QuicTransport(other, BOB.towards(ALICE), dialled=False)
+    dialler = QuicTransport(one, ALICE.towards(BOB), dialled=True)
+    complaints: list[dict[str, object]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, what: complaints.append(what))
+
+    # As when the task that waits for it is cancelled: it comes to abort the transport only afterwards.
+    dialler.proven.cancel()
+    await asyncio.sleep(0.2)
+
+    dialler.abort()
+    listener.abort()
+    assert complaints == []
+    assert isinstance(listener.proven.exception(), PeerError)
+
+
 async def test_without_a_proof_nothing_is_served() -> None:
     assert "no proof of a node's key" in await said_to(b"\x00\x05hello and more")
 
