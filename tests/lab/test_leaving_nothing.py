@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from tests.lab.kinds import Kind, Pair
 from tests.lab.lab import Lab
 from tests.lab.wire import Wire
 from tests.live.daemons import eventually
-from tests.live.namespaces import FOLDER, PREFIX, sweep
+from tests.live.namespaces import FOLDER, PREFIX, remove, run, sweep
 
 ROOT = Path(__file__).parents[2]
 GOES_ON = """
@@ -74,16 +75,29 @@ def test_a_laboratory_that_fails_half_way_is_gone(monkeypatch: pytest.MonkeyPatc
 
 
 def test_what_a_killed_run_has_left_is_removed_by_the_next() -> None:
-    run = subprocess.Popen(
+    other = subprocess.Popen(
         [sys.executable, "-c", GOES_ON], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )
-    assert run.stdout is not None
-    assert run.stdout.readline() == b"up\n"
-    assert left_by(run.pid) != []
+    assert other.stdout is not None
+    assert other.stdout.readline() == b"up\n"
+    assert left_by(other.pid) != []
 
-    run.kill()
-    run.communicate()
-    eventually(lambda: wires_of(run.pid) == [], "no wire is left", within_s=5.0)
+    other.kill()
+    other.communicate()
+    eventually(lambda: wires_of(other.pid) == [], "no wire is left", within_s=5.0)
     sweep()
 
-    assert left_by(run.pid) == []
+    assert left_by(other.pid) == []
+
+
+def test_what_another_run_removes_at_the_same_time_is_not_missed() -> None:
+    name = f"{PREFIX}-{os.getpid()}-left"
+    run("ip", "netns", "add", name)
+
+    def names() -> Iterator[str]:
+        yield name
+        run("ip", "netns", "del", name)
+
+    remove(names())
+
+    assert not (FOLDER / name).exists()

@@ -127,7 +127,11 @@ def remove(names: Iterable[str]) -> None:
     there = [FOLDER / name for name in names if (FOLDER / name).exists()]
     if not there:
         return
-    spaces = {(path.stat().st_dev, path.stat().st_ino) for path in there}
+    spaces = set()
+    for path in there:
+        # Another run may sweep at the same time.
+        with contextlib.suppress(FileNotFoundError):
+            spaces.add((path.stat().st_dev, path.stat().st_ino))
     for process in Path("/proc").glob("[0-9]*"):
         # One that ends meanwhile has no namespace to look at, and one that we may not look at is not ours.
         with contextlib.suppress(FileNotFoundError, ProcessLookupError, PermissionError):
@@ -137,7 +141,6 @@ def remove(names: Iterable[str]) -> None:
     try:
         run("ip", "-force", "-batch", "-", told="".join(f"netns del {one.name}\n" for one in there))
     except subprocess.CalledProcessError:
-        # Another run may sweep at the same time.
         if any(path.exists() for path in there):
             raise
 
