@@ -27,7 +27,7 @@ from nat.relay_wire import (
 CHANNELS_MAX = 512
 """Of one guest. A further one is refused."""
 
-PAIR_CHANNELS_MAX = 8
+PAIR_CHANNELS_MAX = 16
 """Between the same two guests: no one alone can take all that another may have."""
 
 OWED_BYTES_MAX = 8 << 20

@@ -134,6 +134,8 @@ class Unknown(msgspec.Struct, frozen=True):
     """Of a kind that only a later version knows: counted, and otherwise passed over."""
 
     kind: int
+    nbytes: int
+    """Of the whole message."""
 
 
 Told = Open | Data | Window | Close
@@ -181,7 +183,7 @@ def decode(data: bytes) -> Message:
                 raise _nonsense(kind, "names a channel")
             return _decode_of_relay(kind, data[HEADER_BYTES:])
         case _:
-            return Unknown(kind)
+            return Unknown(kind, len(data))
 
 
 def signed_reservation_bytes(reserved: Reserved) -> bytes:

@@ -20,11 +20,19 @@ SILENT_S = 90.0
 RESERVATION_S = 3600.0
 """For so long a reservation is signed; it is renewed when half of it is over."""
 
+MESSAGE_COST_BYTES = 512
+"""The least that a message counts against the quota: a short one is as much work for the relay as this many bytes."""
+
+OPEN_COST_BYTES = 16 * 1024
+"""What an opening counts: the other end begins a TLS handshake for it, on nothing but somebody's word."""
+
 IPV6_SITE_BITS = 64
 """All addresses with the same so many bits are one source: a host has as many of them as it likes."""
 
 OWN = ""
 """The source of the relay's own node, which is its guest without a reservation or a quota."""
+
+TWICE = "this is the id of the relay's own node: two machines have one id"
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +132,9 @@ class Relaying:
         """A member asks for a reservation, from this IP address (`OWN`: it is the relay itself)."""
         effects: list[Effect] = []
         if (earlier := self._by_node.get(node)) is not None:
+            if earlier.source == OWN:
+                self.counters["refused"] += 1
+                return [Refuse(number, TWICE)]
             # It has lost that connection, and we have not noticed.
             effects += self._leave(earlier, "the node has come back over another connection")
         source = _source(address)
@@ -142,8 +153,8 @@ class Relaying:
             return []
         assert guest.held is None, "a guest that is paused is not read from"
         self._alive(guest, now)
-        nbytes = HEADER_BYTES + (len(message.payload) if isinstance(message, Data) else 0)
-        if guest.source == OWN or self._quotas.asked(guest.node, guest.source, nbytes, now):
+        cost_bytes = _cost_bytes(message)
+        if guest.source == OWN or self._quotas.asked(guest.node, guest.source, cost_bytes, now):
             return self._pass_on(guest, message, now)
         guest.held = message
         self.counters["paused"] += 1
@@ -218,6 +229,18 @@ class Relaying:
         if guest.until - now <= RESERVATION_S / 2:
             guest.until = now + RESERVATION_S
             yield Reserve(guest.number, guest.until)
+
+
+def _cost_bytes(message: Message) -> int:
+    match message:
+        case Data(_, _, payload):
+            return max(MESSAGE_COST_BYTES, HEADER_BYTES + len(payload))
+        case Unknown(_, nbytes):
+            return max(MESSAGE_COST_BYTES, nbytes)
+        case Open():
+            return OPEN_COST_BYTES
+        case _:
+            return MESSAGE_COST_BYTES
 
 
 def _source(address: str) -> str:

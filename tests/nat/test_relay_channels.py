@@ -131,7 +131,7 @@ def test_no_guest_takes_all_the_channels_that_another_may_have() -> None:
 
     assert len(made.channels) == PAIR_CHANNELS_MAX
     (told,) = made.heard(2, Open(ANNA, OPENER | 1))
-    assert told == Deliver(2, Close(ANNA, 1, "the two have 8 channels: no more may be"))
+    assert told == Deliver(2, Close(ANNA, 1, "the two have 16 channels: no more may be"))
     assert len(made.heard(3, Open(BERT, OPENER | 1))) == 2
 
 

@@ -125,7 +125,7 @@ def test_nonsense_is_told_apart(data: bytes, wrong: str) -> None:
 
 
 def test_a_kind_of_a_later_version_is_passed_over() -> None:
-    assert decode(bytes([99]) + bytes(50)) == Unknown(99)
+    assert decode(bytes([99]) + bytes(50)) == Unknown(99, nbytes=51)
 
 
 def test_the_largest_payload_fits() -> None:

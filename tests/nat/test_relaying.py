@@ -2,8 +2,11 @@
 
 import random
 
+import pytest
+
 from nat.relay_channels import Deliver
 from nat.relay_wire import (
+    HEADER_BYTES,
     OPENER,
     PAYLOAD_BYTES_MAX,
     WINDOW_BYTES,
@@ -19,9 +22,12 @@ from nat.relay_wire import (
     Window,
 )
 from nat.relaying import (
+    MESSAGE_COST_BYTES,
+    OPEN_COST_BYTES,
     OWN,
     RESERVATION_S,
     SILENT_S,
+    TWICE,
     Cut,
     Effect,
     Pause,
@@ -77,6 +83,18 @@ def test_a_host_with_many_ipv6_addresses_is_one_source() -> None:
     assert isinstance(made.arrived(3, CARL, "2001:db8:0:2::1", now=0.0)[0], Reserve)
 
 
+def test_nobody_else_takes_the_place_of_the_relay_s_own_node() -> None:
+    made = relay(ANNA)
+    made.arrived(9, BERT, OWN, now=0.0)
+
+    refused = made.arrived(10, BERT, "198.51.100.7", now=0.0)
+
+    assert refused == [Refuse(10, TWICE)]
+    assert made.guests == (ANNA, BERT)
+    assert made.gone(10) == []
+    assert len(made.heard(9, Open(ANNA, OPENER | 5), now=0.0)) == 2
+
+
 def test_no_more_come_than_there_are_places() -> None:
     made = relay(ANNA, BERT, limits=RelayLimits(reservations=2))
 
@@ -101,23 +119,23 @@ def test_who_comes_back_takes_the_place_of_its_lost_connection() -> None:
 
 def test_a_guest_above_its_quota_waits_and_loses_nothing() -> None:
     made = with_channel(ANNA, BERT, limits=RelayLimits(rate=1000.0, burst=0.0, total=1e9))
-    assert len(made.heard(1, Data(BERT, OPENER | 5, bytes(963)), now=1.0)) == 1
+    assert len(made.heard(1, Data(BERT, OPENER | 5, bytes(963)), now=20.0)) == 1
 
-    assert made.heard(1, Data(BERT, OPENER | 5, b"late"), now=1.0) == [Pause(1)]
+    assert made.heard(1, Data(BERT, OPENER | 5, b"late"), now=20.0) == [Pause(1)]
 
-    assert made.deadline == 2.0
-    assert made.tick(now=1.9) == []
-    assert made.tick(now=2.0) == [Resume(1), Deliver(2, Data(ANNA, OPENER | 5, b"late"))]
+    assert made.deadline == 21.0
+    assert made.tick(now=20.9) == []
+    assert made.tick(now=21.0) == [Resume(1), Deliver(2, Data(ANNA, OPENER | 5, b"late"))]
 
 
 def test_a_guest_that_goes_while_it_waits_is_forgotten() -> None:
     made = with_channel(ANNA, BERT, limits=RelayLimits(rate=1000.0, burst=0.0, total=1e9))
-    made.heard(1, Data(BERT, OPENER | 5, FULL), now=10.0)
-    assert made.heard(1, Data(BERT, OPENER | 5, FULL), now=10.0) == [Pause(1)]
+    made.heard(1, Data(BERT, OPENER | 5, FULL), now=20.0)
+    assert made.heard(1, Data(BERT, OPENER | 5, FULL), now=20.0) == [Pause(1)]
 
     made.gone(1)
 
-    assert made.tick(now=80.0) == []
+    assert made.tick(now=89.0) == []
 
 
 def test_when_a_guest_goes_the_other_ends_of_its_channels_are_told() -> None:
@@ -148,12 +166,12 @@ def test_a_silent_guest_is_cut_off() -> None:
 
 
 def test_a_guest_that_waits_for_its_quota_is_not_silent() -> None:
-    made = with_channel(ANNA, BERT, limits=RelayLimits(rate=100.0, burst=0.0, total=1e9))
-    made.heard(1, Data(BERT, OPENER | 5, bytes(20_000)), now=10.0)
-    assert made.heard(1, Ping(b"12345678"), now=10.0) == [Pause(1)]
-    made.heard(2, Ping(b"12345678"), now=60.0)
+    made = with_channel(ANNA, BERT, limits=RelayLimits(rate=500.0, burst=0.0, total=1e9))
+    made.heard(1, Data(BERT, OPENER | 5, FULL), now=40.0)
+    assert made.heard(1, Ping(b"12345678"), now=40.0) == [Pause(1)]
+    made.heard(2, Ping(b"12345678"), now=80.0)
 
-    assert made.tick(now=10.0 + SILENT_S) == []
+    assert made.tick(now=40.0 + SILENT_S) == []
     assert made.guests == (ANNA, BERT)
 
 
@@ -166,10 +184,32 @@ def test_what_only_a_relay_says_a_guest_does_not_say() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("message", "cost_bytes"),
+    [
+        (Data(BERT, OPENER | 5, FULL), PAYLOAD_BYTES_MAX + HEADER_BYTES),
+        (Unknown(99, nbytes=60_000), 60_000),
+        (Data(BERT, OPENER | 5, b"x"), MESSAGE_COST_BYTES),
+        (Window(BERT, OPENER | 5, 1), MESSAGE_COST_BYTES),
+        (Ping(b"12345678"), MESSAGE_COST_BYTES),
+        (Open(BERT, OPENER | 6), OPEN_COST_BYTES),
+        (Open(CARL, OPENER | 7), OPEN_COST_BYTES),
+    ],
+)
+def test_whatever_is_work_for_others_counts_against_the_quota(
+    message: Message, cost_bytes: int
+) -> None:
+    made = with_channel(ANNA, BERT, limits=RelayLimits(rate=2000.0, burst=0.0, total=1e9))
+    made.heard(1, message, now=30.0)
+
+    assert made.heard(1, Ping(b"12345678"), now=30.0) == [Pause(1)]
+    assert made.deadline == 30.0 + cost_bytes / 2000.0
+
+
 def test_a_kind_of_a_later_version_is_counted_and_passed_over() -> None:
     made = relay(ANNA)
 
-    assert made.heard(1, Unknown(99), now=0.0) == []
+    assert made.heard(1, Unknown(99, nbytes=60), now=0.0) == []
     assert made.counters["unknown_kind"] == 1
 
 
@@ -187,7 +227,7 @@ def test_the_relay_s_own_node_needs_no_place_and_has_no_quota() -> None:
 
 def test_nothing_is_left_over_whatever_guests_do() -> None:
     dice = random.Random(7)
-    made = Relaying(RelayLimits(rate=3e4, burst=1e4, total=5e4, reservations=3))
+    made = Relaying(RelayLimits(rate=4e4, burst=2e4, total=8e4, reservations=3))
     nodes = [bytes([number]) * 32 for number in range(4)]
     here: dict[int, bytes] = {}
     paused: set[int] = set()
