@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
 
+from node.cli.printable import printable
 from sedma.errors import DeadlineExceeded, NoRoom, NotRunning, SedmaError, Unreachable
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ class Session:
             if self.as_json:
                 print(json.dumps(document))
             else:
-                for_people(document)
+                for_people(printable(document))
 
 
 @contextmanager
@@ -109,7 +110,7 @@ def fail(error: SedmaError, as_json: bool) -> NoReturn:
     if as_json:
         print(json.dumps(error.as_dict()), file=sys.stderr)
     else:
-        print(f"error: {error.reason}", file=sys.stderr)
+        print(f"error: {printable(error.reason)}", file=sys.stderr)
         if figures := _figures(error):
             print(f"       {figures}", file=sys.stderr)
         if error.code == "unauthorized":

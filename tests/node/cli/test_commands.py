@@ -154,6 +154,20 @@ def test_status_says_by_way_of_whom_others_come_and_who_comes_by_way_of_this_nod
     assert lines[9:11] == ["reached  by way of pub0, pub1", "relay    forwards for 1 node"]
 
 
+def test_a_node_that_calls_itself_an_escape_sequence_does_not_reach_the_terminal(
+    daemon: "Daemon", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tests.node.cli import conftest
+
+    monkeypatch.setitem(conftest.PEER, "name", "attic\x1b[2J\u202e")
+    monkeypatch.setitem(conftest.PEER, "why", "no answer\x1b]0;title\x07")
+
+    told = run("peers").stdout
+
+    assert "attic" in told and "no answer" in told
+    assert all(line.isprintable() for line in told.splitlines())
+
+
 def test_a_ticket_is_one_line_with_its_warning_beside_it(daemon: "Daemon") -> None:
     told = run("ticket", "--ttl", "90m", "--uses", 3, "--may-invite")
 
