@@ -18,12 +18,13 @@ import typer
 from typer import Option
 
 from node.cli.checkup import clock, folder, kernel, machine, mesh, packages, ports
-from node.cli.checkup.finding import Finding, ok, problem, worst
+from node.cli.checkup.finding import Finding, ok, problem, warning, worst
 from node.cli.options import Api, DataDir, Json, TokenFile
+from node.cli.printable import printable
 from node.cli.session import telling, text_in
 from node.config import Settings
 from protocol.errors import ConfigError
-from sedma.errors import NotRunning, Unreachable
+from sedma.errors import NotRunning, SedmaError, Unreachable
 from sedma.places import URL_FILE
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ class Patient:
     config: Path | None = None
     """Settings that `up` would take."""
     silent: str = ""
-    """A daemon holds the data directory and does not answer: why not."""
+    """Why a daemon does not answer that holds the data directory, or that we may not look for there."""
 
 
 def doctor(
@@ -116,11 +117,17 @@ def _patient(
     holder = kernel.lock_holder(place / "lock")
     try:
         status, peers = _asked(local_endpoint(place, token))
-    except (NotRunning, Unreachable) as silence:
-        unknown = isinstance(silence, NotRunning)
-        why = "it has not told its address yet" if unknown else silence.reason
-        return Patient(place, None, [], holder, config, "" if holder is None else why)
-    return Patient(place, status, peers, holder, config)
+    except NotRunning:
+        silent = "it has not told its address yet"
+    except Unreachable as unreachable:
+        silent = unreachable.reason
+    except SedmaError as forbidden:
+        if forbidden.code != "forbidden":
+            raise
+        return Patient(place, None, [], holder, config, forbidden.reason)
+    else:
+        return Patient(place, status, peers, holder, config)
+    return Patient(place, None, [], holder, config, "" if holder is None else silent)
 
 
 def _asked(endpoint: "Endpoint") -> tuple[dict[str, Any], list[dict[str, Any]]]:
@@ -134,6 +141,13 @@ def _asked(endpoint: "Endpoint") -> tuple[dict[str, Any], list[dict[str, Any]]]:
 
 
 def _without_daemon(patient: Patient) -> Finding:
+    if patient.silent and patient.pid is None:
+        return warning(
+            "daemon",
+            f"whether one runs is not known: {patient.silent}",
+            "only who may read its data directory can ask it",
+            "run this as the user of the daemon, or name another folder with --data-dir",
+        )
     if patient.silent:
         return problem(
             "daemon",
@@ -195,8 +209,8 @@ def _show(found: list[Finding], asked: bool, as_json: bool) -> None:
 
 def _lines(found: Iterable[Finding]) -> Iterator[tuple[str, str, str]]:
     for one in found:
-        yield one.state, one.check, one.found
+        yield one.state, one.check, printable(one.found)
         if one.means:
-            yield "", "", f"  means: {one.means}"
+            yield "", "", f"  means: {printable(one.means)}"
         if one.fix:
-            yield "", "", f"  fix: {one.fix}"
+            yield "", "", f"  fix: {printable(one.fix)}"

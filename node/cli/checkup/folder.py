@@ -18,14 +18,19 @@ DISK_BYTES_MIN = 64 << 20
 
 def findings(place: Path, quota_bytes: int, used_bytes: int | None) -> Iterator[Finding]:
     """`used_bytes` of blocks and sketches, None where nobody told: then the files are counted."""
-    if place.exists():
+    try:
+        is_there = place.exists()
+    except PermissionError:
+        yield _not_ours(f"{place} is where this user may not look")
+        return
+    if is_there:
         yield from _of_folder(place)
     else:
         yield ok(
             "data directory", f"{place} is not there yet", "the first `sedma-node up` makes it"
         )
     nearest = next(one for one in (place, *place.parents) if one.exists())
-    if not place.exists() and not os.access(nearest, os.W_OK | os.X_OK):
+    if not is_there and not os.access(nearest, os.W_OK | os.X_OK):
         yield problem(
             "data directory",
             f"{nearest} may not be written by this user",
@@ -46,12 +51,8 @@ def _of_folder(place: Path) -> Iterator[Finding]:
         )
         return
     if not os.access(place, os.R_OK | os.W_OK | os.X_OK):
-        yield problem(
-            "data directory",
-            f"{place} belongs to user {place.stat().st_uid} and may not be written by this one",
-            "a daemon of this user cannot start on it, and commands of this user cannot find its token",
-            "run sedma-node as its owner, or name another folder with --data-dir",
-        )
+        owner = place.stat().st_uid
+        yield _not_ours(f"{place} belongs to user {owner} and may not be written by this one")
         return
     readable = [name for name in SECRETS if _others_may(place / name)]
     if readable:
@@ -70,6 +71,15 @@ def _of_folder(place: Path) -> Iterator[Finding]:
         )
     else:
         yield ok("data directory", f"{place}, for its owner alone")
+
+
+def _not_ours(found: str) -> Finding:
+    return problem(
+        "data directory",
+        found,
+        "a daemon of this user cannot start on it, and commands of this user cannot find its token",
+        "run sedma-node as its owner, or name another folder with --data-dir",
+    )
 
 
 def judge_disk(free_bytes: int, quota_bytes: int, used_bytes: int) -> Finding:

@@ -129,5 +129,28 @@ def test_a_process_that_holds_the_data_directory_and_is_silent_is_a_problem(tmp_
     assert not {"ports", "memory"} & found.keys()
 
 
+def test_what_a_peer_calls_itself_does_not_reach_the_terminal_as_it_is(
+    daemon: "Daemon", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(conftest.PEER, "software", "sedma\x1b[2J\x9b9")
+
+    shown = run("--api", f"http://127.0.0.1:{daemon.server_address[1]}").stdout
+
+    assert "runs sedma" in shown
+    assert all(line.isprintable() for line in shown.splitlines())
+
+
+@pytest.mark.usefixtures("free")
+def test_where_a_daemon_cannot_be_looked_up_the_machine_is_looked_at_all_the_same(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "api.url").mkdir()
+    _, document, found = told("--data-dir", tmp_path)
+
+    assert not document["daemon"]
+    assert "api.url cannot be read" in found["daemon"]["found"]
+    assert "disk" in found
+
+
 def test_an_address_where_nobody_answers_ends_with_6() -> None:
     assert run("--api", "http://127.0.0.1:1").exit_code == 6

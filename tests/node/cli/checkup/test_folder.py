@@ -1,6 +1,8 @@
 """The data directory, as people find it or spoil it."""
 
+import os
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -8,6 +10,7 @@ from node.cli.checkup.finding import Finding
 from node.cli.checkup.folder import DISK_BYTES_MIN, findings, judge_disk
 
 GIB = 1 << 30
+NOBODY = 65534
 
 
 @pytest.fixture
@@ -53,6 +56,20 @@ def test_a_file_in_its_place_is_a_problem(tmp_path: Path) -> None:
     told = of_folder(tmp_path / "state")
 
     assert (told.state, told.found) == ("problem", f"{tmp_path}/state is a file")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else for a moment")
+def test_a_folder_in_one_that_is_shut_to_this_user_is_a_problem() -> None:
+    with TemporaryDirectory() as shut:
+        os.seteuid(NOBODY)
+        try:
+            told = list(findings(Path(shut) / "state", GIB, None))
+        finally:
+            os.seteuid(0)
+
+    assert [(one.state, one.found) for one in told] == [
+        ("problem", f"{shut}/state is where this user may not look")
+    ]
 
 
 def test_without_a_daemon_the_blocks_are_counted(place: Path) -> None:
