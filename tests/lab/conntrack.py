@@ -1,4 +1,4 @@
-"""What a router remembers of its connections, and how it is made to forget: one message to the kernel.
+"""Makes a router forget all its connections, by one netlink message to the kernel's connection tracking.
 
 The tool `conntrack` does the same, but is not on every machine.
 """
@@ -9,7 +9,7 @@ import struct
 
 NETLINK_NETFILTER = 12
 DELETE = (1 << 8) | 2
-"""NFNL_SUBSYS_CTNETLINK and IPCTNL_MSG_CT_DELETE: of no tuple, so of all."""
+"""NFNL_SUBSYS_CTNETLINK and IPCTNL_MSG_CT_DELETE: a message that names no connection deletes all."""
 
 REQUEST_AND_ACK = 0x1 | 0x4
 HEADER = struct.Struct("=IHHII")

@@ -56,9 +56,9 @@ EVERYWHERE = {
     "ipv4/conf/default/rp_filter": 0,
     "ipv4/tcp_congestion_control": "reno",
 }
-"""No second of waiting whether anyone else has our address, no router but ours, and the one TCP that every kernel has
-and lets a namespace choose. It makes figures comparable: CUBIC carries as much as this over a lossy wire, but BBR,
-which some machines start with, thirty times as much.
+"""No duplicate address detection, which takes a second; no address or route by router advertisement; no reverse path
+filter; and Reno, the one congestion control that every kernel has and lets a namespace choose. So figures can be
+compared: over a lossy wire CUBIC carries as much, but BBR, which some machines start with, thirty times as much.
 """
 
 FORWARDING = {
@@ -68,10 +68,14 @@ FORWARDING = {
     "ipv4/conf/default/send_redirects": 0,
     "ipv4/icmp_ratelimit": 0,
 }
-"""Each stranger is told that nobody listens, not one a second; and nobody learns a way around a hairpin."""
+"""No limit on ICMP errors to one address, for every stranger is to be refused; and no ICMP redirects, by which a host would learn
+a way around a hairpin.
+"""
 
 BRIDGED = "bridge-nf-call-ip*tables"
-"""Not everywhere there; where it is, what passes inside a network would be taken for what passes through the router."""
+"""Settings of br_netfilter, where that is loaded. On, they put frames that only cross a router's bridge through its
+rules.
+"""
 
 
 def why_not() -> str:

@@ -30,7 +30,7 @@ WIRES = 2
 CONES = frozenset(
     {Kind.FULL, Kind.ADDRESS, Kind.PORT, Kind.RST, Kind.CGN, Kind.SAME_PREFIX, Kind.FIREWALL}
 )
-"""What a host behind these is seen as from outside is the same for everybody."""
+"""Endpoint-independent mapping: everybody sees a socket behind these at the same address and port."""
 BLOCKED = frozenset({Kind.UDP_BLOCKED, Kind.TLS_ONLY})
 LETTER = {
     PathKind.LAN: "L",

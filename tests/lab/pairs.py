@@ -1,7 +1,7 @@
 """How two stations meet: one dials the other, asks it something, sends it a body, and what happens is noted.
 
-A pair is alone from the dial until it has a direct path, or has none after a while; those that are still looking then
-wait beside the next ones, for knocking in vain takes nobody's time.
+A pair is alone from the dial until it has a direct path, or has none after a while. Those that still look for one then
+go on beside the next pair: punching in vain costs next to nothing, and waiting for its end seconds a pair.
 """
 
 import asyncio

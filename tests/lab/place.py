@@ -151,7 +151,7 @@ class Place:
         return sum(other.id.startswith(line["peer"]) for line in lines)
 
     def faults(self) -> str:
-        """Its log, from the first line on that no log may hold."""
+        """Its log from the first word on that no log may hold; empty if there is none."""
         lines = re.sub(LATE_WRITE, "", self.daemon.said).splitlines()
         for at, line in enumerate(lines):
             if any(word in line for word in BROKEN):

@@ -70,7 +70,7 @@ class Port:
 
 @dataclass(slots=True, eq=False)
 class Router:
-    """A router with its memory: what is forgotten makes a new life, and a turn gives other outside ports."""
+    """`life` counts how often it has forgotten all connections, `turn` how often its outside ports were changed."""
 
     manner: Manner
     wan: Port

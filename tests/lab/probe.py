@@ -1,7 +1,7 @@
 """Finds out, by plain sockets alone, what a host of the laboratory sits behind: the laboratory is not believed before.
 
-Two public hosts have two UDP sockets and two TCP listeners each. All ends of a conversation are in our hands, so a
-packet that must not arrive is followed by one that must: only silence with no such successor has to be waited for.
+Two public hosts have two UDP sockets and two TCP listeners each. Both ends of every conversation are ours, so a packet
+that must not arrive is followed, where that is possible, by one that must: then no silence has to be waited for.
 """
 
 import contextlib

@@ -1,6 +1,6 @@
 """The nftables rules of one router: a `Manner` in the kernel's words.
 
-An outside port is the inside port with some bits turned, which a router can undo without remembering anything: so a
+An outside port is the inside port with some bits flipped, which a router can undo without remembering anything: so a
 mapping stays endpoint-independent even if two hosts use the same port, where plain `masquerade` would become
 symmetric. What strangers may enter by is kept in sets that each packet outwards refreshes.
 """
@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from tests.lab.kinds import Filtering, Manner, Mapping, Only
 
 PORT_BITS = 0x3FF
-"""Only these are turned: a port from 1024 on stays one."""
+"""Only these are flipped: a port from 1024 on stays one."""
 
 HOST_BITS = 341
 TURN_BITS = 37

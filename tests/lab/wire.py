@@ -42,7 +42,8 @@ class Cable:
         assert self._process.stdout is not None
         if not self._process.stdout.readline():
             code = self._process.wait()
-            raise subprocess.CalledProcessError(code, SCRIPT, stderr="it has said why")
+            why = "why is on standard error"
+            raise subprocess.CalledProcessError(code, SCRIPT, stderr=why)
 
     def stop(self) -> None:
         self._process.kill()
