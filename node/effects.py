@@ -31,6 +31,8 @@ class Dial:
 class Hang:
     peer: NodeId
     reason: str
+    quiet_s: float = 0.0
+    """Only if nothing at all has come from it for so long: what we wait for may be behind other things."""
 
 
 @dataclass(frozen=True, slots=True)

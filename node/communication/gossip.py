@@ -36,7 +36,7 @@ from protocol.messages import Response
 YIELD_S = 0.5
 """Of two that were just linked, the one with the larger id lets the other compare first."""
 ANSWER_S = 4.0
-"""A peer that does not answer for this long is hung up on and dialled anew."""
+"""A peer that does not answer for this long, and says nothing else either, is hung up on and dialled anew."""
 PUSH_ALL_MAX = 64
 PUSH_FANOUT = 8
 """With more links than that, news of ourselves goes to a few at random, and round from there."""
@@ -237,7 +237,7 @@ class Gossip(OnlyCalls):
             self._turns.end(asked.peer)
         if error.code is ErrorCode.DEADLINE:
             self._rearm()
-            return [Hang(asked.peer, f"no answer for {ANSWER_S:g} s")]
+            return [Hang(asked.peer, f"no answer for {ANSWER_S:g} s", quiet_s=ANSWER_S)]
         return self._go_on(now)
 
     def tick(self, now: float) -> list[Effect]:

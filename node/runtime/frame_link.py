@@ -69,6 +69,7 @@ class FrameLink(asyncio.BufferedProtocol):
         self._on_link = on_link
         self._identify = identify
         self._loop = asyncio.get_running_loop()
+        self.heard_at = self._loop.time()
         self._outgoing = OutgoingBodies()
         self._incoming = IncomingBodies()
         self._decoder = FrameDecoder(self._incoming.target)
@@ -186,6 +187,7 @@ class FrameLink(asyncio.BufferedProtocol):
         if self.closing:
             return
         self.bytes_in += nbytes
+        self.heard_at = self._loop.time()
         self._reading = True
         try:
             for event in self._decoder.buffer_updated(nbytes):
@@ -221,6 +223,7 @@ class FrameLink(asyncio.BufferedProtocol):
 
     def acknowledged(self, offset: int) -> None:
         """The other side has the stream up to there; told by transports that keep what they send until then."""
+        self.heard_at = self._loop.time()
         self._draining.acknowledged(offset)
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -87,6 +87,10 @@ class Link(Protocol):
     def bytes_out(self) -> int: ...
 
     @property
+    def heard_at(self) -> float:
+        """When something has come from the peer last, on the loop's clock: be it word that it has what we sent."""
+
+    @property
     def closing(self) -> bool:
         """Nothing more comes in; what is sent now is dropped."""
 

@@ -53,7 +53,7 @@ class Spokesman:
             case Dial():
                 switchboard.dial(effect.addresses, effect.peer)
             case Hang():
-                switchboard.hang(effect.peer, effect.reason)
+                switchboard.hang(effect.peer, effect.reason, effect.quiet_s)
             case Call():
                 self._call(switchboard, effect)
             case CancelCall():

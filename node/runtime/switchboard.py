@@ -21,7 +21,7 @@ from node.runtime.links import Link
 from node.runtime.paths.sight import Sight, sight_of
 from node.runtime.paths.ways import Ways
 from node.runtime.reaching import greeted, reach
-from node.runtime.tcp_link import LinkServer, Security, serve_connections
+from node.runtime.tcp_link import LISTEN, LinkServer, Security, serve_connections
 from node.runtime.tls import explain
 from node.runtime.traffic import Totals, Traffic
 from protocol.digests import LoadDigest
@@ -66,10 +66,13 @@ class Switchboard:
 
     # -- what the driver asks for --------------------------------------------------------------------
 
-    async def listen(self, host: str, port: int, server: Security | None) -> tuple[str, int]:
-        """Let others dial us, here too; where we really listen. ConfigError when the address cannot be had."""
+    async def listen(
+        self, host: str, port: int, server: Security | None, setting: str = LISTEN
+    ) -> tuple[str, int]:
+        """Let others dial us, here too; where we really listen. ConfigError when the address of this setting
+        cannot be had."""
         make = self.ways.doorway(server)
-        opened = await serve_connections(host, port, server, make, self._refused)
+        opened = await serve_connections(host, port, server, make, self._refused, setting=setting)
         self._servers.append(opened)
         return opened.address
 
@@ -78,10 +81,16 @@ class Switchboard:
         if not self._closing:
             self._own_task(self._dial(addresses, peer))
 
-    def hang(self, peer: NodeId, reason: str) -> None:
-        """Close every connection to this peer; it is down soon, whether it still listens or not."""
-        if (pair := self._pairs.get(peer)) is not None:
-            for connection in pair.connections:
+    def hang(self, peer: NodeId, reason: str, quiet_s: float = 0.0) -> None:
+        """Close every connection to this peer; it is down soon, whether it still listens or not.
+
+        Unless something has come from it, on any of them, within the last `quiet_s`.
+        """
+        if (pair := self._pairs.get(peer)) is None:
+            return
+        now, connections = self._loop.time(), pair.connections
+        if all(now - connection.link.heard_at >= quiet_s for connection in connections):
+            for connection in connections:
                 connection.close(reason)
 
     def call(

@@ -202,7 +202,7 @@ class Multipath:
         self._send_aside(RecordKind.OFFER, payload)
 
     def answer_offer(self, payload: bytes, by: PathEnd) -> None:
-        """On the path that it came by, while that is there: the one in use may be dead already, and nobody knows yet."""
+        """On the path that it came by, while that is there: the one in use may have died, and nobody knows yet."""
         if by.number in self._ends:
             by.send(RecordKind.OFFER, 0, self._tell(), payload)
         else:

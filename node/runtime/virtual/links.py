@@ -40,6 +40,8 @@ class End:
     """Of the machine's process: an end does not outlive it."""
     dialed: bool
     open: bool = False
+    heard_at: float = -inf
+    """When something from the other side was delivered here last."""
     awaited: bool = False
     """The other side's greeting is still on its way here."""
     floor: list[float] = field(default_factory=lambda: [0.0, 0.0])
@@ -166,6 +168,7 @@ class Links:
         elif end.machine.frozen:
             end.machine.inbox(self._deliver, (end, act, args))
         else:
+            end.heard_at = self._world.now
             act(*args)
 
     def _refuse(self, end: End) -> None:

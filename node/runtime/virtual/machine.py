@@ -361,6 +361,8 @@ class Machine:
                 self.talk.refuse(effect)
 
     def _hang(self, effect: Hang) -> None:
-        for end in [*self.links.values(), *self.spare]:
-            if end.other.machine.id == effect.peer:
+        ends = [*self.links.values(), *self.spare]
+        ends = [end for end in ends if end.other.machine.id == effect.peer]
+        if all(self._world.now - end.heard_at >= effect.quiet_s for end in ends):
+            for end in ends:
                 self._world.links.close(end, effect.reason)

@@ -152,13 +152,13 @@ def test_what_a_call_that_failed_should_have_told_comes_with_a_later_round() -> 
     assert node(3) in other.gossip.records
 
 
-def test_a_peer_that_does_not_answer_is_hung_up_on() -> None:
+def test_a_peer_that_does_not_answer_and_says_nothing_else_is_hung_up_on() -> None:
     one, other = two()
     (call,) = calls(one.gossip.sync_now(other.id, 1.0))
 
     assert call.deadline_s == ANSWER_S
     effects = one.gossip.call_failed(call.call, LATE, 1.0 + ANSWER_S)
-    assert effects == [Hang(other.id, f"no answer for {ANSWER_S:g} s")]
+    assert effects == [Hang(other.id, f"no answer for {ANSWER_S:g} s", quiet_s=ANSWER_S)]
 
 
 def test_a_lost_link_forgets_its_calls() -> None:

@@ -323,6 +323,20 @@ async def test_hanging_up_is_told_once_on_both_sides(make: Make, kind: str) -> N
     left.board.hang(THIRD, "who is that")
 
 
+async def test_a_peer_of_whom_something_comes_is_not_hung_up_on_for_its_silence(
+    make: Make, kind: str
+) -> None:
+    """The answer may wait behind a body on the same slow path."""
+    left, right = await make(0, kind), await make(1, kind)
+    await meet(left, right)
+
+    left.board.hang(right.id, "silent for a minute", 60.0)
+    left.board.hang(right.id, "silent by now", 0.0)
+    await left.ear.until(lambda: left.ear.down)
+
+    assert left.ear.down == [(right.id, "silent by now")]
+
+
 async def test_a_call_to_nobody_fails_later(make: Make) -> None:
     left = await make(0)
 

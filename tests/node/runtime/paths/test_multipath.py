@@ -6,11 +6,13 @@ import random
 
 import pytest
 
+from nat.records import RecordKind
 from node.runtime.paths.upkeep import RESUME_S
 from protocol.ids import ContentId
 from protocol.messages import FetchBlock, Fetched, Release, Taken
 from protocol.paths import PathKind
-from tests.node.runtime.paths.intruder import carriers, ends
+from tests.node.runtime.paths.intruder import carriers, ends, intruder
+from tests.node.runtime.relaying.small_relay import eventually
 from tests.node.runtime.small_mesh import Member
 from tests.node.runtime.stations import Station
 
@@ -135,3 +137,17 @@ async def test_what_carries_a_link_is_told_once_it_is_up_and_when_that_changes(
     await left.ear.until(lambda: len(left.ear.paths) > 1)
 
     assert left.ear.paths == 2 * [(right.id, PathKind.LAN)]
+
+
+async def test_word_that_something_has_come_is_a_sign_of_life(
+    alone: Station, members: list[Member]
+) -> None:
+    """Of a peer that has nothing else to say while a large body goes to it by a slow path."""
+    async with intruder(members[2], alone) as peer:
+        peer.attach()
+        await peer.until(lambda: peer.stream)
+        (carrier,) = carriers(alone)
+        heard_at = carrier.link.heard_at
+        peer.say(RecordKind.ACK, received=len(peer.stream))
+
+        await eventually(lambda: carrier.link.heard_at > heard_at)

@@ -264,7 +264,9 @@ def test_on_a_link_that_is_cut_everything_stalls_until_somebody_hangs_up() -> No
     assert failures(a) == [(1, ErrorCode.DEADLINE)]
     assert not script(b).named("asked") and not script(a).named("link_down")
 
-    a.feed([Hang(b.id, "no answer")])
+    a.feed([Hang(b.id, "no answer", quiet_s=1e9)])
+    assert not script(a).named("link_down")
+    a.feed([Hang(b.id, "no answer", quiet_s=4.0)])
     world.run(30.0)
     assert script(a).named("link_down") == [(b.id, "no answer")]
     assert not script(b).named("link_down") and a.id in b.links
