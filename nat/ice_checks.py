@@ -165,6 +165,10 @@ class Checks(aioice.Connection):
             self._ask_again(message.transaction_id, protocol, addr)
 
     def data_received(self, data: bytes, component: int) -> None:
+        """What aioice's parser takes for something else than STUN."""
+        self.came_garbled()
+
+    def came_garbled(self) -> None:
         """What looked like STUN and is none."""
         self.troubles["nonsense came in"] += 1
 

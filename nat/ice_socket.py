@@ -96,8 +96,8 @@ class IceSocket:
         waiting = self.protocol.transactions
         # Beside them may stand aioice's own, which it takes away itself.
         ours = [number for number, one in waiting.items() if isinstance(one, _Answer)]
-        for number in ours[: len(ours) + 1 - UNANSWERED_MAX]:
-            del waiting[number]
+        if len(ours) == UNANSWERED_MAX:
+            del waiting[ours[0]]
         waiting[request.transaction_id] = cast(stun.Transaction, _Answer(to, key, on_answer))
         self.protocol.send_stun(request, to)
 
@@ -138,7 +138,7 @@ class IceSocket:
             self.protocol.datagram_received(datagram, sender)
         except (struct.error, LookupError):
             # Attributes cut short, which aioice's parser does not look for.
-            self._checks.data_received(datagram, self.protocol.local_candidate.component)
+            self._checks.came_garbled()
 
 
 class _Answer:
