@@ -172,7 +172,7 @@ class Entry:
         self._port = port
         if self._settings.also_listen is not None:
             also = host_port(self._settings.also_listen)
-            self._also = await switchboard.listen(*also, server)
+            self._also = await switchboard.listen(*also, server, "mesh.also_listen")
         self.look_again()
         if self._warning:
             self._log.warning("listen.loopback_only", reason=self._warning)

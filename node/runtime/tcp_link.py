@@ -22,6 +22,9 @@ READ_BYTES = 64 * 1024
 EVERYWHERE = ("", "::")
 """All interfaces, by IPv6 and by IPv4; where the machine has no IPv6, by IPv4."""
 
+LISTEN = "mesh.listen"
+"""The setting that names where a node listens, if nothing else is said."""
+
 OnRefused = Callable[[str, OSError], None]
 """(remote address, what went wrong) of a connection that never became a link."""
 
@@ -221,9 +224,10 @@ async def serve_connections(
     on_refused: OnRefused,
     *,
     congestion: str | None = None,
+    setting: str = LISTEN,
 ) -> LinkServer:
-    """The same for whatever speaks on a connection once its handshake is over."""
-    listener = await _listen(host, port)
+    """The same for whatever speaks on a connection once its handshake is over. `setting` names the address."""
+    listener = await _listen(host, port, setting)
     if congestion is not None:
         _set_congestion(listener.fileno(), congestion)
     return LinkServer(listener, security, make, on_refused)
@@ -231,17 +235,21 @@ async def serve_connections(
 
 async def check_free(host: str, port: int) -> None:
     """ConfigError if nobody could listen there at this moment."""
-    (await _listen(host, port)).close()
+    (await _listen(host, port, LISTEN)).close()
 
 
-async def _listen(host: str, port: int) -> socket.socket:
+async def _listen(host: str, port: int, setting: str) -> socket.socket:
     try:
         return await _bound(host, port)
     except OSError as wrong:
-        raise ConfigError(_why_not(host, port, wrong)) from wrong
+        raise ConfigError(_why_not(host, port, wrong, setting)) from wrong
 
 
-def _why_not(host: str, port: int, wrong: OSError) -> str:
+def _why_not(host: str, port: int, wrong: OSError, setting: str) -> str:
+    def write(address: str) -> str:
+        flag = f"`--listen {address}` ({LISTEN})"
+        return f"write {flag if setting == LISTEN else f'{address} in {setting}'}"
+
     # getaddrinfo has (negative) numbers and words of its own.
     code = wrong.errno or 0
     reason = os.strerror(code) if code > 0 else wrong.strerror
@@ -250,12 +258,15 @@ def _why_not(host: str, port: int, wrong: OSError) -> str:
         case errno.EADDRINUSE:
             why = (
                 f"perhaps by another sedma-node (`ss -ltnp sport = :{port}` names it):"
-                f" write `--listen {named}:PORT` (mesh.listen) with another port, 0 for any free one"
+                f" {write(f'{named}:PORT')} with another port, 0 for any free one"
             )
         case errno.EACCES:
-            why = f"write a port above 1023, as in `--listen {named}:7879` (mesh.listen)"
+            why = (
+                f"allow it by `sysctl -w net.ipv4.ip_unprivileged_port_start={port}`,"
+                f" or {write(f'{named}:7879')}: ports below 1024 are for root else"
+            )
         case _:
-            why = f"write `--listen 0.0.0.0:{port}` (mesh.listen), or an address of this machine"
+            why = f"{write(f'0.0.0.0:{port}')}, or an address of this machine"
     return f"cannot listen on {host or 'all interfaces'}, port {port}: {reason}; {why}"
 
 

@@ -25,14 +25,21 @@ class Wanted:
     """host:port"""
     key: str
     """The setting that names it."""
-    flag: str
+    flag: str = ""
+    """Of `up`, where it has one for that setting."""
+
+    def at(self, address: str) -> str:
+        """How people write that it is to be taken at this host:port."""
+        return f"{self.flag} {address} ({self.key})" if self.flag else f'{self.key} = "{address}"'
 
 
 def wanted(settings: Settings) -> tuple[Wanted, ...]:
     peers, programs = settings.mesh.listen, settings.api.listen
+    also = settings.mesh.also_listen
     return (
         Wanted("links", "TCP", peers, "mesh.listen", "--listen"),
         Wanted("packets", "UDP", peers, "mesh.listen", "--listen"),
+        *([Wanted("links", "TCP", also, "mesh.also_listen")] if also is not None else []),
         Wanted("programs", "TCP", programs, "api.listen", "--api"),
     )
 
@@ -54,11 +61,13 @@ def judge(one: Wanted, wrong: OSError, holder: str) -> Finding:
     host, port = host_port(one.address)
     found = f"{one.kind} {one.address} ({one.what}): {wrong.strerror}"
     found += f", {holder}" if holder else ""
-    fix = f"free it, or write {one.flag} {host}:PORT ({one.key}) with another port, 0 for any free one"
+    named = f"[{host}]" if ":" in host else host
+    fix = f"free it, or write {one.at(f'{named}:PORT')} with another port, 0 for any free one"
     if wrong.errno == errno.EACCES:
-        fix = f"write {one.flag} {host}:PORT ({one.key}) with a port above 1023"
+        fix = f"write {one.at(f'{named}:PORT')} with a port above 1023, or allow this one: "
+        fix += f"sysctl -w net.ipv4.ip_unprivileged_port_start={port}"
     elif wrong.errno == errno.EADDRNOTAVAIL or isinstance(wrong, socket.gaierror):
-        fix = f"write {one.flag} 0.0.0.0:{port} ({one.key}), or an address of this machine"
+        fix = f"write {one.at(f'0.0.0.0:{port}')}, or an address of this machine"
     if one.kind == "UDP":
         means = "links carry all, and the others notice later when this node is gone"
         return warning("ports", found, means, fix)

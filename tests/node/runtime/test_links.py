@@ -18,7 +18,7 @@ from node.runtime import frame_link, slow_frames
 from node.runtime.frame_link import FrameLink
 from node.runtime.links import Link, LinkClosed, LinkListener, StreamCancelled
 from node.runtime.memory_link import memory_link_pair
-from node.runtime.tcp_link import Security, dial, serve
+from node.runtime.tcp_link import Security, dial, serve, serve_connections
 from protocol.errors import ConfigError, PeerError
 from protocol.frames import (
     Frame,
@@ -520,6 +520,13 @@ async def test_a_port_in_use_is_a_clear_error() -> None:
         await serve("127.0.0.1", port, None, Ear().met, refused)
     await server.close()
     assert "(mesh.listen) with another port" in str(no.value)
+
+
+async def test_the_setting_that_names_the_address_is_told() -> None:
+    with pytest.raises(ConfigError, match="write 0.0.0.0:443 in mesh.also_listen"):
+        await serve_connections(
+            "192.0.2.1", 443, None, asyncio.Protocol, refused, setting="mesh.also_listen"
+        )
 
 
 async def test_an_address_of_another_machine_is_a_clear_error() -> None:

@@ -69,6 +69,32 @@ def test_the_fix_fits_what_is_wrong(number: int, fix: str) -> None:
     assert told.fix.startswith(fix)
 
 
+def test_the_second_address_for_links_is_looked_at_too() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        also = MeshConfig(listen="127.0.0.1:0", also_listen=f"127.0.0.1:{port}")
+        first, second = findings_before_start(
+            Settings(mesh=also, api=ApiConfig(listen="127.0.0.1:0"))
+        )
+
+    assert (first.state, second.state) == ("problem", "ok")
+    assert first.found.startswith(f"TCP 127.0.0.1:{port} (links): Address already in use, by ")
+    assert 'mesh.also_listen = "127.0.0.1:PORT"' in first.fix
+
+
+def test_who_may_not_take_a_low_port_is_told_how_to_be_allowed() -> None:
+    told = judge(
+        Wanted("links", "TCP", "[::]:443", "mesh.also_listen"),
+        PermissionError(errno.EACCES, ""),
+        "",
+    )
+
+    assert told.fix == (
+        'write mesh.also_listen = "[::]:PORT" with a port above 1023,'
+        " or allow this one: sysctl -w net.ipv4.ip_unprivileged_port_start=443"
+    )
+
+
 def test_an_unknown_host_is_told_in_words() -> None:
     wrong = socket.gaierror(socket.EAI_NONAME, "Name or service not known")
     told = judge(LINKS, wrong, "")
