@@ -37,8 +37,19 @@ def lock_holder(lock: Path, proc: Path = PROC) -> int | None:
         # 1: FLOCK  ADVISORY  WRITE 22983 fe:00:2278014 0 EOF (who waits has -> after the number)
         words = line.split()
         if len(words) > 5 and words[1] == "FLOCK" and words[5].rpartition(":")[2] == str(inode):
-            return int(words[4])
+            pid = int(words[4])
+            if _may_have_open(pid, lock, proc):
+                return pid
     return None
+
+
+def _may_have_open(pid: int, file: Path, proc: Path) -> bool:
+    """Files on two disks may have one number, and what stands for the disk there is not what stat(2) tells of each."""
+    try:
+        return any(one.samefile(file) for one in (proc / str(pid) / "fd").iterdir() if one.exists())
+    except OSError:
+        # It is not ours to look into, most often.
+        return True
 
 
 def udp_drops(port: int, pid: int, proc: Path = PROC) -> int:

@@ -36,6 +36,21 @@ def test_whoever_waits_for_a_lock_does_not_hold_it(tmp_path: Path) -> None:
     assert lock_holder(lock, proc=tmp_path) is None
 
 
+def test_a_lock_of_the_same_number_on_another_disk_is_another_lock(tmp_path: Path) -> None:
+    lock, other = tmp_path / "lock", tmp_path / "other"
+    lock.touch()
+    other.touch()
+    (tmp_path / "7" / "fd").mkdir(parents=True)
+    (tmp_path / "7" / "fd" / "3").symlink_to(other)
+    (tmp_path / "locks").write_text(
+        f"1: FLOCK  ADVISORY  WRITE 7 fe:00:{lock.stat().st_ino} 0 EOF\n"
+    )
+
+    assert lock_holder(lock, proc=tmp_path) is None
+    (tmp_path / "7" / "fd" / "4").symlink_to(lock)
+    assert lock_holder(lock, proc=tmp_path) == 7
+
+
 def test_drops_are_counted_for_one_port_over_both_families(tmp_path: Path) -> None:
     (tmp_path / "12" / "net").mkdir(parents=True)
     (tmp_path / "12" / "net" / "udp").write_text(UDP)
