@@ -1,8 +1,8 @@
 """What a public node answers to those who ask from where they are seen: never much, and never often.
 
 Whoever asks may have forged where he asks from, and then the answer hits somebody else. So an answer is at most 1.5
-times as long as the question, few go to one address, and there is a limit for all together. What is not
-wholly right is counted and left unanswered; so is whoever asks us to answer from or to elsewhere.
+times as long as the question, few go to one address, and there is a limit for all together. `nat/stun.py` refuses
+whatever is not wholly right, a request to answer from or to elsewhere (CHANGE-REQUEST) too.
 """
 
 from collections import Counter
@@ -15,7 +15,7 @@ ANSWERS_PER_S = 20.0
 """To one IPv4 address, or one IPv6 network of 2^64, which a single host may use up."""
 ALL_ANSWERS_PER_S = 1000.0
 GROWTH_MAX = 1.5
-"""An answer to the bytes of its question; who asks in short words gets none."""
+"""Bytes of an answer for each byte of its question. Where not even the short answer keeps to that, there is none."""
 CUSTOMERS_MAX = 4096
 """For whom that is counted; for a further one the one that was quiet for longest begins anew."""
 
@@ -29,9 +29,17 @@ class Answering:
         self._customers = Buckets(ANSWERS_PER_S, 1.0, CUSTOMERS_MAX)
 
     def asked(
-        self, datagram: bytes, message: stun.Message, remote: Endpoint, other_port: int, now: float
+        self,
+        datagram: bytes,
+        message: stun.Message,
+        remote: Endpoint,
+        other_port: int | None,
+        now: float,
     ) -> bytes | None:
-        """The answer to this request, to be sent from where it came in; `other_port` answers too (0: none does)."""
+        """The answer to this request, to be sent from the port that it came to; `other_port` of ours answers too.
+
+        None: there is none, and `counters` has the reason.
+        """
         assert message.kind is stun.Kind.REQUEST
         if not self._customers.take(customer(remote.host), now):
             self.counters["stun.too_many"] += 1
@@ -50,7 +58,8 @@ class Answering:
         return answer
 
 
-def _other(remote: Endpoint, port: int) -> Endpoint | None:
-    if not port:
+def _other(remote: Endpoint, port: int | None) -> Endpoint | None:
+    """OTHER-ADDRESS (RFC 5780, section 7.4) on the host that was asked, which need not know its own address."""
+    if port is None:
         return None
     return Endpoint("::" if remote.is_v6 else "0.0.0.0", port)  # noqa: S104 (only told)

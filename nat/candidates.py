@@ -18,7 +18,7 @@ from protocol.limits import CANDIDATES_MAX
 from protocol.paths import Candidate, Offer, signed_offer_bytes
 
 UNVERIFIED_PACKETS_MAX = 20
-"""To one host that has not answered, in one attempt and in a minute, whatever ports of it one peer names."""
+"""To one host that has not answered, whatever ports of it a peer names: in one attempt, and for that peer a minute."""
 CHECKS_PER_S = 50.0
 """To all hosts that have not answered, from the whole node."""
 REMEMBERED_MAX = 1024
@@ -30,9 +30,10 @@ HOST, MAPPED = "host", "srflx"
 
 
 class CheckRate:
-    """How fast the whole node knocks, and how often at one host for one peer: one for all its attempts.
+    """Limits the packets to hosts that have not answered, for the whole node and for each host that a peer has named.
 
-    The peer counts, for many may sit behind one router, and one that asks too often keeps out nobody else.
+    All attempts of a node share one. Each peer has a limit of its own at a host, for many may sit behind one router,
+    and one of them that asks too often shall keep out nobody else.
     """
 
     def __init__(self, now: float) -> None:
@@ -40,7 +41,7 @@ class CheckRate:
         self._hosts = Buckets(UNVERIFIED_PACKETS_MAX, 60.0, REMEMBERED_MAX)
 
     def take(self, peer: str, whose: str, now: float) -> bool:
-        """Whether a packet may go to `whose` host, which this peer has named; if so, it is counted."""
+        """Whether a packet may go to a host of this customer (`nat.endpoint`); if so, it is counted."""
         if not self._hosts.take((peer, whose), now):
             return False
         if self._all.take(now):
@@ -50,7 +51,7 @@ class CheckRate:
 
 
 class OfferJudge:
-    """What one peer offers on one link."""
+    """Decides for one peer and one link which offers count, and which of the addresses in them may be used."""
 
     def __init__(
         self, own: NodeId, peer: NodeId, link: bytes, verifies: Callable[[bytes, bytes], bool]
@@ -128,7 +129,7 @@ class Budget:
         self._verified: set[str] = set()
 
     def may_send(self, host: str, now: float) -> bool:
-        """Count one packet to this host, if it may go."""
+        """Whether a packet may go to this host; if so, it is counted."""
         if host in self._verified:
             return True
         whose = customer(host)
@@ -140,5 +141,5 @@ class Budget:
         return False
 
     def verified(self, host: str) -> None:
-        """It has answered with what only the peer there can know."""
+        """It has answered as only the peer can, so it wants our packets: from now on they are not counted."""
         self._verified.add(host)

@@ -22,7 +22,7 @@ REMEMBERED_MAX = 1024
 
 
 class Favours:
-    """Of one node. `counters`: tried, and why others were not."""
+    """Of one node. `counters` has how many were tried, and why others were not."""
 
     def __init__(self, now: float) -> None:
         self.counters: Counter[str] = Counter()

@@ -151,7 +151,7 @@ class World:
         name = next(name for name, one in NAMES.items() if one.host == at.host)
         if name in self._kind.down or at.port not in (A.port, ALTERNATE_PORT):
             return
-        other = 0 if not self._kind.alternate else ALTERNATE_PORT
+        other = ALTERNATE_PORT if self._kind.alternate else None
         message = stun.parse(datagram)
         answer = self._answering[name].asked(datagram, message, source, other, self.now)
         if answer is not None and self._dice.random() >= self._kind.loss:
