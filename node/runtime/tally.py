@@ -8,6 +8,7 @@ taken over when it has closed.
 from collections import Counter
 from typing import Literal, Protocol
 
+from node.runtime.counted import Counted, Watched
 from protocol.paths import PathKind
 
 Outcome = Literal["connected", "failed", "lost"]
@@ -18,20 +19,11 @@ Refused = Literal["client", "peer", "stranger"]
 """Who was told no: over HTTP, over a link, or at the door."""
 
 
-class Carrier(Protocol):
+class Carrier(Counted, Protocol):
     """As much of a path as is looked at here."""
 
     @property
     def kind(self) -> PathKind: ...
-
-    @property
-    def bytes_in(self) -> int: ...
-
-    @property
-    def bytes_out(self) -> int: ...
-
-    @property
-    def closing(self) -> bool: ...
 
 
 class Tally:
@@ -42,7 +34,7 @@ class Tally:
         """`KIND.attempts`, `KIND.connected`, `KIND.failed`, `KIND.lost`, `KIND.bytes_in`, `KIND.bytes_out`."""
         self.refusals: Counter[tuple[Refused, str]] = Counter()
         """By whom they met, and why: an error's code, or for strangers the event that the log has."""
-        self._open: list[Carrier] = []
+        self._paths = Watched[Carrier](lambda path: _add(self.path_counters, path))
 
     def attempt(self, kind: PathKind) -> None:
         """Somebody here tries to bring up such a path."""
@@ -55,26 +47,19 @@ class Tally:
     def watch(self, path: Carrier) -> None:
         """It carries a link from now on: it is connected, and its bytes count until it closes."""
         self.outcome(path.kind, "connected")
-        self._take_over()
-        self._open.append(path)
+        self._paths.add(path)
 
     def paths(self) -> Counter[str]:
         """The counters with the bytes of the paths that are open, and `KIND.open`: how many those are."""
-        self._take_over()
+        still = self._paths.open()
         told = self.path_counters.copy()
-        for path in self._open:
+        for path in still:
             told[f"{path.kind}.open"] += 1
             _add(told, path)
         return told
 
     def refused(self, whom: Refused, reason: str) -> None:
         self.refusals[whom, reason] += 1
-
-    def _take_over(self) -> None:
-        for path in self._open:
-            if path.closing:
-                _add(self.path_counters, path)
-        self._open = [path for path in self._open if not path.closing]
 
 
 def _add(counters: Counter[str], path: Carrier) -> None:

@@ -1,7 +1,6 @@
 """What the links of this node have carried, those that are gone included.
 
-A link counts its own bytes, and counts no more once it closes. Links are kept here for as long as they are open; those
-that have closed are summed up when the next one comes or somebody asks.
+Each is kept for as long as it is open; of those that have closed the sum is.
 """
 
 from collections import Counter
@@ -9,21 +8,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
+from node.runtime.counted import Counted, Watched
 
-class Counted(Protocol):
+
+class Carrier(Counted, Protocol):
     """As much of a link as is looked at here."""
 
     @property
     def dialed(self) -> bool: ...
-
-    @property
-    def bytes_in(self) -> int: ...
-
-    @property
-    def bytes_out(self) -> int: ...
-
-    @property
-    def closing(self) -> bool: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,31 +28,27 @@ class Totals:
     """By whether we opened them, and by the path that carries them."""
 
 
-C = TypeVar("C", bound=Counted)
+C = TypeVar("C", bound=Carrier)
 
 
 class Traffic(Generic[C]):
     def __init__(self) -> None:
-        self._open: list[C] = []
+        self._links = Watched[C](self._sum_up)
         self._gone_in = self._gone_out = 0
 
     def watch(self, link: C) -> None:
         """One more, from its beginning."""
-        self._sum_up()
-        self._open.append(link)
+        self._links.add(link)
 
     def totals(self, path_of: Callable[[C], str]) -> Totals:
         """`path_of` names the path that carries a link."""
-        self._sum_up()
+        still = self._links.open()
         return Totals(
-            bytes_in=self._gone_in + sum(link.bytes_in for link in self._open),
-            bytes_out=self._gone_out + sum(link.bytes_out for link in self._open),
-            links=Counter((link.dialed, path_of(link)) for link in self._open),
+            bytes_in=self._gone_in + sum(link.bytes_in for link in still),
+            bytes_out=self._gone_out + sum(link.bytes_out for link in still),
+            links=Counter((link.dialed, path_of(link)) for link in still),
         )
 
-    def _sum_up(self) -> None:
-        for link in self._open:
-            if link.closing:
-                self._gone_in += link.bytes_in
-                self._gone_out += link.bytes_out
-        self._open = [link for link in self._open if not link.closing]
+    def _sum_up(self, link: C) -> None:
+        self._gone_in += link.bytes_in
+        self._gone_out += link.bytes_out
