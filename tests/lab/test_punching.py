@@ -20,7 +20,7 @@ from tests.lab.kinds import Kind, Pair
 from tests.lab.lab import Lab
 from tests.lab.plan import Host
 from tests.lab.wire import Wire
-from tests.nat.test_ice import talking
+from tests.nat.attempts import talking
 from tests.nat.test_quic import closed, noise, send_all
 
 STUN_PORT = 7879

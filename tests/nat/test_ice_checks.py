@@ -17,7 +17,7 @@ from nat.ice import CONNECT_S, IceAttempt, NoWay
 from nat.ice_checks import LEARNT_MAX
 from protocol.limits import CANDIDATES_MAX
 from protocol.paths import Candidate
-from tests.nat.test_ice import attempt, met
+from tests.nat.attempts import attempt, met
 
 FOUR = [f"127.0.0.{number}" for number in range(1, 5)]
 
