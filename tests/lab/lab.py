@@ -68,8 +68,8 @@ FORWARDING = {
     "ipv4/conf/default/send_redirects": 0,
     "ipv4/icmp_ratelimit": 0,
 }
-"""No limit on ICMP errors to one address, for every stranger is to be refused; and no ICMP redirects, by which a host would learn
-a way around a hairpin.
+"""No limit on ICMP errors to one address, for every stranger is to be refused; and no ICMP redirects, by which a host
+would learn a way around a hairpin.
 """
 
 BRIDGED = "bridge-nf-call-ip*tables"

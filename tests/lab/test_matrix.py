@@ -8,9 +8,10 @@ import pytest
 from protocol.paths import PathKind
 from tests.lab.kinds import Kind, Pair
 from tests.lab.lab import Lab
-from tests.lab.matrix import meet_all, rows, square, summary
+from tests.lab.matrix import main, meet_all
 from tests.lab.pairs import Meeting, Wanted
 from tests.lab.stations import stations
+from tests.lab.tables import rows, square, summary
 
 LAN, IPV4, PUNCHED, RELAY = PathKind.LAN, PathKind.IPV4, PathKind.PUNCHED, PathKind.RELAY
 FIRST_MS = 2_000.0
@@ -85,6 +86,33 @@ def test_no_body_waits_for_a_second_connection_to_who_cannot_be_dialled(
     rate = met[Kind.OPEN, Kind.PORT].mbit_s
 
     assert rate is not None and rate > HELD_UP_MBIT_S
+
+
+# -- what is asked of the matrix -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--pairs", "port,prot"], "prot is none of open, firewall,"),
+        (["--runs", "0"], "--runs: 0 is none"),
+        (["--rtt", "-1"], "--rtt: -1 is less than nothing"),
+        (["--loss", "2"], "--loss: 2 is no part of a whole: write 0.02 for 2 %"),
+        (["--lines", "/no/such/folder/file"], "--lines: No such file or directory"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_a_laboratory_is_built(
+    words: list[str],
+    told: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("sys.argv", ["matrix", *words])
+
+    with pytest.raises(SystemExit):
+        main()
+
+    assert told in capsys.readouterr().err
 
 
 # -- what the matrix shows -----------------------------------------------------------------------------
