@@ -61,7 +61,9 @@ class Seers:
             for start in range(0, len(buffer), segment):
                 datagram = buffer[start : start + segment]
                 message = stun.parse(datagram)
-                answer = self._answering.asked(datagram, message, Endpoint(*sender), 0, self._now())
+                answer = self._answering.asked(
+                    datagram, message, Endpoint(*sender), None, self._now()
+                )
                 if answer is not None:
                     one.send([answer], sender)
 
