@@ -8,7 +8,7 @@ import asyncio
 import random
 import socket
 import ssl
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from functools import partial
 from typing import assert_never
 
@@ -23,6 +23,7 @@ from node.runtime.dialling_back import dial_back
 from node.runtime.lan import Lan
 from node.runtime.look import Look
 from node.runtime.network_changes import NetworkChanges
+from node.runtime.owned_tasks import OwnedTasks
 from node.runtime.packets import Packets
 from node.runtime.stunning import Stunning
 from node.runtime.switchboard import Switchboard
@@ -60,7 +61,7 @@ class Outlook:
         self._dice = random.SystemRandom()
         self._looks: dict[socket.AddressFamily, Look] = {}
         self._found: dict[socket.AddressFamily, Behaviour] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = OwnedTasks()
 
     def speak_stun(self, packets: Packets, alternate: socket.socket) -> None:
         """On the port of our packets, and on a second one."""
@@ -75,7 +76,7 @@ class Outlook:
             case ProbeNat(servers=servers):
                 self._look(servers)
             case DialOut():
-                self._own(self._dial_out(effect))
+                self._tasks.start(self._dial_out(effect))
             case _:
                 assert_never(effect)
 
@@ -85,10 +86,7 @@ class Outlook:
         if self.lan is not None:
             self.lan.close()
         self._end_looks()
-        for task in self._tasks:
-            task.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks)
+        await self._tasks.close()
         if self._stunning is not None:
             self._stunning.close()
             self._stunning = None
@@ -164,18 +162,6 @@ class Outlook:
             reached, missed = await dial_back(effect.peer, effect.addresses, self._context)
         outcome = DialedBack(reached=reached, missed=missed, sent=tuple(sent))
         self.tell(DialedOut(effect.request, outcome))
-
-    # -- within --------------------------------------------------------------------------------------
-
-    def _own(self, doing: Coroutine[object, object, None]) -> None:
-        task = self._loop.create_task(doing)
-        self._tasks.add(task)
-        task.add_done_callback(self._done)
-
-    def _done(self, task: "asyncio.Task[None]") -> None:
-        self._tasks.discard(task)
-        if not task.cancelled():
-            task.result()
 
 
 def _servers(

@@ -8,7 +8,6 @@ closes it once nothing is under way on it. Nothing is decided here about peers o
 import asyncio
 import itertools
 import random
-from collections.abc import Coroutine
 from functools import partial
 from weakref import WeakSet
 
@@ -18,6 +17,7 @@ from node.runtime.connection import Connection
 from node.runtime.greeting import Terms
 from node.runtime.heard import Heard
 from node.runtime.links import Link
+from node.runtime.owned_tasks import OwnedTasks
 from node.runtime.paths.sight import Sight, sight_of
 from node.runtime.paths.ways import Ways
 from node.runtime.reaching import greeted, reach
@@ -61,7 +61,7 @@ class Switchboard:
         self._requests: dict[int, IncomingRequest] = {}
         self._numbers = itertools.count(1)
         self._redeeming = 0
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = OwnedTasks()
         self._closing = False
 
     # -- what the driver asks for --------------------------------------------------------------------
@@ -79,7 +79,7 @@ class Switchboard:
     def dial(self, addresses: tuple[str, ...], peer: NodeId | None) -> None:
         """Try the addresses in order; `link_up`, `reached` or `dial_failed` tells how it ended."""
         if not self._closing:
-            self._own_task(self._dial(addresses, peer))
+            self._tasks.start(self._dial(addresses, peer))
 
     def hang(self, peer: NodeId, reason: str, quiet_s: float = 0.0) -> None:
         """Close every connection to this peer; it is down soon, whether it still listens or not.
@@ -163,10 +163,7 @@ class Switchboard:
     async def close(self, reason: str) -> None:
         """Tell every peer, and return when all connections are gone."""
         self._closing = True
-        for task in self._tasks:
-            task.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks)
+        await self._tasks.close()
         await self.ways.close()
         for server in self._servers:
             await server.close()
@@ -242,7 +239,7 @@ class Switchboard:
             self._dismiss(request.connection)
             return
         self._redeeming += 1
-        self._own_task(self._redeem(request, join))
+        self._tasks.start(self._redeem(request, join))
 
     def asked(self, request: IncomingRequest, header: RequestHeader) -> None:
         request.number = next(self._numbers)
@@ -372,17 +369,6 @@ class Switchboard:
     def _tell(self, connection: Connection, event: str, **fields: object) -> None:
         is_member = connection.link.peer is not None
         (self._heard.note if is_member else self._heard.turned_away)(event, **fields)
-
-    def _own_task(self, doing: Coroutine[object, object, None]) -> None:
-        task = self._loop.create_task(doing)
-        self._tasks.add(task)
-        task.add_done_callback(self._task_done)
-
-    def _task_done(self, task: "asyncio.Task[None]") -> None:
-        self._tasks.discard(task)
-        if not task.cancelled():
-            # What goes wrong on the way is told as it goes; anything else is our own fault, and loud.
-            task.result()
 
     def _path_of(self, link: Link) -> str:
         """The kind of the path in use; `none` while the link has lost its last one."""

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Protocol
 from nat.records import RecordKind
 from node.runtime.frame_link import FrameLink, OnLink
 from node.runtime.links import HANDSHAKE_S, Link, LinkListener
+from node.runtime.owned_tasks import OwnedTasks
 from node.runtime.paths.arrival import Arrival
 from node.runtime.paths.dialing import Opened, PathDialer
 from node.runtime.paths.doorway import ALPN_HTTP, ALPN_PATH, Doorway, kind_of
@@ -86,7 +87,7 @@ class Ways:
         self._upkeep: dict[Multipath, Upkeep] = {}
         self._arrivals: dict[Arrival, None] = {}
         """Paths that others have opened and that carry nothing yet, or that we have refused. The oldest first."""
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = OwnedTasks()
         self._closing = False
 
     # -- what others ask of it -------------------------------------------------------------------------
@@ -373,20 +374,8 @@ class Ways:
     async def close(self) -> None:
         """Look for nothing any more. Links close as their owners say."""
         self._closing = True
-        for task in self._tasks:
-            task.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks)
+        await self._tasks.close()
 
     def own_task(self, doing: Coroutine[object, object, None]) -> "asyncio.Task[None]":
         """Ends with this node at the latest; what goes wrong in it is loud."""
-        task = self._loop.create_task(doing)
-        self._tasks.add(task)
-        task.add_done_callback(self._task_done)
-        return task
-
-    def _task_done(self, task: "asyncio.Task[None]") -> None:
-        self._tasks.discard(task)
-        if not task.cancelled():
-            # What goes wrong on the way is told as it goes; anything else is our own fault, and loud.
-            task.result()
+        return self._tasks.start(doing)

@@ -14,6 +14,7 @@ from typing import assert_never
 from nat.home import Effect, HomeRelays, Public, Release, Reserve
 from node.log import Log
 from node.runtime.alarm import Alarm
+from node.runtime.owned_tasks import OwnedTasks
 from node.runtime.relaying.channels import RelayFailed
 from node.runtime.relaying.client import OnChannel, RelayClient
 from node.runtime.relaying.server import RelayServer
@@ -80,7 +81,7 @@ class Homes:
         self._loop = asyncio.get_running_loop()
         self._addresses: Mapping[NodeId, tuple[str, ...]] = {}
         self._lines: dict[NodeId, _Line] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = OwnedTasks()
         self._alarm = Alarm(lambda now: self._feed(self._core.tick(now)))
         self._now: tuple[NodeId, ...] = ()
         self._told: tuple[NodeId, ...] = ()
@@ -141,10 +142,7 @@ class Homes:
     async def close(self) -> None:
         self._closing = True
         self._alarm.set(None)
-        for task in self._tasks:
-            task.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks)
+        await self._tasks.close()
         if self._own_channels is not None:
             self._own_channels.close("this node is closing")
 
@@ -190,16 +188,8 @@ class Homes:
             return line
         client = RelayClient(relay, self._context, self._signatures, self._on_channel, self._dice)
         line = self._lines[relay] = _Line(client, addresses)
-        task = self._loop.create_task(self._run(line))
-        self._tasks.add(task)
-        task.add_done_callback(self._done)
+        self._tasks.start(self._run(line))
         return line
-
-    def _done(self, task: "asyncio.Task[None]") -> None:
-        self._tasks.discard(task)
-        if not task.cancelled():
-            # What goes wrong on the way is told as it goes; anything else is our own fault, and loud.
-            task.result()
 
     async def _run(self, line: _Line) -> None:
         try:

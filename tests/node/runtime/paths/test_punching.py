@@ -158,7 +158,7 @@ async def test_who_is_not_known_yet_may_offer_and_gets_no_answer(
     await peer.until(lambda: RecordKind.PONG in [kind for kind, _, _ in peer.heard_of])
 
     assert len(carriers(station)) == 1
-    assert station.board.ways._tasks == set()
+    assert not station.board.ways._tasks
 
 
 def open_files() -> int:
@@ -220,7 +220,7 @@ async def test_an_answer_to_nothing_is_passed_over(
     await peer.until(lambda: RecordKind.PONG in [kind for kind, _, _ in peer.heard_of])
 
     assert len(carriers(station)) == 1
-    assert station.board.ways._tasks == set()
+    assert not station.board.ways._tasks
 
 
 async def asking(station: Station, carrier: Multipath) -> "asyncio.Task[dict[str, Exception]]":

@@ -67,7 +67,7 @@ async def test_nonsense_ends_the_link_with_a_reason_and_nobody_is_asked_for_more
         # What follows is not read any more, and whoever it was finds a node that is well.
         await eventually(lambda: not carriers(alone))
     assert len(alone.ear.noted("peer.broke_protocol")) == 1
-    assert alone.board.ways._tasks == set()
+    assert not alone.board.ways._tasks
 
 
 async def test_a_link_whose_other_end_speaks_nonsense_is_not_dialled_again(
@@ -134,7 +134,7 @@ async def test_a_node_that_does_not_punch_lets_offers_go_without_an_answer(
         await one.until(lambda: pongs(one))
 
         assert len(carriers(alone)) == 1
-        assert alone.board.ways._tasks == set()
+        assert not alone.board.ways._tasks
 
 
 def pongs(one: Intruder) -> list[tuple[RecordKind, int, bytes]]:
