@@ -42,7 +42,9 @@ def places(small_lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator
             Place(lab, host, daemons, f"public{number}", listen=IPV4_ALONE, environment=HTTPS_TOO)
             for number, host in enumerate(lab.publics)
         ]
-        places += [Place(lab, host, daemons, host.kind, listen=IPV4_ALONE) for host in lab.hosts]
+        places += [
+            Place(lab, host, daemons, host.kind.value, listen=IPV4_ALONE) for host in lab.hosts
+        ]
         _forward(lab, lab.of(Kind.RST)[0])
         found_mesh(*places, may_invite=True)
         yield places
