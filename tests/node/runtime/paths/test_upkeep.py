@@ -210,7 +210,7 @@ async def test_what_is_looked_for_ends_with_the_link(pair: Relayed) -> None:
     one.paths_changed()
     one.network_changed()
     assert one._timer is None
-    assert pair.left.board.ways._tasks == set()
+    assert not pair.left.board.ways._tasks
 
 
 async def test_a_stopping_node_looks_for_nothing(pair: Relayed) -> None:
@@ -219,7 +219,7 @@ async def test_a_stopping_node_looks_for_nothing(pair: Relayed) -> None:
     await pair.left.board.close("stopping")
 
     assert carriers(pair.left) == []
-    assert pair.left.board.ways._tasks == set()
+    assert not pair.left.board.ways._tasks
 
 
 async def test_a_relayed_link_goes_over_to_the_network_that_both_turn_out_to_be_in(
