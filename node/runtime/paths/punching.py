@@ -54,7 +54,8 @@ class _Talk:
     judge: OfferJudge
     offers: Bucket
     number: int = 0
-    answer: "asyncio.Future[Offer] | None" = None
+    answer: "asyncio.Future[Offer | None] | None" = None
+    """To our offer; None comes if that has to be made anew."""
     answering: "asyncio.Task[None] | None" = None
 
 
@@ -127,6 +128,12 @@ class Puncher:
         answering = self._answer(multipath, by, offer, candidates, same_site=same_site)
         talk.answering = self._ways.own_task(answering)
 
+    def switched(self, multipath: Multipath) -> None:
+        """The link runs over another path: the one that our offer was sent on may have been dead already."""
+        talk = self._talks.get(multipath)
+        if talk is not None and talk.answer is not None and not talk.answer.done():
+            talk.answer.set_result(None)
+
     def nat_known(self) -> None:
         """More was found out about our NAT than when the paths that there are were punched."""
         for way in list(self._kept):
@@ -142,11 +149,7 @@ class Puncher:
     async def _ask(self, multipath: Multipath, attempt: IceAttempt) -> PathEnd:
         talk = self._talk(multipath)
         try:
-            offer = await self._offer(multipath, attempt, self._next_number(talk), answers=False)
-            talk.answer = self._loop.create_future()
-            talk.judge.asking(offer.number)
-            multipath.send_offer(codec.encode(offer))
-            answer = await talk.answer
+            offer, answer = await self._agree(multipath, attempt, talk)
             same_site = self._same_site(answer)
             theirs = talk.judge.judge(answer, self._surroundings.seen_at(), same_site=same_site)
             if not theirs:
@@ -161,6 +164,19 @@ class Puncher:
             way, credentials, lambda: PathEnd(Unattached(), PathKind.PUNCHED), dialled=True
         )
         return end
+
+    async def _agree(
+        self, multipath: Multipath, attempt: IceAttempt, talk: _Talk
+    ) -> tuple[Offer, Offer]:
+        """Our offer, made anew as often as the link goes over to another path, and the peer's answer to the last."""
+        while True:
+            talk.number += 1
+            offer = await self._offer(multipath, attempt, talk.number, answers=False)
+            talk.answer = self._loop.create_future()
+            talk.judge.asking(offer.number)
+            multipath.send_offer(codec.encode(offer))
+            if (answer := await talk.answer) is not None:
+                return offer, answer
 
     async def _answer(
         self,
@@ -244,10 +260,6 @@ class Puncher:
             judge, Bucket(OFFERS_PER_MINUTE, 60.0, self._loop.time())
         )
         return talk
-
-    def _next_number(self, talk: _Talk) -> int:
-        talk.number += 1
-        return talk.number
 
     def _same_site(self, offer: Offer) -> bool:
         """Both are seen from outside at one address: then private addresses lead somewhere."""

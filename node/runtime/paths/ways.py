@@ -331,6 +331,8 @@ class Ways:
             "path.used", peer=short(multipath.peer), path=kind, remote=multipath.remote, why=why
         )
         self._neighbourhood.path_used(multipath.link)
+        if self._puncher is not None:
+            self._puncher.switched(multipath)
         # One that has become silent is looked for anew, before it is given up.
         self._upkeep[multipath].paths_changed()
 

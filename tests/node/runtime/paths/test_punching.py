@@ -252,6 +252,27 @@ async def test_a_late_answer_does_not_spoil_the_next_attempt_and_a_forged_one_en
     assert len(carriers(station)) == 1
 
 
+async def test_an_offer_is_made_again_when_the_link_goes_over_to_another_path(
+    station: Station, peer: Intruder, members: list[Member]
+) -> None:
+    """The first may have gone out on a path that was dead already, as where this machine has moved."""
+    (carrier,) = carriers(station)
+    attempt = await asking(station, carrier)
+    await peer.until(lambda: answers(peer))
+    async with intruder(members[2], station) as newer:
+        newer.attach(Attach(LINK, True, PathKind.LAN, 0, False))
+        await newer.until(lambda: answers(newer))
+        (first,), (again,) = answers(peer), answers(newer)
+        assert again.number == first.number + 1
+        assert (again.username, again.candidates) == (first.username, first.candidates)
+
+        newer.say(RecordKind.OFFER, payload=offer(members[2], station, first.number, answers=True))
+        answer = offer(members[2], station, again.number, answers=True)
+        newer.say(RecordKind.OFFER, payload=answer)
+        failure = (await attempt)[PathKind.PUNCHED]
+        assert "the peer sees no address" in str(failure)
+
+
 async def test_a_link_that_is_over_is_not_punched_for(station: Station, peer: Intruder) -> None:
     (carrier,) = carriers(station)
     carrier.fail(None)
