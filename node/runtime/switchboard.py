@@ -21,6 +21,7 @@ from node.runtime.owned_tasks import OwnedTasks
 from node.runtime.paths.sight import Sight, sight_of
 from node.runtime.paths.ways import Ways
 from node.runtime.reaching import greeted, reach
+from node.runtime.redeeming import Redeeming
 from node.runtime.tcp_link import LISTEN, LinkServer, Security, serve_connections
 from node.runtime.tls import explain
 from node.runtime.traffic import Totals, Traffic
@@ -31,9 +32,6 @@ from protocol.messages import Join, Request, RequestHeader, Response
 from protocol.paths import relay_in
 
 CLOSE_S = 1.0
-
-REDEMPTIONS_MAX = 16
-"""Tickets redeemed at once; further strangers are told to come back."""
 
 STRANGERS_MAX = 64
 """Connections from those who have shown no certificate. For a further one goes who has been silent for longest."""
@@ -60,8 +58,8 @@ class Switchboard:
         """Lost, while what they said last may still be on its way."""
         self._requests: dict[int, IncomingRequest] = {}
         self._numbers = itertools.count(1)
-        self._redeeming = 0
         self._tasks = OwnedTasks()
+        self._redeeming = Redeeming(heard, self._tasks, self._tell)
         self._closing = False
 
     # -- what the driver asks for --------------------------------------------------------------------
@@ -162,7 +160,7 @@ class Switchboard:
 
     async def close(self, reason: str) -> None:
         """Tell every peer, and return when all connections are gone."""
-        self._closing = True
+        self._closing = self._redeeming.closing = True
         await self._tasks.close()
         await self.ways.close()
         for server in self._servers:
@@ -232,14 +230,7 @@ class Switchboard:
             self._down(connection.peer, pair, reason)
 
     def joining(self, request: IncomingRequest, join: Join) -> None:
-        if self._redeeming >= REDEMPTIONS_MAX:
-            reason = f"{REDEMPTIONS_MAX} others are joining at the moment; try again"
-            busy = ErrorInfo(code=ErrorCode.OVERLOADED, reason=reason, retry_after_s=1.0)
-            request.connection.refuse(request, busy)
-            self._dismiss(request.connection)
-            return
-        self._redeeming += 1
-        self._tasks.start(self._redeem(request, join))
+        self._redeeming.begin(request, join)
 
     def asked(self, request: IncomingRequest, header: RequestHeader) -> None:
         request.number = next(self._numbers)
@@ -334,27 +325,6 @@ class Switchboard:
         pair.fail(gone(peer, reason))
 
     # -- within --------------------------------------------------------------------------------------
-
-    async def _redeem(self, request: IncomingRequest, join: Join) -> None:
-        connection = request.connection
-        try:
-            joined = await self._heard.redeem(join)
-        except TaskError as refused:
-            reason = refused.info.reason
-            self._tell(connection, "ticket.refused", node=short(connection.peer), reason=reason)
-            if not request.answered:
-                connection.refuse(request, refused.info)
-        else:
-            if not request.answered:
-                connection.reply(request, joined, None)
-        finally:
-            self._redeeming -= 1
-            if not self._closing:
-                self._dismiss(connection)
-
-    def _dismiss(self, connection: Connection) -> None:
-        if connection.stranger:
-            connection.close("a stranger has nothing more to do here")
 
     def _strangers(self) -> list[Connection]:
         return [

@@ -433,7 +433,7 @@ async def test_a_stranger_that_leaves_while_its_ticket_is_read_is_forgotten(
     await asyncio.sleep(0)
 
     assert host.ear.gone == []
-    assert host.board._redeeming == 0
+    assert host.board._redeeming._under_way == 0
 
 
 async def test_a_joiner_answers_no_questions(
