@@ -107,7 +107,7 @@ async def test_a_pair_without_a_way_is_given_up_in_three_seconds_and_its_named_h
         with pytest.raises(NoWay, match="no UDP packet came through"):
             await near.connect("somebody", "x" * 32, named)
 
-        assert loop.time() - began < CONNECT_S + 0.2
+        assert loop.time() - began < CONNECT_S + 1.0
         assert sum(map(count_waiting, victim)) == UNVERIFIED_PACKETS_MAX
 
 
@@ -120,7 +120,8 @@ async def test_a_server_that_does_not_answer_is_waited_for_no_longer_than_300_ms
 
         (candidate,) = await node.gather()
 
-        assert loop.time() - began < 0.4
+        # By itself aioice waits for five seconds.
+        assert loop.time() - began < 1.0
         assert candidate.kind == "host"
     await node.close()
 

@@ -254,7 +254,8 @@ async def test_a_way_that_was_cut_for_long_is_used_as_soon_as_it_answers() -> No
     near.transport.answered()
     await far.has(before + 1)
 
-    assert loop.time() - began < 0.5
+    # QUIC's own timer has backed off to seconds by then.
+    assert loop.time() - began < 1.0
     await sending
     await far.has(len(data))
     assert far.digest.digest() == hashlib.sha256(data).digest()

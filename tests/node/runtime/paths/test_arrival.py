@@ -6,6 +6,7 @@ import contextlib
 import pytest
 
 from nat.records import HEADER, VERSION, RecordKind, encode_data_head, encode_record
+from node.runtime.links import HANDSHAKE_S
 from node.runtime.paths import arrival, upkeep, ways
 from node.runtime.paths.multipath import PATHS_MAX
 from node.runtime.paths.ways import LINKS_MAX
@@ -186,7 +187,7 @@ async def test_a_flood_of_handshakes_that_nobody_finishes_keeps_no_member_out(
         writer.write((b"", b"\x16\x03\x01", b"GET / HTTP/1.1\r\n\r\n")[number % 3])
     left = tls_station(members[0])
     left.board.dial((alone.address,), alone.id)
-    async with asyncio.timeout(2.0):
+    async with asyncio.timeout(HANDSHAKE_S / 2):
         await left.up(alone)
     (server,) = alone.board._servers
 
