@@ -20,6 +20,7 @@ import uvloop
 
 from node.config import Resolved, Settings, resolved_from_env
 from node.log import Log
+from node.runtime import library_log
 from node.runtime.datadir import DataDir
 from node.runtime.registrar import Registrar
 from protocol.errors import ConfigError
@@ -159,6 +160,7 @@ def _start_log(settings: Settings) -> Log:
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )
     log: Log = structlog.get_logger()
+    library_log.listen(log)
     return log
 
 

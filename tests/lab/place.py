@@ -1,7 +1,6 @@
 """Real daemons on hosts of the laboratory: started, asked, and what their logs tell."""
 
 import json
-import re
 import subprocess
 import sys
 import urllib.request
@@ -25,11 +24,6 @@ MEMORY = "128MiB"
 READY_S = 60.0
 """A daemon has so long to start: many do at the same time."""
 WAIT_S = 20.0
-
-LATE_WRITE = re.compile(
-    r"Fatal error on SSL protocol\n.*\n.*closed=True.*\nTraceback.*\n(  .*\n)+RuntimeError:.*the handler is closed\n"
-)
-"""What uvloop says, with no frame of ours, where an answer is due on a connection that it has just lost."""
 
 
 class Place:
@@ -152,7 +146,7 @@ class Place:
 
     def faults(self) -> str:
         """Its log from the first word on that no log may hold; empty if there is none."""
-        lines = re.sub(LATE_WRITE, "", self.daemon.said).splitlines()
+        lines = self.daemon.said.splitlines()
         for at, line in enumerate(lines):
             if any(word in line for word in BROKEN):
                 return "\n".join(lines[at : at + 40])
