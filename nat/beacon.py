@@ -17,7 +17,7 @@ is enough to dial an address in our own network, where TLS proves who is there.
 
 import random
 import struct
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -105,16 +105,20 @@ class Beacon:
         port: int,
         members: Callable[[], Iterable[NodeId]],
         dice: random.Random,
+        counters: Counter[str],
     ) -> None:
-        """`members` are all that are known, ourselves or not."""
+        """`members` are all that are known, ourselves or not.
+
+        Into `counters`, which its host may count in too, go as `beacon.ignored` datagrams that were no beacon of our
+        mesh, came from elsewhere, or were too many.
+        """
         self.deadline: float | None = None
-        self.ignored = 0
-        """Datagrams that were no beacon of our mesh, came from elsewhere, or were too many."""
         self._mesh = mesh
         self._own = own
         self._port = port
         self._members = members
         self._dice = dice
+        self._counters = counters
         self._due: list[float] = []
         """When to speak, and whoever is here already is to answer."""
         self._again_at = NEVER
@@ -142,12 +146,12 @@ class Beacon:
         """`host` is where it came from; of a link-local address with its interface."""
         beacon = parse(datagram)
         if beacon is None or scope(plain(host)) not in NEAR or not beacon.is_of(self._mesh):
-            self.ignored += 1
+            self._counters["beacon.ignored"] += 1
             return []
         if beacon.is_by(self._mesh, self._own):
             return []
         if not self._looks.take(now):
-            self.ignored += 1
+            self._counters["beacon.ignored"] += 1
             return []
         if beacon.asks and self._answer_at is None:
             self._answer_at = now + self._dice.uniform(0.0, ANSWER_S)
@@ -179,7 +183,7 @@ class Beacon:
         if now < heard.get(address, -AGAIN_S) + AGAIN_S:
             return []
         if not self._finds.take(now):
-            self.ignored += 1
+            self._counters["beacon.ignored"] += 1
             return []
         heard[address] = now
         heard.move_to_end(address)

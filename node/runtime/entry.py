@@ -265,10 +265,15 @@ class Entry:
         assert self._membership is not None
         host, _ = host_port(self._settings.listen)
         beacon = Beacon(
-            self._membership.mesh, self._identity.id, self._port, company.acquainted, self._dice
+            self._membership.mesh,
+            self._identity.id,
+            self._port,
+            company.acquainted,
+            self._dice,
+            outlook.counters,
         )
         found, note = company.nearby, company.note
-        outlook.lan = Lan(beacon, lambda: local_networks(host), found, note)
+        outlook.lan = Lan(beacon, lambda: local_networks(host), found, note, outlook.counters)
         ways.near = outlook.lan.addresses_of
         outlook.lan.begin()
 

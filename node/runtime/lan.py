@@ -7,6 +7,7 @@ noted once, and tried again when the network changes. When to speak and whom to 
 import asyncio
 import socket
 import struct
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import assert_never
@@ -50,13 +51,14 @@ class Lan:
         places: Callable[[], Iterable[Place]],
         found: Callable[[NodeId, str], None],
         note: Callable[..., None],
+        counters: Counter[str],
     ) -> None:
-        self.unsent = 0
-        """Beacons that a network did not take."""
+        """Into `counters`, which its host may count in too, go beacons that a network did not take."""
         self._beacon = beacon
         self._places = places
         self._found = found
         self._note = note
+        self._counters = counters
         self._noted = False
         self._loop = asyncio.get_running_loop()
         self._sockets: list[socket.socket] = []
@@ -148,7 +150,7 @@ class Lan:
             try:
                 mouth.sendto(datagram, to)
             except OSError as wrong:
-                self.unsent += 1
+                self._counters["beacon.unsent"] += 1
                 self._wrong(wrong.strerror or str(wrong))
 
     def _wrong(self, reason: str) -> None:

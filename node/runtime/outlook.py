@@ -8,6 +8,7 @@ import asyncio
 import random
 import socket
 import ssl
+from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from typing import assert_never
@@ -57,6 +58,8 @@ class Outlook:
         self._context: ssl.SSLContext | None = None
         self.tell = tell
         """Who is told of what was found."""
+        self.counters: Counter[str] = Counter()
+        """Those of our packets, once there are such: all that is sent and heard beside them is counted there."""
         self._loop = asyncio.get_running_loop()
         self._dice = random.SystemRandom()
         self._looks: dict[socket.AddressFamily, Look] = {}
@@ -66,6 +69,7 @@ class Outlook:
     def speak_stun(self, packets: Packets, alternate: socket.socket) -> None:
         """On the port of our packets, and on a second one."""
         self._stunning = Stunning(packets, alternate, self._heard)
+        self.counters = packets.counters
 
     def watch(self, changed: Callable[[], None]) -> None:
         """Call back when this machine's network has changed; OSError where nobody tells of it."""

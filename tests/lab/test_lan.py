@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import random
 import socket
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -35,13 +36,16 @@ def one_lan(machine: None) -> Iterator[Lab]:
 
 
 def lan_on(lab: Lab, host: Host, node: NodeId, found: list[tuple[NodeId, str]]) -> Lan:
-    beacon = Beacon(MESH, node, 7879, lambda: (ANNA, BERT, CARL), random.Random(node))
+    counters: Counter[str] = Counter()
+    beacon = Beacon(MESH, node, 7879, lambda: (ANNA, BERT, CARL), random.Random(node), counters)
 
     def note(event: str, **fields: object) -> None:
         raise AssertionError(f"{event}: {fields}")
 
     with lab.on_host(host):
-        lan = Lan(beacon, lambda: local_networks("::"), lambda *one: found.append(one), note)
+        lan = Lan(
+            beacon, lambda: local_networks("::"), lambda *one: found.append(one), note, counters
+        )
         lan.begin()
     return lan
 

@@ -2,6 +2,7 @@
 
 import itertools
 import random
+from collections import Counter
 from dataclasses import dataclass, field
 
 import pytest
@@ -38,8 +39,14 @@ AT_BERT = "192.168.1.20"
 GOLDEN = "53646d4201011ec70001020304050607c9b8b1f9074809e46a4ad3e91e333b8d4d7f8f606d2bd6b7"
 
 
-def beacon(own: NodeId = ANNA, members: list[NodeId] = MEMBERS, seed: int = 1) -> Beacon:
-    return Beacon(MESH, own, 7879, lambda: members, random.Random(seed))
+def beacon(
+    own: NodeId = ANNA,
+    members: list[NodeId] = MEMBERS,
+    seed: int = 1,
+    counters: Counter[str] | None = None,
+) -> Beacon:
+    counted = Counter() if counters is None else counters
+    return Beacon(MESH, own, 7879, lambda: members, random.Random(seed), counted)
 
 
 def said(
@@ -114,10 +121,11 @@ def test_what_is_said_is_heard(port: int, salt: bytes, asks: bool) -> None:
 
 @given(st.binary(max_size=64))
 def test_noise_is_no_beacon(noise: bytes) -> None:
-    one = beacon()
+    counters: Counter[str] = Counter()
+    one = beacon(counters=counters)
 
     assert one.heard(noise, AT_BERT, 0.0) == []
-    assert one.ignored == 1
+    assert counters == {"beacon.ignored": 1}
 
 
 @given(st.integers(0, BEACON_BYTES * 8 - 1))
@@ -290,12 +298,13 @@ def test_a_flood_of_a_members_beacons_is_looked_at_for_a_while_only() -> None:
         asked.append(1)
         return MEMBERS
 
-    one = Beacon(MESH, ANNA, 7879, members, random.Random(1))
+    counters: Counter[str] = Counter()
+    one = Beacon(MESH, ANNA, 7879, members, random.Random(1), counters)
     for _ in range(5000):
         one.heard(said(), AT_BERT, 0.0)
 
     assert len(asked) == HEARD_MAX
-    assert one.ignored == 5000 - HEARD_MAX
+    assert counters == {"beacon.ignored": 5000 - HEARD_MAX}
 
 
 def test_of_many_peers_the_ones_that_were_heard_last_are_remembered() -> None:

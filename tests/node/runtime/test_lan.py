@@ -3,6 +3,7 @@
 import asyncio
 import random
 import socket
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -27,6 +28,7 @@ class Neighbour:
     lan: Lan
     found: asyncio.Queue[tuple[NodeId, str]] = field(default_factory=asyncio.Queue)
     notes: list[str] = field(default_factory=list)
+    counters: Counter[str] = field(default_factory=Counter)
 
     async def finds(self) -> tuple[NodeId, str]:
         async with asyncio.timeout(SOON_S):
@@ -40,15 +42,16 @@ def neighbours(
     made: list[Neighbour] = []
 
     def make(node: NodeId, port: int) -> Neighbour:
-        beacon = Beacon(MESH, node, port, lambda: (ANNA, BERT), random.Random(port))
+        counters: Counter[str] = Counter()
+        beacon = Beacon(MESH, node, port, lambda: (ANNA, BERT), random.Random(port), counters)
         found: asyncio.Queue[tuple[NodeId, str]] = asyncio.Queue()
         notes: list[str] = []
 
         def note(event: str, **fields: object) -> None:
             notes.append(f"{event}: {fields['reason']}")
 
-        lan = Lan(beacon, lambda: places, lambda *one: found.put_nowait(one), note)
-        return Neighbour(lan, found, notes)
+        lan = Lan(beacon, lambda: places, lambda *one: found.put_nowait(one), note, counters)
+        return Neighbour(lan, found, notes, counters)
 
     try:
         for number, node in enumerate(nodes):
@@ -95,6 +98,7 @@ async def test_noise_is_ignored_and_who_speaks_afterwards_is_heard() -> None:
 
         assert await anna.finds() == (BERT, "127.0.0.1:7009")
         assert anna.found.empty()
+        assert anna.counters == {"beacon.ignored": 4}
 
 
 async def test_nobody_is_heard_who_sends_to_us_alone() -> None:
