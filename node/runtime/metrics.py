@@ -109,7 +109,10 @@ def _paths(tally: Tally) -> Iterator[Family]:
         for kind in PathKind
         for outcome in OUTCOMES
     ]
-    about = "What became of paths: one that connected may be lost later."
+    about = (
+        "What became of paths: one that connected may be lost later. "
+        "A try that another path has overtaken has no outcome; those that others began have no try here."
+    )
     yield _labelled("sedma_path_outcomes_total", "counter", about, outcomes)
     carried = [
         ({"kind": kind.value, "direction": way}, counted[f"{kind}.bytes_{way}"])
