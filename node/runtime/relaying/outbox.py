@@ -1,11 +1,12 @@
 """What waits to be sent over one WebSocket.
 
-What is short and holds somebody up until it arrives (credit, pings, openings) overtakes the data that waits. What a
-channel says of itself stays in order: its end comes after its data.
+What is short and holds somebody up until it arrives (credit, pings, openings) overtakes the data that waits. What is
+said to or by one peer stays in order, so the end of a channel comes after its data. The peers take turns: who is sent
+little does not wait for all that another is sent.
 """
 
 import asyncio
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable
 
 from nat.relay_wire import Absent, Close, Data, Message, encode
@@ -22,7 +23,8 @@ class Outbox:
     def __init__(self, is_full: Callable[[bool], None] | None = None) -> None:
         self.nbytes = 0
         self._urgent: deque[bytes] = deque()
-        self._ordered: deque[bytes] = deque()
+        self._ordered: OrderedDict[bytes, deque[bytes]] = OrderedDict()
+        """By the peer's id, who is next first; nobody for whom nothing waits."""
         self._something = asyncio.Event()
         self._full = False
         self._is_full = is_full
@@ -32,7 +34,10 @@ class Outbox:
         if self._ended:
             return
         data = encode(message)
-        (self._ordered if isinstance(message, Data | Close | Absent) else self._urgent).append(data)
+        if isinstance(message, Data | Close | Absent):
+            self._ordered.setdefault(message.peer, deque()).append(data)
+        else:
+            self._urgent.append(data)
         self.nbytes += len(data)
         self._something.set()
         self._tell()
@@ -44,8 +49,7 @@ class Outbox:
 
     async def send_all(self, send: Send) -> None:
         while True:
-            while queue := self._urgent or self._ordered:
-                data = queue.popleft()
+            while (data := self._next()) is not None:
                 await send(data)
                 self.nbytes -= len(data)
                 self._tell()
@@ -53,6 +57,17 @@ class Outbox:
                 return
             self._something.clear()
             await self._something.wait()
+
+    def _next(self) -> bytes | None:
+        if self._urgent:
+            return self._urgent.popleft()
+        if not self._ordered:
+            return None
+        peer, queue = self._ordered.popitem(last=False)
+        data = queue.popleft()
+        if queue:
+            self._ordered[peer] = queue
+        return data
 
     def _tell(self) -> None:
         full = self.nbytes > (HIGH_BYTES // 2 if self._full else HIGH_BYTES)

@@ -6,7 +6,6 @@ gives credit once it is taken. Nothing is read that could not be sent, so what i
 
 import asyncio
 import socket
-from collections import deque
 from collections.abc import Callable
 
 from nat.relay_wire import PAYLOAD_BYTES_MAX, WINDOW_BYTES, Data, Message, Window
@@ -41,8 +40,8 @@ class Pump:
         """What the peer may still send."""
         self._taken = 0
         """Of what it has sent, and has not been told."""
-        self._waiting: deque[memoryview] = deque()
-        """For the socket to take them."""
+        self._waiting = bytearray()
+        """What has come in, and the socket has not taken yet."""
         self._ending = self._closed = False
         self._look()
 
@@ -62,8 +61,8 @@ class Pump:
         if self._room < 0:
             self._break("more was sent than there was room for")
             return
-        self._waiting.append(memoryview(payload))
-        if len(self._waiting) == 1:
+        self._waiting += payload
+        if len(self._waiting) == len(payload):
             self._write()
 
     def finish(self) -> None:
@@ -103,20 +102,16 @@ class Pump:
 
     def _write(self) -> None:
         while self._waiting:
-            piece = self._waiting[0]
             try:
-                sent = self._socket.send(piece)
+                sent = self._socket.send(self._waiting)
             except BlockingIOError:
                 self._loop.add_writer(self._socket, self._writable)
                 return
             except OSError:
                 self._break("")
                 return
+            del self._waiting[:sent]
             self._give(sent)
-            if sent == len(piece):
-                self._waiting.popleft()
-            else:
-                self._waiting[0] = piece[sent:]
         if self._ending:
             self._close()
 
