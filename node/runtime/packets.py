@@ -56,9 +56,10 @@ class Packets:
         self.counters: Counter[str] = Counter()
         self.stun: Callable[[bytes, SocketAddress], None] | None = None
         """Who is told of STUN messages, which come to the same port."""
-        self.detour: Callable[[NodeId, bytes], Detour | None] | None = None
-        """Sends a packet along the link with a peer that none from this port reaches, and tells how it went; None if
-        there is no such link."""
+        self.detour: Callable[[NodeId, bytes, bool], Detour | None] | None = None
+        """Sends a packet along the link with a peer that none from this port reaches: through a hole, if that was
+        punched, and there another way, too, if the third argument is true. How it went; None if there is no such link.
+        """
         self._socket = bound
         self._sealing = sealing
         self._hearer = hearer
@@ -104,7 +105,7 @@ class Packets:
         self.counters[f"received_{detour}"] += 1
         if detour is Detour.PUNCHED:
             self.counters["received_bytes"] += len(datagram)
-        return self._open(datagram, None)
+        return self._open(datagram, detour)
 
     def transmit(self, datagram: bytes, host: str, port: int) -> None:
         """As it is, to this IP address; nothing happens where this socket does not lead there."""
@@ -122,7 +123,7 @@ class Packets:
     def _take_detour(self, peer: NodeId, datagram: bytes) -> Detour | None:
         if self.detour is None or self._whereabouts.is_heard(peer):
             return None
-        return self.detour(peer, datagram)
+        return self.detour(peer, datagram, self._whereabouts.doubts_hole(peer))
 
     def _transmit(self, datagram: bytes, way: SocketAddress) -> None:
         try:
@@ -151,7 +152,7 @@ class Packets:
             else:
                 self._open(datagram, remote)
 
-    def _open(self, datagram: bytes, remote: SocketAddress | None) -> NodeId | None:
+    def _open(self, datagram: bytes, came: SocketAddress | Detour) -> NodeId | None:
         """Who has sealed it; None if it is dropped."""
         try:
             peer, payload, newest = self._sealing.open(datagram, self._loop.time())
@@ -160,9 +161,12 @@ class Packets:
             self.counters[f"dropped.{dropped.why}"] += 1
             self._hearer.packet_dropped(dropped.why)
             return None
-        if newest and remote is not None:
-            # An older one that was held up on its way does not say where the peer is now.
-            self._whereabouts.heard(peer, remote)
+        # An older one that was held up on its way does not say where the peer is now.
+        if newest:
+            if isinstance(came, Detour):
+                self._whereabouts.heard_by(came, peer)
+            else:
+                self._whereabouts.heard(peer, came)
         self._hearer.packet(peer, packet)
         return peer
 

@@ -23,7 +23,7 @@ TRIED_MAX = 4
 """Addresses to which one packet goes: a machine has more interfaces than others can reach."""
 
 UNANSWERED_MAX = 2
-"""Packets that a proven address may leave without a word before others are tried beside it."""
+"""Packets that a proven address, or a hole, may leave without a word before other ways are tried beside it."""
 
 NAMES_MAX = 1024
 NAME_FRESH_S = 600.0
@@ -56,6 +56,8 @@ class Whereabouts:
         self._dual = dual
         self._loop = asyncio.get_running_loop()
         self._heard: OrderedDict[NodeId, _Path] = OrderedDict()
+        self._unheard: OrderedDict[NodeId, int] = OrderedDict()
+        """Packets on detours to each peer since it was heard through a hole. Who was heard from last at the end."""
         self._names: OrderedDict[str, tuple[tuple[str, ...], float]] = OrderedDict()
         """Host to its IP addresses, and until when they are believed."""
         self._lookups: dict[str, asyncio.Task[None]] = {}
@@ -70,6 +72,20 @@ class Whereabouts:
             return
         path.address, path.unanswered = address, 0
         self._heard.move_to_end(peer)
+
+    def heard_by(self, detour: Detour, peer: NodeId) -> None:
+        """Its newest packet came so. One by the link shows that the peer has its doubts about a hole, or has none."""
+        self._unheard[peer] = 0 if detour is Detour.PUNCHED else UNANSWERED_MAX
+        self._unheard.move_to_end(peer)
+        if len(self._unheard) > PEERS_MAX:
+            self._unheard.popitem(last=False)
+
+    def doubts_hole(self, peer: NodeId) -> bool:
+        """One more packet takes a detour; whether a hole alone is not to be relied on."""
+        unheard = self._unheard.get(peer, UNANSWERED_MAX)
+        if unheard < UNANSWERED_MAX:
+            self._unheard[peer] = unheard + 1
+        return unheard >= UNANSWERED_MAX
 
     def is_heard(self, peer: NodeId) -> bool:
         """It answers where it was last heard from, as far as we know."""

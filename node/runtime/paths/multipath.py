@@ -208,9 +208,12 @@ class Multipath:
         else:
             self.send_offer(payload)
 
-    def send_packet(self, payload: bytes) -> Detour | None:
-        """How it went: by itself if the path in use is punched; None if there is no path."""
+    def send_packet(self, payload: bytes, *, in_doubt: bool) -> Detour | None:
+        """How it went: by itself if the path in use is punched, if in doubt over another one, too; None: not at all."""
         if self._active is not None and not self._over and self._active.send_datagram(payload):
+            others = (one for one in self._ends.values() if one.kind is not PathKind.PUNCHED)
+            if in_doubt and (other := next(others, None)) is not None:
+                other.send(RecordKind.PACKET, 0, self._tell(), payload)
             return Detour.PUNCHED
         return Detour.LINK if self._send_aside(RecordKind.PACKET, payload) else None
 

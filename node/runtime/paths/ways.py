@@ -101,11 +101,11 @@ class Ways:
         upkeep = self._upkeep.get(multipath)
         return "" if upkeep is None else upkeep.why_not_direct
 
-    def send_packet(self, peer: NodeId, datagram: bytes) -> Detour | None:
+    def send_packet(self, peer: NodeId, datagram: bytes, in_doubt: bool) -> Detour | None:
         """Along the link with this peer, if that runs by ways which packets from our port would not find."""
         for multipath in self._links.values():
             if multipath.peer == peer and multipath.kind in (PathKind.PUNCHED, PathKind.RELAY):
-                return multipath.send_packet(datagram)
+                return multipath.send_packet(datagram, in_doubt=in_doubt)
         return None
 
     def network_changed(self, hosts: frozenset[str]) -> None:

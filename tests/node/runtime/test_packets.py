@@ -12,7 +12,7 @@ from functools import partial
 import pytest
 
 from node.runtime.packets import READS_MAX, Packets, bind
-from node.runtime.whereabouts import Detour
+from node.runtime.whereabouts import UNANSWERED_MAX, Detour
 from protocol.codec import encode_packet
 from protocol.ids import MeshId, NodeId, key_digest
 from protocol.limits import PACKET_BYTES_MAX
@@ -406,7 +406,7 @@ async def test_whom_no_packet_reaches_is_sent_them_along_its_link(
     here, there = await places.pair()
     went: list[bytes] = []
 
-    def take(peer: NodeId, datagram: bytes) -> Detour:
+    def take(peer: NodeId, datagram: bytes, in_doubt: bool) -> Detour:
         went.append(datagram)
         return detour
 
@@ -419,7 +419,7 @@ async def test_whom_no_packet_reaches_is_sent_them_along_its_link(
     assert here.packets.counters["sent"] == there.packets.counters["received"] == 0
     assert here.packets.counters[f"sent_{detour}"] == 1
     assert there.packets.counters[f"received_{detour}"] == 1
-    there.packets.detour = lambda peer, datagram: None
+    there.packets.detour = lambda *packet: None
     there.packets.send(here.who.id, (), Ping(2))
     assert there.packets.counters["send.no_way"] == 1, (
         "such a packet says nothing of where its sender is"
@@ -429,7 +429,7 @@ async def test_whom_no_packet_reaches_is_sent_them_along_its_link(
 async def test_a_packet_is_heard_once_whatever_ways_its_copies_take(places: Places) -> None:
     here, there = await places.pair()
 
-    def twice(peer: NodeId, datagram: bytes) -> Detour:
+    def twice(peer: NodeId, datagram: bytes, in_doubt: bool) -> Detour:
         assert there.packets.arrived(datagram, Detour.PUNCHED) == here.who.id
         assert there.packets.arrived(datagram, Detour.LINK) is None
         return Detour.PUNCHED
@@ -439,6 +439,60 @@ async def test_a_packet_is_heard_once_whatever_ways_its_copies_take(places: Plac
 
     assert there.dropped == ["replayed"]
     assert there.heard == [(here.who.id, Ping(1))]
+
+
+class Hole:
+    """Between two places; the one that sends notes whether it was in doubt of it."""
+
+    def __init__(self, near: Place, far: Place) -> None:
+        self.is_open = True
+        self.doubts: dict[Place, list[bool]] = {near: [], far: []}
+        for here, there in ((near, far), (far, near)):
+            here.packets.detour = partial(self._take, here, there)
+
+    def _take(
+        self, here: Place, there: Place, peer: NodeId, datagram: bytes, in_doubt: bool
+    ) -> Detour:
+        self.doubts[here].append(in_doubt)
+        if self.is_open:
+            there.packets.arrived(datagram, Detour.PUNCHED)
+        if in_doubt:
+            there.packets.arrived(datagram, Detour.LINK)
+        return Detour.PUNCHED
+
+
+async def test_a_hole_is_doubted_until_something_came_through_and_when_nothing_comes_any_more(
+    places: Places,
+) -> None:
+    near, far = await places.pair()
+    hole = Hole(near, far)
+
+    def ping(count: int) -> list[bool]:
+        """Whether the one that pings, and the one that answers, were in doubt."""
+        for number in range(count):
+            near.packets.send(far.who.id, (), Ping(number))
+        said = hole.doubts[near]
+        hole.doubts[near] = []
+        return said
+
+    def answer() -> list[bool]:
+        far.packets.send(near.who.id, (), Ack(1))
+        said = hole.doubts[far]
+        hole.doubts[far] = []
+        return said
+
+    assert (ping(1), answer()) == ([True], [False])
+    assert ping(UNANSWERED_MAX) == [False] * UNANSWERED_MAX
+    assert (ping(1), answer()) == ([True], [False])
+
+    hole.is_open = False
+    assert ping(UNANSWERED_MAX + 1) == [False] * UNANSWERED_MAX + [True]
+    # Who is asked by the link answers so at once.
+    assert answer() == [True]
+    assert len(near.heard) == 3
+
+    hole.is_open = True
+    assert (ping(1), answer(), ping(1)) == ([True], [False], [False])
 
 
 async def test_where_a_peer_was_heard_is_still_known_after_a_packet_that_took_a_detour(
@@ -460,7 +514,7 @@ async def test_whom_packets_reach_is_not_sent_them_over_a_link(places: Places) -
     here, there = await places.pair()
     there.packets.send(here.who.id, here.addresses, Ping(1))
     await here.has_heard(1)
-    here.packets.detour = lambda peer, datagram: pytest.fail("it has just been heard")
+    here.packets.detour = lambda *packet: pytest.fail("it has just been heard")
     here.packets.send(there.who.id, (), Ping(2))
 
     assert await there.has_heard(1) == [(here.who.id, Ping(2))]
