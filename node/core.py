@@ -25,23 +25,17 @@ from node.deployment.ledger import Ledger
 from node.deployment.placement import Capacity
 from node.effects import Effect, Grave, Reply
 from node.execution.fleet import Fleet
-from node.execution.plans import plan_of_put, plan_of_weights
 from node.execution.room import Room
 from node.execution.serving import Serving
 from node.execution.sketches import SketchCache
 from node.execution.tasks import Tasks
 from node.execution.upkeep import Upkeep
-from node.execution.views import peer_views, weights_view
+from node.execution.views import Views
 from node.memory.short_term import ShortTerm
 from node.work import Outcome
 from protocol.client import (
     MatmulRequest,
-    PeerView,
-    PlanRequest,
-    PlanView,
     PutRequest,
-    TaskView,
-    WeightsView,
 )
 from protocol.digests import LoadDigest, NodeRecord, WeightsVersion
 from protocol.errors import ErrorInfo
@@ -124,7 +118,7 @@ class Node:
             self.own, self.desk, self.catalogue, self.holding, self.sketches, self.fleet
         )
         self.tasks = Tasks(self, policy.backend, policy.device, dice)
-        self._policy = policy
+        self.views = Views(self.mesh, self.fleet, self.catalogue, policy.backend, policy.device)
         self._told_changes = -1
         self.deadline: float | None = None
         self._others_at = NEVER
@@ -330,28 +324,6 @@ class Node:
 
     def linked(self) -> list[NodeId]:
         return self.fleet.linked()
-
-    # -- views ---------------------------------------------------------------------------------------
-
-    def weights(self, now: float) -> list[WeightsView]:
-        return [self.view(manifest, now) for manifest in self.catalogue.living()]
-
-    def view(self, manifest: Manifest, now: float) -> WeightsView:
-        return weights_view(manifest, self.fleet, now)
-
-    def peers(self, now: float) -> list[PeerView]:
-        return peer_views(self.mesh, self.fleet, now)
-
-    def task(self, task: str, now: float) -> TaskView:
-        """What a product takes or took; TaskError if it is not known here."""
-        return self.tasks.view(task, now)
-
-    def plan(self, request: PlanRequest, now: float) -> PlanView:
-        """Where a matrix would lie, or who would multiply by weights that stand."""
-        if request.name is not None:
-            return plan_of_weights(self.catalogue.find(request.name), request, self.fleet, now)
-        full = msgspec.structs.replace(request, backend=request.backend or self._policy.backend)
-        return plan_of_put(full, self.fleet, self._policy.device, now)
 
     # -- within --------------------------------------------------------------------------------------
 

@@ -1,15 +1,49 @@
 """What people are told of the mesh: its weights and its nodes."""
 
+from msgspec.structs import replace
+
 from nat.findings import Finding, findings
 from node.communication.mesh import Mesh
 from node.communication.reach import Reach
+from node.deployment.catalogue import Catalogue
 from node.execution.fleet import Fleet
+from node.execution.plans import plan_of_put, plan_of_weights
 from node.execution.shards import VALUE_BYTES
-from protocol.client import FindingView, PeerView, WeightsView
+from protocol.client import FindingView, PeerView, PlanRequest, PlanView, WeightsView
 from protocol.digests import NodeRecord
 from protocol.ids import NodeId
 from protocol.members import Cause
 from protocol.messages import Manifest
+
+
+class Views:
+    """Of one node. `backend` and `device` are those of weights whose put does not say."""
+
+    def __init__(
+        self, mesh: Mesh, fleet: Fleet, catalogue: Catalogue, backend: str, device: str
+    ) -> None:
+        self._mesh = mesh
+        self._fleet = fleet
+        self._catalogue = catalogue
+        self._backend = backend
+        self._device = device
+
+    def weights(self, now: float) -> list[WeightsView]:
+        return [self.of(manifest, now) for manifest in self._catalogue.living()]
+
+    def of(self, manifest: Manifest, now: float) -> WeightsView:
+        return weights_view(manifest, self._fleet, now)
+
+    def peers(self, now: float) -> list[PeerView]:
+        return peer_views(self._mesh, self._fleet, now)
+
+    def plan(self, request: PlanRequest, now: float) -> PlanView:
+        """Where a matrix would lie, or who would multiply by weights that stand."""
+        if request.name is not None:
+            manifest = self._catalogue.find(request.name)
+            return plan_of_weights(manifest, request, self._fleet, now)
+        full = replace(request, backend=request.backend or self._backend)
+        return plan_of_put(full, self._fleet, self._device, now)
 
 
 def weights_view(manifest: Manifest, fleet: Fleet, now: float) -> WeightsView:

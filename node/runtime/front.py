@@ -110,11 +110,11 @@ class Front:
 
     def peers(self) -> list[PeerView]:
         live, reach = self._live, self._node.mesh.reach
-        views = self._node.peers(live.now)
+        views = self._node.views.peers(live.now)
         return [with_path(one, live.sight(NodeId(one.id)), reach, self._name) for one in views]
 
     def weights(self) -> list[WeightsView]:
-        return self._node.weights(self._live.now)
+        return self._node.views.weights(self._live.now)
 
     def metrics(self) -> Iterable[Family]:
         live = self._live
@@ -125,7 +125,7 @@ class Front:
         self._live.tally.refused("client", code.value)
 
     def plan(self, request: PlanRequest) -> PlanView:
-        return self._node.plan(request, self._live.now)
+        return self._node.views.plan(request, self._live.now)
 
     async def put(self, request: PutRequest, body: MatrixBody) -> WeightsView:
         self._require_mesh()
@@ -133,7 +133,7 @@ class Front:
         session = self._live.session(body)
         task, effects = self._node.put(request, shape, _wall_ms(), self._live.now)
         await self._live.run(task, session, effects, session.ended)
-        view = self._node.view(self._node.catalogue.find(request.name), self._live.now)
+        view = self._node.views.of(self._node.catalogue.find(request.name), self._live.now)
         return msgspec.structs.replace(view, converted=body.header.converted)
 
     async def matmul(self, request: MatmulRequest, body: MatrixBody) -> MatrixAnswer:
@@ -150,7 +150,7 @@ class Front:
         )
 
     def task(self, task: str) -> TaskView:
-        return self._node.task(task, self._live.now)
+        return self._node.tasks.view(task, self._live.now)
 
     async def remove(self, name: str, if_match: str | None) -> None:
         self._require_mesh()

@@ -102,4 +102,4 @@ def check_accounts(world: World) -> None:
 
 def missing(member: Machine) -> int:
     """Blocks of all weights of which this node knows no live holder."""
-    return sum(view.missing for view in member.node.weights(member.now))
+    return sum(view.missing for view in member.node.views.weights(member.now))

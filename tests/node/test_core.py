@@ -55,7 +55,7 @@ def test_weights_that_are_not_there_cannot_be_used_or_removed() -> None:
 
 def test_who_names_an_old_version_neither_replaces_nor_removes_the_new_one() -> None:
     world, member = alone()
-    (view,) = member.node.weights(world.now)
+    (view,) = member.node.views.weights(world.now)
     request = PutRequest(name="w", if_match="1.0.somebody")
 
     with pytest.raises(TaskError, match=f"w is at {view.version}") as refused:
@@ -116,8 +116,8 @@ def test_a_full_disk_is_told_as_no_room_for_weights() -> None:
 
     assert told(member).version > version
     assert told(member).load.free == 3 * MIB
-    assert member.node.plan(PlanRequest(rows=1024, columns=1024), world.now).free == 3 * MIB
-    assert not member.node.plan(PlanRequest(rows=1024, columns=1024), world.now).fits
+    assert member.node.views.plan(PlanRequest(rows=1024, columns=1024), world.now).free == 3 * MIB
+    assert not member.node.views.plan(PlanRequest(rows=1024, columns=1024), world.now).fits
 
 
 def test_memory_that_changes_little_is_not_told_of() -> None:

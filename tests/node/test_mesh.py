@@ -29,7 +29,7 @@ def test_nodes_that_know_one_address_all_learn_each_other_and_what_each_can_hold
 
     assert all_know_all(world)
     for member in world.living():
-        views = {view.name: view for view in member.node.peers(world.now)}
+        views = {view.name: view for view in member.node.views.peers(world.now)}
         for other in world.living():
             if other is not member:
                 assert views[other.name].state == "connected"
@@ -64,7 +64,10 @@ def test_two_halves_merge_once_one_link_between_them_comes_up(seed: int) -> None
     world.run_until(lambda: all_know_all(world) and at_rest(world), 10.0)
 
     assert first.over and other.over and first.error is other.error is None
-    assert [view.name for view in world.living()[0].node.weights(world.now)] == ["left", "right"]
+    assert [view.name for view in world.living()[0].node.views.weights(world.now)] == [
+        "left",
+        "right",
+    ]
     check_accounts(world)
 
 
@@ -89,7 +92,7 @@ def test_one_that_no_longer_answers_is_hung_up_on_by_all() -> None:
 
     for member in world.living():
         assert world.machines["b"].id not in member.node.linked()
-        (view,) = [view for view in member.node.peers(world.now) if view.name == "b"]
+        (view,) = [view for view in member.node.views.peers(world.now) if view.name == "b"]
         assert view.state == "lost" and view.why
 
 

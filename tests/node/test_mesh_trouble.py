@@ -108,7 +108,7 @@ def test_a_holder_whose_disk_has_lost_a_block_frees_the_rest_and_counts_as_missi
     a, b = world.machines["a"], world.machines["b"]
     assert ended(world, a.put("w", 5000, 5000, replicas=1)) is None
     world.run(3.0)
-    held = a.node.weights(world.now)[0].holders[b.id]
+    held = a.node.views.weights(world.now)[0].holders[b.id]
     assert held >= 2
     world.kill("b")
     block = next(iter(stores_of(a.node.catalogue.find("w"), b.id, "")))
@@ -130,7 +130,7 @@ def put_something(world: World, member: Machine) -> None:
 
 
 def remove_something(world: World, member: Machine) -> None:
-    names = [view.name for view in member.node.weights(world.now)]
+    names = [view.name for view in member.node.views.weights(world.now)]
     if member.up and names:
         member.remove(world.dice.choice(names))
 

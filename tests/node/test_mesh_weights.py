@@ -47,7 +47,7 @@ def test_who_joins_later_learns_of_all_weights_and_of_all_that_were_removed(seed
     late = join(world, "late", "c")
     world.run_until(lambda: all_know_all(world) and at_rest(world), 10.0)
 
-    assert [view.name for view in late.node.weights(world.now)] == ["two"]
+    assert [view.name for view in late.node.views.weights(world.now)] == ["two"]
     assert late.node.catalogue.manifests["one"].head.deleted
     assert missing(late) == 0
     assert set(late.disk.manifests) == {"one", "two"}
@@ -66,7 +66,7 @@ def test_a_removal_reaches_all_and_gives_all_memory_back(
     assert ended(world, world.machines[remover].remove("w")) is None
 
     world.run_until(lambda: at_rest(world), 10.0)
-    assert all(one.node.weights(world.now) == [] for one in world.living())
+    assert all(one.node.views.weights(world.now) == [] for one in world.living())
     assert all(one.leased_bytes == 0 and not resident(one) for one in world.living())
     assert all(not one.disk.contents for one in world.living())
 
