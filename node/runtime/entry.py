@@ -7,7 +7,6 @@ reason. Later the same object mints tickets and redeems those of others.
 import asyncio
 import os
 import random
-import socket
 import time
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Protocol
@@ -15,16 +14,16 @@ from typing import TYPE_CHECKING, Protocol
 from nat.beacon import Beacon
 from nat.relaying import RelayLimits
 from node.communication.reach import Fact, HomesAre, Relocated
-from node.config import MeshConfig, NatConfig, RelayConfig, host_port
+from node.config import MeshConfig, NatConfig, RelayConfig
 from node.log import Log
 from node.runtime import credentials, leaving, tls
-from node.runtime.addresses import own_addresses
 from node.runtime.credentials import Membership
 from node.runtime.datadir import DataDir
 from node.runtime.heard import Heard
 from node.runtime.identity import Identity
 from node.runtime.joining import ask_to_join
 from node.runtime.lan import Lan, local_networks
+from node.runtime.listening import Listening
 from node.runtime.outlook import Outlook
 from node.runtime.packets import Hearer, Packets, bind
 from node.runtime.paths.doorway import ALPN_HTTP, ALPN_PATH
@@ -35,7 +34,7 @@ from node.runtime.relaying.forwarding import Forwarding
 from node.runtime.sealing import RUN_BYTES, Sealing
 from node.runtime.signatures import Ed25519
 from node.runtime.switchboard import Switchboard
-from node.runtime.tcp_link import Security, check_free
+from node.runtime.tcp_link import Security
 from protocol.client import TicketRequest, TicketView
 from protocol.errors import ConfigError, ErrorCode, PeerError, TaskError
 from protocol.ids import MeshId, NodeId, node_id, short
@@ -47,9 +46,6 @@ if TYPE_CHECKING:
     from node.runtime.paths.punching import Puncher
 
 RETRY_FIRST_S = 0.1
-
-BINDS_MAX = 8
-"""Ports tried, where any will do, until one is free for links and packets."""
 
 FINAL = frozenset(
     {
@@ -103,18 +99,14 @@ class Entry:
     ) -> None:
         self.entered = False
         self.obstacle = ""
-        self.listens: tuple[str, ...] = ()
-        self._port = 0
-        self._also: tuple[str, int] | None = None
-        """Where else it listens."""
+        self._listening = Listening(settings, log)
         self._server: Security | None = None
-        """host:port, as others are told."""
+        """How links that come in are encrypted, once they may come in."""
         self._data = data
         self._registrar = registrar
         self._identity = identity
         self._signatures = signatures
         self._incarnation = incarnation
-        self._settings = settings
         self._relay = relay
         self._nat = nat
         self._redial_s = redial_s
@@ -122,7 +114,11 @@ class Entry:
         self._log = log
         self._dice = dice
         self._membership: Membership | None = None
-        self._warning = ""
+
+    @property
+    def listens(self) -> tuple[str, ...]:
+        """host:port, as others are told."""
+        return self._listening.addresses
 
     @property
     def can_invite(self) -> bool:
@@ -139,7 +135,7 @@ class Entry:
         if ticket is not None:
             credentials.check_free_for(self._data, self._identity, ticket.mesh)
         # Before anything is founded or a ticket is used: who must start again elsewhere starts from nothing.
-        await check_free(*host_port(self._settings.listen))
+        await self._listening.check()
         kept = credentials.load(self._data, self._identity)
         now_wall = time.time()
         if kept is not None:
@@ -168,14 +164,12 @@ class Entry:
         server = Security(tls.server_context(membership, (ALPN_PATH, ALPN_HTTP)), tls.peer_id)
         switchboard = Switchboard(self._identity.id, membership.mesh, self._software, ears, client)
         self._server = server
-        port, bound = await self._listen(switchboard, server)
-        self._port = port
-        if self._settings.also_listen is not None:
-            also = host_port(self._settings.also_listen)
-            self._also = await switchboard.listen(*also, server, "mesh.also_listen")
-        self.look_again()
-        if self._warning:
-            self._log.warning("listen.loopback_only", reason=self._warning)
+        try:
+            bound = await self._listening.begin(switchboard, server)
+        except ConfigError:
+            # It may listen at one of two addresses already.
+            await switchboard.close("this node cannot start")
+            raise
         self.entered = True
         if bound is None:
             return switchboard, None
@@ -187,18 +181,6 @@ class Entry:
             ears.key_of,
         )
         return switchboard, Packets(bound, sealing, ears)
-
-    def look_again(self) -> tuple[str, ...]:
-        """Where the node listens, by the addresses that this machine has now."""
-        host, _ = host_port(self._settings.listen)
-        found, self._warning = own_addresses(host, self._port, self._settings.advertise)
-        if self._also is not None:
-            more, _ = own_addresses(
-                host_port(self._settings.also_listen or "")[0], self._also[1], ()
-            )
-            found = tuple(dict.fromkeys([*found, *more]))[:ADDRESSES_MAX]
-        self.listens = found
-        return self.listens
 
     async def forwarding(
         self, switchboard: Switchboard, surroundings: Surroundings, tell: Callable[[HomesAre], None]
@@ -243,11 +225,10 @@ class Entry:
         assert membership is not None
         outlook = Outlook(switchboard, lambda: tls.client_context(membership), tell)
         if packets is not None:
-            host, _ = host_port(self._settings.listen)
-            outlook.speak_stun(packets, await bind(host, 0))
+            outlook.speak_stun(packets, await bind(self._listening.host, 0))
 
         def changed() -> None:
-            tell(Relocated(self.look_again()))
+            tell(Relocated(self._listening.look_again()))
             if outlook.lan is not None:
                 outlook.lan.begin()
 
@@ -263,11 +244,11 @@ class Entry:
         if not self._nat.lan_discovery:
             return
         assert self._membership is not None
-        host, _ = host_port(self._settings.listen)
+        host = self._listening.host
         beacon = Beacon(
             self._membership.mesh,
             self._identity.id,
-            self._port,
+            self._listening.port,
             company.acquainted,
             self._dice,
             outlook.counters,
@@ -294,7 +275,7 @@ class Entry:
             expires_at=expires_at,
             uses=request.uses,
             addresses=addresses,
-            warning=self._warning,
+            warning=self._listening.warning,
         )
 
     @property
@@ -326,39 +307,6 @@ class Entry:
         return joined
 
     # -- within --------------------------------------------------------------------------------------
-
-    async def _listen(
-        self, switchboard: Switchboard, server: Security
-    ) -> tuple[int, socket.socket | None]:
-        """The port of both, links and packets; None in place of the latter where UDP is not to be had."""
-        host, port = host_port(self._settings.listen)
-        tries = BINDS_MAX if port == 0 else 1
-        while True:
-            tries -= 1
-            bound = await self._bound(host, port)
-            wanted = port if bound is None else int(bound.getsockname()[1])
-            try:
-                _, real_port = await switchboard.listen(host, wanted, server)
-            except ConfigError:
-                # Any port would do, but this one was free for packets alone.
-                if bound is not None:
-                    bound.close()
-                if tries == 0:
-                    raise
-            else:
-                return real_port, bound
-
-    async def _bound(self, host: str, port: int) -> socket.socket | None:
-        try:
-            return await bind(host, port)
-        except OSError as wrong:
-            self._log.warning(
-                "packets.not_bound",
-                reason=f"UDP on {host or 'all interfaces'}, port {port}: {wrong.strerror or wrong}; what"
-                " packets would tell goes over links instead, which others notice later: free the port,"
-                " or write another one with --listen",
-            )
-            return None
 
     async def _join(self, ticket: Ticket) -> Membership:
         join = await self._registrar.ask_join(ticket)

@@ -233,9 +233,9 @@ async def serve_connections(
     return LinkServer(listener, security, make, on_refused)
 
 
-async def check_free(host: str, port: int) -> None:
-    """ConfigError if nobody could listen there at this moment."""
-    (await _listen(host, port, LISTEN)).close()
+async def check_free(host: str, port: int, setting: str = LISTEN) -> None:
+    """ConfigError if nobody could listen there at this moment. `setting` names the address."""
+    (await _listen(host, port, setting)).close()
 
 
 async def _listen(host: str, port: int, setting: str) -> socket.socket:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from node.config import MeshConfig, RelayConfig
-from node.runtime import entry
+from node.runtime import listening
 from node.runtime.entry import Entry
 from node.runtime.packets import Packets, bind
 from node.runtime.registrar import Registrar
@@ -54,7 +54,9 @@ class House:
         self._member = member
         self._opened: list[tuple[Switchboard, Packets | None]] = []
 
-    async def open(self, listen: str) -> tuple[tuple[str, ...], Packets | None]:
+    async def open(
+        self, listen: str, also: str | None = None
+    ) -> tuple[tuple[str, ...], Packets | None]:
         who = self._member
         one = Entry(
             who.data_dir,
@@ -62,7 +64,7 @@ class House:
             who.identity,
             Ed25519(who.identity.seed()),
             1,
-            MeshConfig(listen=listen),
+            MeshConfig(listen=listen, also_listen=also),
             RelayConfig(),
             1.0,
             "sedma 0",
@@ -112,7 +114,7 @@ async def test_a_port_that_is_free_for_packets_alone_is_passed_over(
         async def first_that_one(host: str, port: int) -> socket.socket:
             return await bind(host, ports.pop())
 
-        monkeypatch.setattr(entry, "bind", first_that_one)
+        monkeypatch.setattr(listening, "bind", first_that_one)
         listens, packets = await house.open("127.0.0.1:0")
 
     assert ports == []
@@ -134,3 +136,28 @@ async def test_a_port_that_links_cannot_have_ends_the_start_and_frees_udp(house:
             await house.open(f"127.0.0.1:{port}")
 
         (await bind("127.0.0.1", port)).close()
+
+
+async def test_a_second_port_that_cannot_be_had_frees_udp_and_is_named(house: House) -> None:
+    with taken(socket.SOCK_DGRAM) as port:
+        pass
+    with taken(socket.SOCK_STREAM) as also, pytest.raises(ConfigError, match="mesh.also_listen"):
+        await house.open(f"127.0.0.1:{port}", also=f"127.0.0.1:{also}")
+
+    (await bind("127.0.0.1", port)).close()
+
+
+async def test_both_addresses_are_told(house: House) -> None:
+    listens, _ = await house.open("127.0.0.1:0", also="127.0.0.2:0")
+
+    assert [one.partition(":")[0] for one in listens] == ["127.0.0.1", "127.0.0.2"]
+
+
+async def test_before_a_ticket_is_used_both_ports_are_looked_at() -> None:
+    with taken(socket.SOCK_STREAM) as port:
+        for settings in (
+            MeshConfig(listen=f"127.0.0.1:{port}"),
+            MeshConfig(listen="127.0.0.1:0", also_listen=f"127.0.0.1:{port}"),
+        ):
+            with pytest.raises(ConfigError, match=f"port {port}: Address already in use"):
+                await listening.Listening(settings, Log()).check()
