@@ -161,10 +161,15 @@ class QuicTransport(asyncio.Transport):
     def begin(self, protocol: Stream) -> Stream:
         """Hand the stream to its protocol, with what has come on it already."""
         self._protocol = protocol
-        protocol.connection_made(self)
         early, self._early = self._early, []
-        for data in early:
-            self._deliver(data)
+        # What has come since must not overtake it, though the protocol may write at once.
+        self._flushing = True
+        try:
+            protocol.connection_made(self)
+            for data in early:
+                self._deliver(data)
+        finally:
+            self._flushing = False
         if self._gone:
             self._loop.call_soon(protocol.connection_lost, self._error)
         elif self._peer_ended:

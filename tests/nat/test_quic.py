@@ -10,7 +10,7 @@ import pytest
 
 from nat.engine import Engine, Over, Secured
 from nat.proof import Credentials, certificates_of, signed_bytes
-from nat.quic import QuicTransport, open_quic
+from nat.quic import FLUSH_BYTES, QuicTransport, open_quic
 from protocol.errors import PeerError
 from tests.nat.members import founder, member
 from tests.nat.wires import Wire, wired
@@ -137,6 +137,44 @@ async def test_who_answers_while_it_is_being_told_keeps_everything_in_order() ->
 
     assert echo.digest.digest() == near.digest.digest() == hashlib.sha256(data).digest()
     await closed(near, echo)
+
+
+class Talkative(Stream):
+    """Answers the first that it is told by so much that it leaves at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.data = b""
+
+    def buffer_updated(self, nbytes: int) -> None:
+        super().buffer_updated(nbytes)
+        self.data += self._memory[:nbytes]
+        if self.data == b"one":
+            self.transport.write(bytes(FLUSH_BYTES))
+
+
+async def test_what_came_before_anybody_listened_is_told_before_what_came_since(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    one, other = wired()
+    listener = QuicTransport(other, BOB.towards(ALICE), dialled=False)
+    near, stream = await open_quic(one, ALICE.towards(BOB), Stream, dialled=True)
+    await listener.proven
+    for piece, early in ((b"one", [b"one"]), (b"two", [b"one", b"two"])):
+        near.write(piece)
+        while listener._early != early:  # noqa: ASYNC110 (nobody tells of it)
+            await asyncio.sleep(0.001)
+    # What comes next is read, and nobody has looked at it yet when the listener's protocol is there.
+    monkeypatch.setattr(listener, "_flush", lambda: None)
+    near.write(b"three")
+    await asyncio.sleep(0.05)
+    monkeypatch.undo()
+
+    talkative = listener.begin(Talkative())
+    await talkative.has(len(b"onetwothree"))
+
+    assert talkative.data == b"onetwothree"
+    await closed(stream, talkative)
 
 
 async def test_of_a_way_that_loses_every_twentieth_datagram_nothing_is_lost() -> None:
