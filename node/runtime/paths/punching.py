@@ -93,11 +93,7 @@ class Puncher:
             async with asyncio.timeout(PUNCH_S):
                 end = await self._ask(multipath, attempt)
         except (SedmaError, OSError) as wrong:
-            # A timeout is an OSError, and says nothing by itself.
-            late = TimeoutError(
-                f"no way through the NATs of both sides within {PUNCH_S:g} s{attempt.troubles}"
-            )
-            why = late if isinstance(wrong, TimeoutError) else wrong
+            why = _in_words(wrong, attempt, PUNCH_S)
             self._ways.note("path.not_punched", peer=short(multipath.peer), reason=str(why))
             return {PathKind.PUNCHED: why}
         if multipath.is_over:
@@ -154,12 +150,13 @@ class Puncher:
             theirs = talk.judge.judge(answer, self._surroundings.seen_at(), same_site=same_site)
             if not theirs:
                 raise PeerError("the peer sees no address at which it could be reached by UDP")
+            # Before there is a way: if this failed after that, nobody would close it.
+            credentials = self._credentials(multipath.peer, agreed_on(offer, answer))
             way = await attempt.connect(answer.username, answer.password, theirs)
         except BaseException:
             await attempt.close()
             raise
         self._take_over(way, multipath.peer)
-        credentials = self._credentials(multipath.peer, agreed_on(offer, answer))
         _, end = await open_quic(
             way, credentials, lambda: PathEnd(Unattached(), PathKind.PUNCHED), dialled=True
         )
@@ -194,12 +191,12 @@ class Puncher:
                 try:
                     answer = await self._offer(multipath, attempt, offer.number, answers=True)
                     multipath.answer_offer(codec.encode(answer), by)
+                    credentials = self._credentials(multipath.peer, agreed_on(offer, answer))
                     way = await attempt.connect(offer.username, offer.password, candidates)
                 except BaseException:
                     await attempt.close()
                     raise
                 self._take_over(way, multipath.peer)
-                credentials = self._credentials(multipath.peer, agreed_on(offer, answer))
                 peer = multipath.peer
                 await open_quic(
                     way,
@@ -208,7 +205,8 @@ class Puncher:
                     dialled=False,
                 )
         except (SedmaError, OSError) as wrong:
-            self._ways.note("path.not_punched", peer=short(multipath.peer), reason=str(wrong))
+            why = _in_words(wrong, attempt, 2 * PUNCH_S)
+            self._ways.note("path.not_punched", peer=short(multipath.peer), reason=str(why))
         finally:
             self._answering -= 1
 
@@ -278,3 +276,12 @@ class Puncher:
             sign=self._signatures.sign,
             verifies=self._signatures.verifies,
         )
+
+
+def _in_words(wrong: SedmaError | OSError, attempt: IceAttempt, within_s: float) -> Exception:
+    """A timeout is an OSError, and says nothing by itself."""
+    if not isinstance(wrong, TimeoutError):
+        return wrong
+    return TimeoutError(
+        f"no way through the NATs of both sides within {within_s:g} s{attempt.troubles}"
+    )

@@ -183,6 +183,31 @@ async def test_of_a_flood_of_offers_the_last_few_are_looked_at_and_one_is_answer
     await eventually(lambda: open_files() <= before)
 
 
+async def test_a_node_that_cannot_prove_its_key_opens_no_way_that_nobody_would_close(
+    station: Station, peer: Intruder, members: list[Member]
+) -> None:
+    chain = members[1].membership.chain_file
+    hidden = chain.rename(chain.with_suffix(".hidden"))
+    try:
+        peer.say(RecordKind.OFFER, payload=offer(members[2], station))
+        await eventually(lambda: station.ear.noted("path.not_punched"))
+    finally:
+        hidden.rename(chain)
+
+    (failure,) = station.ear.noted("path.not_punched")
+    assert chain.name in str(failure)
+
+
+async def test_why_an_offer_has_led_to_no_path_is_said(
+    station: Station, peer: Intruder, members: list[Member]
+) -> None:
+    peer.say(RecordKind.OFFER, payload=offer(members[2], station))
+    await eventually(lambda: station.ear.noted("path.not_punched"))
+
+    (failure,) = station.ear.noted("path.not_punched")
+    assert "no way through the NATs of both sides within" in str(failure)
+
+
 @contextlib.contextmanager
 def bystander() -> Iterator[socket.socket]:
     """A port of this machine that nobody has any business with."""
