@@ -160,6 +160,9 @@ class QuicTransport(asyncio.Transport):
 
     def begin(self, protocol: Stream) -> Stream:
         """Hand the stream to its protocol, with what has come on it already."""
+        if self._gone:
+            # It has gone while nobody was there to be told.
+            self._loop.call_soon(protocol.connection_lost, self._error)
         self._protocol = protocol
         early, self._early = self._early, []
         # What has come since must not overtake it, though the protocol may write at once.
@@ -170,9 +173,7 @@ class QuicTransport(asyncio.Transport):
                 self._deliver(data)
         finally:
             self._flushing = False
-        if self._gone:
-            self._loop.call_soon(protocol.connection_lost, self._error)
-        elif self._peer_ended:
+        if self._peer_ended and not self._gone:
             self._eof()
         return protocol
 

@@ -177,6 +177,38 @@ async def test_what_came_before_anybody_listened_is_told_before_what_came_since(
     await closed(stream, talkative)
 
 
+class Abrupt(Stream):
+    """Wants no more of what it is told."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.losses = 0
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self.transport.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.losses += 1
+
+
+@pytest.mark.parametrize("gone_before", [True, False])
+async def test_who_is_rid_of_a_path_while_it_is_handed_over_is_told_once(gone_before: bool) -> None:
+    one, other = wired()
+    listener = QuicTransport(other, BOB.towards(ALICE), dialled=False)
+    near, stream = await open_quic(one, ALICE.towards(BOB), Stream, dialled=True)
+    await listener.proven
+    near.write(b"something")
+    while not listener._early:  # noqa: ASYNC110 (nobody tells of it)
+        await asyncio.sleep(0.001)
+    if gone_before:
+        listener.abort()
+
+    abrupt = listener.begin(Abrupt())
+    await stream.lost
+
+    assert abrupt.losses == 1
+
+
 async def test_of_a_way_that_loses_every_twentieth_datagram_nothing_is_lost() -> None:
     near, far = await opened(wired(loss=0.05))
     data = noise(2 * MIB, 3)
