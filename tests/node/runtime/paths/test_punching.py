@@ -190,7 +190,7 @@ async def test_a_node_that_cannot_prove_its_key_opens_no_way_that_nobody_would_c
     hidden = chain.rename(chain.with_suffix(".hidden"))
     try:
         peer.say(RecordKind.OFFER, payload=offer(members[2], station))
-        await eventually(lambda: station.ear.noted("path.not_punched"))
+        await eventually(lambda: bool(station.ear.noted("path.not_punched")))
     finally:
         hidden.rename(chain)
 
@@ -202,7 +202,7 @@ async def test_why_an_offer_has_led_to_no_path_is_said(
     station: Station, peer: Intruder, members: list[Member]
 ) -> None:
     peer.say(RecordKind.OFFER, payload=offer(members[2], station))
-    await eventually(lambda: station.ear.noted("path.not_punched"))
+    await eventually(lambda: bool(station.ear.noted("path.not_punched")))
 
     (failure,) = station.ear.noted("path.not_punched")
     assert "no way through the NATs of both sides within" in str(failure)
