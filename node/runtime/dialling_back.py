@@ -16,8 +16,22 @@ from protocol.ids import NodeId
 
 DIAL_S = 3.0
 CLOSE_S = 0.5
-NO_WAY = frozenset({errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
-"""It is our network that does not lead there, which says nothing of theirs."""
+NO_WAY = frozenset(
+    {
+        errno.ENETUNREACH,
+        errno.EHOSTUNREACH,
+        errno.EADDRNOTAVAIL,
+        errno.EAFNOSUPPORT,
+        errno.EACCES,
+        errno.EPERM,
+        errno.EMFILE,
+        errno.ENFILE,
+        errno.ENOBUFS,
+        errno.ENOMEM,
+    }
+)
+"""Our network does not lead there, our firewall forbids it, or we have nothing left to try it with: that says nothing
+of theirs."""
 
 
 async def dial_back(

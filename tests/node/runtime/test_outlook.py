@@ -373,6 +373,21 @@ async def test_a_dial_back_finds_who_answers_where(houses: list[House]) -> None:
     await first.hearing.until(lambda: Knocked(TOKEN) in first.hearing.facts)
 
 
+async def test_who_has_no_file_descriptor_left_says_nothing_of_the_address(
+    houses: list[House], members: list[Member]
+) -> None:
+    context = tls.client_context(members[0].membership)
+    station = houses[1].station
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+    try:
+        found = await dial_back(station.id, (station.address,), context)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+    assert found == ((), ())
+
+
 async def test_who_holds_on_to_the_connection_is_not_waited_for(houses: list[House]) -> None:
     _, second, third = houses
     context = tls.server_context(second.member.membership)
