@@ -1,4 +1,4 @@
-"""What lies between a way that carries datagrams to one peer, and the connection that speaks over it."""
+"""The two sides of a path that carries datagrams to one peer: the path, and the connection that runs over it."""
 
 from typing import Protocol
 
@@ -6,10 +6,10 @@ from nat.datagrams import Address
 
 
 class PathHearer(Protocol):
-    """Who is told what happens on a path."""
+    """The connection (`nat/quic.py`): it is told what happens on its path."""
 
     def owns(self, datagram: bytes) -> bool:
-        """Whether this one, which came from somewhere else, may have been written by the peer all the same."""
+        """Whether the peer may have written this datagram, although it came from another address than usual."""
 
     def heard(self, buffer: bytes, segment: int) -> None:
         """Datagrams of `segment` bytes each, the last may be shorter."""
@@ -20,7 +20,8 @@ class PathHearer(Protocol):
     def answered(self) -> None:
         """The peer has answered a check: the path is there."""
 
-    def lost(self, reason: str) -> None: ...
+    def lost(self, reason: str) -> None:
+        """The path is given up; nothing will come or leave by it any more. The reason is for people."""
 
 
 class DatagramPath(Protocol):
@@ -29,12 +30,17 @@ class DatagramPath(Protocol):
     @property
     def local(self) -> Address: ...
     @property
-    def remote(self) -> Address: ...
-    def listen(self, hearer: PathHearer) -> None: ...
+    def remote(self) -> Address:
+        """Both change when the peer, or our own network, goes elsewhere."""
+
+    def listen(self, hearer: PathHearer) -> None:
+        """From now on `hearer` is told; first of all, of what came before."""
+
     def send(self, datagrams: list[bytes]) -> int:
         """How many have left or are lost; where it is not all, `writable` will be told."""
 
     def probe(self) -> None:
         """Ask the peer whether it is there; `answered` will be told."""
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Give the path up, and its sockets; `lost` is not told."""
