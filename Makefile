@@ -41,7 +41,7 @@ imports: $(READY) ## import-linter: who may import whom
 
 # What measures how soon something is done.
 ALONE := tests/live/test_sixteen.py tests/live/test_mesh.py tests/live/test_mesh_faults.py \
-	tests/lab/test_daemons.py tests/lab/test_matrix.py tests/lab/test_punching.py
+	tests/lab/test_daemons.py tests/lab/test_matrix.py tests/lab/test_punched_packets.py tests/lab/test_punching.py
 
 unit: $(READY) ## pytest: most files side by side, then those that want the machine to themselves
 	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile $(addprefix --ignore ,$(ALONE))
