@@ -156,8 +156,8 @@ class Outlook:
         for knock in effect.knocks if self._stunning is not None else ():
             to = endpoint_of(knock.to)
             assert to is not None and self._stunning is not None
-            self._stunning.knock(to, knock.token, alternate=knock.alternate)
-            sent.append(knock.token)
+            if self._stunning.knock(to, knock.token, alternate=knock.alternate):
+                sent.append(knock.token)
         reached: tuple[str, ...] = ()
         missed: tuple[str, ...] = ()
         if effect.addresses:

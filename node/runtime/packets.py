@@ -107,10 +107,10 @@ class Packets:
             self.counters["received_bytes"] += len(datagram)
         return self._open(datagram, detour)
 
-    def transmit(self, datagram: bytes, host: str, port: int) -> None:
-        """As it is, to this IP address; nothing happens where this socket does not lead there."""
-        if (way := self._whereabouts.way(host, port)) is not None:
-            self._transmit(datagram, way)
+    def transmit(self, datagram: bytes, host: str, port: int) -> bool:
+        """As it is, to this IP address; whether it has left. It has not where this socket does not lead there."""
+        way = self._whereabouts.way(host, port)
+        return way is not None and self._transmit(datagram, way)
 
     async def close(self) -> None:
         """Hear nothing more. What was sent has left: it waits for nobody."""
@@ -125,14 +125,15 @@ class Packets:
             return None
         return self.detour(peer, datagram, self._whereabouts.doubts_hole(peer))
 
-    def _transmit(self, datagram: bytes, way: SocketAddress) -> None:
+    def _transmit(self, datagram: bytes, way: SocketAddress) -> bool:
         try:
             self._socket.sendto(datagram, way)
         except OSError as wrong:
             self.counters[f"send.{ERRORS.get(wrong.errno or 0, 'failed')}"] += 1
-        else:
-            self.counters["sent"] += 1
-            self.counters["sent_bytes"] += len(datagram)
+            return False
+        self.counters["sent"] += 1
+        self.counters["sent_bytes"] += len(datagram)
+        return True
 
     def _read(self) -> None:
         for _ in range(READS_MAX):

@@ -46,14 +46,14 @@ class Stunning:
         """Those of the packets."""
         return self._packets.counters
 
-    def transmit(self, datagram: bytes, to: Endpoint) -> None:
-        """By the main socket."""
-        self._packets.transmit(datagram, *to)
+    def transmit(self, datagram: bytes, to: Endpoint) -> bool:
+        """By the main socket; whether it has left."""
+        return self._packets.transmit(datagram, *to)
 
-    def knock(self, to: Endpoint, token: bytes, *, alternate: bool) -> None:
-        """Send a bare indication, from the main or the second port."""
+    def knock(self, to: Endpoint, token: bytes, *, alternate: bool) -> bool:
+        """Send a bare indication, from the main or the second port; whether it has left."""
         sender = self._alternate if alternate else self
-        sender.transmit(stun.indication(token), to)
+        return sender.transmit(stun.indication(token), to)
 
     def close(self) -> None:
         self._packets.stun = None
@@ -78,7 +78,7 @@ class Stunning:
 
     def _answer(
         self,
-        send: Callable[[bytes, str, int], None],
+        send: Callable[[bytes, str, int], bool],
         datagram: bytes,
         message: stun.Message,
         remote: SocketAddress,
@@ -111,17 +111,20 @@ class SideSocket:
     def port(self) -> int:
         return int(self._socket.getsockname()[1])
 
-    def transmit(self, datagram: bytes, to: Endpoint) -> None:
-        self.send(datagram, *to)
+    def transmit(self, datagram: bytes, to: Endpoint) -> bool:
+        return self.send(datagram, *to)
 
-    def send(self, datagram: bytes, host: str, port: int) -> None:
+    def send(self, datagram: bytes, host: str, port: int) -> bool:
+        """Whether it has left."""
         way = self._whereabouts.way(host, port)
         if way is None:
-            return
+            return False
         try:
             self._socket.sendto(datagram, way)
         except OSError:
             self._counters["stun.not_sent"] += 1
+            return False
+        return True
 
     def close(self) -> None:
         self._loop.remove_reader(self._socket)

@@ -443,6 +443,18 @@ async def test_a_knock_comes_from_the_second_port_where_that_is_asked(
     assert sources[1] != second.packets.port
 
 
+async def test_a_knock_that_does_not_leave_is_not_told_as_sent(houses: list[House]) -> None:
+    """Else who asked for it would take his own router for one that lets nothing in."""
+    first, second, _ = houses
+    for to in ("[2001:db8::1]:9", "255.255.255.255:9"):
+        for alternate in (False, True):
+            asked = DialBack(knocks=(Knock(to, TOKEN, alternate),))
+
+            answer = await first.station.ask(second.station, asked).answer()
+
+            assert answer == DialedBack(sent=()), "its sockets are of IPv4, and do not broadcast"
+
+
 def _refuse(house: House, asked: Asked) -> None:
     error = ErrorInfo(code=ErrorCode.BAD_REQUEST, reason="an older version")
     house.station.board.refuse(asked.number, error)
