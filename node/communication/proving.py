@@ -67,7 +67,10 @@ class Proving:
         self._missed = False
         """Somebody has tried, and did not come in."""
         self._tokens: set[bytes] = set()
+        self._sent = False
+        """Somebody has sent a packet that was asked for."""
         self._knocked = False
+        """One has come in."""
 
     # -- what happens --------------------------------------------------------------------------------
 
@@ -101,9 +104,9 @@ class Proving:
             # Nobody is there to say otherwise: whoever is linked next is asked.
             return []
         self._asked, self._came, self._tokens, self._tried = [], set(), set(), set()
-        self._knocked = self._missed = False
+        self._knocked = self._sent = self._missed = False
         if not self.candidates:
-            self.proven = ()
+            self.proven, self.udp = (), False
             return []
         return self._next(now)
 
@@ -111,6 +114,7 @@ class Proving:
         if call != self._call:
             return []
         self._missed = self._missed or bool(response.missed)
+        self._sent = self._sent or bool(response.sent)
         self._came.update(one for one in response.reached if one in self.candidates)
         return self._next(now)
 
@@ -146,10 +150,10 @@ class Proving:
 
     def _end(self, now: float, *, exhausted: bool) -> list[Call | Note]:
         before = self.proven
-        if self._came or self._missed:
+        if self._sent or self._knocked:
             self.udp = self._knocked
         if self._missed and not self._came:
-            self.proven = ()
+            self.proven, self.udp = (), self._knocked
         self.at = now + self._period_s()
         if exhausted and not self.proven and len(self._asked) < PROVERS_MAX:
             # Whoever is linked next is asked at once.

@@ -88,14 +88,16 @@ class Place:
         calls = [one for one in effects if isinstance(one, Call)]
         return [(one, one.request) for one in calls if isinstance(one.request, DialBack)]
 
-    def answer(self, call: Call, *, reached: bool, udp: bool) -> list[Effect]:
-        """The asked node tried all: it came in by these ways."""
+    def answer(self, call: Call, *, reached: bool, udp: bool, has_udp: bool = True) -> list[Effect]:
+        """The asked node tried all that it can: it came in by these ways."""
         asked = call.request
         assert isinstance(asked, DialBack)
         for knock in asked.knocks if udp else ():
             self.reach.learn(Knocked(knock.token), self.now)
         came = asked.addresses if reached else ()
-        told = DialedBack(reached=came, missed=() if reached else asked.addresses)
+        missed = () if reached else asked.addresses
+        sent = tuple(knock.token for knock in asked.knocks) if has_udp else ()
+        told = DialedBack(reached=came, missed=missed, sent=sent)
         return self.reach.answered(call.call, call.peer, told, LoadDigest(), self.now)
 
 
@@ -327,6 +329,19 @@ def test_who_has_moved_and_was_alone_for_long_is_looked_at_as_soon_as_somebody_i
     place.wait(2.0)
 
     assert not place.reach.proven
+
+
+def test_a_prover_that_has_no_udp_itself_says_nothing_of_ours() -> None:
+    place = Place(AT_LARGE)
+    place.links("anna")
+    ((call, _),) = place.dial_backs(place.wait(1.0))
+    place.answer(call, reached=True, udp=True)
+
+    for has_udp, expected in ((False, Public.BOTH), (True, Public.TCP)):
+        ((call, _),) = place.dial_backs(place.wait(LONG_S))
+        place.answer(call, reached=True, udp=False, has_udp=has_udp)
+
+        assert place.reach.public is expected
 
 
 def test_with_nobody_there_it_does_not_spin() -> None:
