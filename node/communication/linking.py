@@ -166,7 +166,8 @@ class Linking:
         self, addresses: tuple[str, ...], peer: NodeId | None, reason: str, now: float
     ) -> list[Effect]:
         pursuit = self._pursuits.get(_key(addresses, peer))
-        if pursuit is None:
+        if pursuit is None or pursuit.addresses != addresses:
+            # It has moved meanwhile, and is dialled where it is now.
             return []
         news = [] if pursuit.why == reason else [note("dial.failed", to=addresses, reason=reason)]
         pursuit.dialling, pursuit.why = False, reason

@@ -231,3 +231,19 @@ def test_that_one_is_near_is_nothing_to_who_is_linked_or_does_not_want_it() -> N
 
     assert not dials(one.tick(100.0))
     assert list(one.wanted) == [B]
+
+
+def test_a_dial_to_where_the_peer_was_says_nothing_of_where_it_is_now() -> None:
+    one = linking()
+    one.want(B, AT_B, 0.0)
+    one.tick(0.0)
+    one.want(B, ("new:1",), 0.5)
+    assert dials(one.tick(0.5)) == [Dial(("new:1",), B)]
+    one.call(call(1), ("new:1",), 0.5)
+
+    one.dial_failed(AT_B, B, "it does not answer", 3.0)
+
+    assert one.failed == []
+    assert one.why_apart(B) == ""
+    assert not dials(one.tick(3.2)), "the other dial is under way"
+    assert call(1) in one.link_up(B, 3.3)
