@@ -13,14 +13,16 @@ import random
 import sys
 import time
 from pathlib import Path
-from typing import Any, assert_never
+from typing import assert_never
 
+import structlog
 import uvloop
 
 from node.communication.reach import DialedOut, Fact, HomesAre, Knocked, NatKnown, Relocated
 from node.config import MeshConfig, RelayConfig
 from node.effects import KeepRelays, ProbeNat, RelayAt
-from node.runtime import identity
+from node.log import Log
+from node.runtime import identity, library_log
 from node.runtime.datadir import DataDir
 from node.runtime.entry import Entry
 from node.runtime.outlook import Outlook
@@ -58,24 +60,25 @@ from tests.lab.words import (
 
 LISTEN = "[::]:7879"
 HTTPS = "[::]:443"
-UVLOOP_SAYS = "Fatal error on SSL protocol"
-"""When an attempt to connect is given up within its TLS handshake: it then writes to what it has just closed."""
 CALL_S = 10.0
 SEND_S = 60.0
 REDIAL_S = 0.25
 """A public member that was not reached is tried again after so long."""
 
 
-class Log:
-    """To standard error, for whoever looks after something went wrong."""
-
-    def info(self, event: str, /, **fields: object) -> None:
-        print(f"{time.monotonic():.3f} {event} {fields}", file=sys.stderr)
-
-    debug = warning = info
-
-    def exception(self, event: str, /, **fields: object) -> None:
-        raise AssertionError(f"{event} {fields}")
+def log_to_standard_error() -> Log:
+    """For whoever looks after something went wrong, and for whoever started us: a traceback is a failure."""
+    log: Log = structlog.wrap_logger(
+        structlog.PrintLogger(sys.stderr),
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso"),
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(default=str),
+        ],
+    )
+    library_log.listen(log)
+    return log
 
 
 class Station:
@@ -85,12 +88,11 @@ class Station:
         data = DataDir(folder)
         kept = identity.load(data)
         assert kept is not None, f"nobody has put the files of a member into {folder}"
-        self._log = Log()
+        self._log = log_to_standard_error()
         self._public = public
         self._identity = kept
         self._signatures = Ed25519(kept.seed())
         self._loop = asyncio.get_running_loop()
-        self._loop.set_exception_handler(self._wrong)
         self._entry = Entry(
             data,
             Registrar(folder),
@@ -138,13 +140,6 @@ class Station:
         await self._switchboard.close("the station closes")
         if packets is not None:
             await packets.close()
-
-    def _wrong(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        """What nobody has caught goes to standard error, where whoever started us looks for tracebacks."""
-        if isinstance(context.get("exception"), RuntimeError) and context["message"] == UVLOOP_SAYS:
-            self._log.info("handshake.given_up")
-        else:
-            loop.default_exception_handler(context)
 
     # -- orders ----------------------------------------------------------------------------------------
 
