@@ -41,10 +41,20 @@ class Scope(StrEnum):
 PRIVATE = tuple(
     map(
         ipaddress.ip_network,
-        ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7"),
+        (
+            "10.0.0.0/8",
+            "172.16.0.0/12",
+            "192.168.0.0/16",
+            "100.64.0.0/10",
+            "192.0.0.0/24",
+            "198.18.0.0/15",
+            "fc00::/7",
+        ),
     )
 )
-"""RFC 1918, RFC 6598, RFC 4193."""
+"""RFC 1918, RFC 6598, RFC 4193; 192.0.0.0/24 has a host that speaks IPv4 over IPv6 (RFC 7335), and 198.18.0.0/15, meant
+for measurements (RFC 2544), programs that lead all traffic through a tunnel give to their end of it.
+"""
 NOBODYS = tuple(map(ipaddress.ip_network, ("0.0.0.0/8", "240.0.0.0/4")))
 UNICAST_V6 = ipaddress.ip_network("2000::/3")
 """All of IPv6 where a host can be reached from everywhere; the rest translates, or is nobody's (RFC 4291)."""

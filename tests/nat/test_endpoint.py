@@ -1,6 +1,8 @@
 """Which addresses mean the same host for everybody, and which another one in each network."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from nat.endpoint import (
     Endpoint,
@@ -24,6 +26,9 @@ from nat.endpoint import (
         ("172.32.0.1", Scope.GLOBAL),
         ("192.168.0.1", Scope.PRIVATE),
         ("100.64.0.1", Scope.PRIVATE),
+        ("192.0.0.4", Scope.PRIVATE),
+        ("198.18.0.1", Scope.PRIVATE),
+        ("198.20.0.1", Scope.GLOBAL),
         ("fd00::1", Scope.PRIVATE),
         ("127.0.0.1", Scope.LOOPBACK),
         ("::1", Scope.LOOPBACK),
@@ -89,3 +94,13 @@ def test_only_an_ip_address_with_a_port_is_an_endpoint() -> None:
     for text in ("attic:7879", "via:abc", "203.0.113.9:0", "203.0.113.9", "203.0.113.9:70000", ""):
         assert endpoint_of(text) is None
     assert str(Endpoint("2001:db8::1", 7879)) == "[2001:db8::1]:7879"
+
+
+@given(st.ip_addresses(), st.sampled_from(["", "::ffff:"]))
+def test_an_address_means_the_same_however_it_is_spelled(address: object, mapped: str) -> None:
+    host = f"{mapped}{address}" if ":" not in str(address) else str(address)
+
+    assert plain(plain(host)) == plain(host) == plain(host.upper())
+    assert scope(host) is scope(host.upper()) is scope(plain(host))
+    assert customer(host) == customer(host.upper()) == customer(plain(host))
+    assert endpoint_of(f"[{host}]:1") == endpoint_of(str(Endpoint(plain(host), 1)))
