@@ -21,9 +21,13 @@ RESOLVED_VARIABLE = "SEDMA_RESOLVED"
 KEEPALIVE_S_MIN, KEEPALIVE_S_MAX = 1.0, 300.0
 """Of a punched way: less is a flood, and after more there is none left."""
 
+ANY_HOST = ("0.0.0.0", "::")  # noqa: S104
+"""To listen at; nobody can dial them."""
+
 Size = Annotated[str, Meta(examples=["2GiB"])]
 Duration = Annotated[str, Meta(examples=["30s"])]
 Address = Annotated[str, Meta(examples=["0.0.0.0:7879"], max_length=256)]
+OutsideAddress = Annotated[str, Meta(examples=["home.example:7879"], max_length=256)]
 Label = Annotated[str, Meta(examples=["gpu"], pattern=r"^[A-Za-z0-9][A-Za-z0-9._=-]{0,63}$")]
 
 
@@ -100,7 +104,7 @@ class MeshConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     also_listen: Address | None = None
     """A second address, such as 0.0.0.0:443: some networks let nothing out but to that port."""
 
-    advertise: Annotated[tuple[Address, ...], Meta(max_length=ADDRESSES_MAX)] = ()
+    advertise: Annotated[tuple[OutsideAddress, ...], Meta(max_length=ADDRESSES_MAX)] = ()
     """Further addresses to tell others, such as a port forwarded by a router."""
 
     def __post_init__(self) -> None:
@@ -109,8 +113,13 @@ class MeshConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         if self.also_listen is not None:
             host_port(self.also_listen)
         for address in self.advertise:
-            if host_port(address)[1] == 0:
+            host, port = host_port(address)
+            if port == 0:
                 raise ConfigError(f'"{address}" has port 0: write the port that others can dial')
+            if host in ANY_HOST:
+                raise ConfigError(
+                    f'"{address}" stands for all addresses: write the one that others can dial'
+                )
 
 
 class ApiConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 import msgspec
 from msgspec import Meta
@@ -185,10 +185,13 @@ def _checked(section: str, key: str, value: Any) -> Any:
 
 
 def _example(key: str) -> str:
-    for member in _members(FIELDS[key].type):
+    members = list(_members(FIELDS[key].type))
+    is_list = any(get_origin(member) is tuple for member in members)
+    for member in members:
         if isinstance(member, Meta) and member.examples:
-            return f"; write for example {_shown(member.examples[0])}"
-    return ""
+            example = member.examples[0]
+            return f"; write for example {_shown([example] if is_list else example)}"
+    return "; write true or false" if bool in members else ""
 
 
 def _members(kind: Any) -> Iterator[Any]:

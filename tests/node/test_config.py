@@ -135,6 +135,12 @@ def test_what_others_are_told_to_dial_needs_a_port() -> None:
         MeshConfig(advertise=("home.example:0",))
 
 
+@pytest.mark.parametrize("address", ["0.0.0.0:7879", "[::]:7879"])
+def test_nobody_is_told_to_dial_all_addresses(address: str) -> None:
+    with pytest.raises(ConfigError, match="stands for all addresses"):
+        MeshConfig(advertise=(address,))
+
+
 def test_a_relay_of_the_defaults_is_what_the_settings_say() -> None:
     told = RelayConfig()
 

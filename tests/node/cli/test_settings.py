@@ -105,6 +105,18 @@ def test_an_unknown_key_is_answered_with_the_nearest(tmp_path: Path) -> None:
             'api.listen = "7878" ({}): "7878" is no address: write host:port, as in "0.0.0.0:7879"',
         ),
         (
+            '[mesh]\nadvertise = "h.example:7879"',
+            'mesh.advertise = "h.example:7879" ({}): expected `array`, got `str`; write for example ["home.example:7879"]',
+        ),
+        (
+            '[node]\nlabels = "gpu"',
+            'node.labels = "gpu" ({}): expected `array`, got `str`; write for example ["gpu"]',
+        ),
+        (
+            "[relay]\nserve = 1",
+            "relay.serve = 1 ({}): expected `bool`, got `int`; write true or false",
+        ),
+        (
             '[mesh]\nlisten = "a..b:7879"',
             'mesh.listen = "a..b:7879" ({}): "a..b:7879" is no address: its host is no name that a network knows',
         ),
