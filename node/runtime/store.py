@@ -227,22 +227,22 @@ class Store:
 
     def _reserve(self, nbytes: int) -> None:
         free = self.free_bytes
+        if nbytes > self.quota_bytes - self.used_bytes:
+            reason = f"the disk quota of {size_text(self.quota_bytes)} is full: remove weights, or raise share.disk"
+            raise TaskError(ErrorCode.NO_ROOM, reason, need=nbytes, free=free)
         if nbytes > free:
-            raise TaskError(
-                ErrorCode.NO_ROOM,
-                f"the disk quota of {size_text(self.quota_bytes)} is full: remove weights, or raise "
-                "share.disk",
-                need=nbytes,
-                free=free,
-            )
+            raise self._full_disk(nbytes, free)
         self.used_bytes += nbytes
 
     def _refusal(self, wrong: OSError, nbytes: int) -> TaskError:
         if wrong.errno in FULL_DISK:
-            reason = f"the disk under {self._contents} is full: make room there, or remove weights"
-            return TaskError(ErrorCode.NO_ROOM, reason, need=nbytes, free=0)
+            return self._full_disk(nbytes, 0)
         reason = f"the disk under {self._contents} does not take a block: {wrong.strerror}"
         return TaskError(ErrorCode.UNAVAILABLE, reason)
+
+    def _full_disk(self, nbytes: int, free: int) -> TaskError:
+        reason = f"the disk under {self._contents} is full: make room there, or remove weights"
+        return TaskError(ErrorCode.NO_ROOM, reason, need=nbytes, free=free)
 
     def _open(self, content: ContentId) -> FileIO:
         began = self.stamp

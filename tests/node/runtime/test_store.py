@@ -2,8 +2,10 @@
 
 import errno
 import os
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -68,6 +70,21 @@ def test_the_quota_is_refused_with_need_and_free(tmp_path: Path) -> None:
     assert caught.value.code is ErrorCode.NO_ROOM
     assert (caught.value.info.need, caught.value.info.free) == (5, 4)
     assert store.used_bytes == 6
+
+
+def test_a_disk_with_less_room_than_the_quota_is_named_as_what_is_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store(tmp_path, 1_000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=3))
+
+    with pytest.raises(
+        TaskError, match=f"the disk under {tmp_path}.* is full: make room"
+    ) as caught:
+        store.write(memoryview(b"abcde"))
+
+    assert caught.value.code is ErrorCode.NO_ROOM
+    assert (caught.value.info.need, caught.value.info.free) == (5, 3)
 
 
 def test_writers_at_once_do_not_exceed_the_quota(tmp_path: Path) -> None:
