@@ -31,7 +31,7 @@ def size_bytes(text: str) -> int:
     value = _scaled(text.lower(), _SIZES)
     if value is None:
         raise ConfigError(
-            f'"{text}" is not a size: write a number and B, KiB, MiB or GiB, as in "2GiB"'
+            f'"{text}" is not a size: write a number and kB, MB, KiB, MiB or GiB, as in "2GiB"'
         )
     if value > SIZE_BYTES_MAX:
         raise ConfigError(f'"{text}" is more than {SIZE_BYTES_MAX >> 50} PiB, the largest size')

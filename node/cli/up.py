@@ -45,7 +45,7 @@ def up(
     ] = None,
     memory: Annotated[
         str | None,
-        Option("--memory", metavar="2GiB", help="Memory to share; a quarter of what is available."),
+        Option("--memory", metavar="2GiB", help="Memory to share; else a quarter of what is free."),
     ] = None,
     join: Annotated[
         str | None,
@@ -55,14 +55,20 @@ def up(
         Path | None, Option("--data-dir", metavar="DIR", help="Where the node keeps its state.")
     ] = None,
     listen: Annotated[
-        str | None, Option("--listen", metavar="HOST:PORT", help="Where other nodes reach it.")
+        str | None,
+        Option("--listen", metavar="HOST:PORT", help="Where other nodes reach it; else [::]:7879."),
     ] = None,
     advertise: Annotated[
         list[str] | None,
-        Option("--advertise", metavar="HOST:PORT", help="A further address; may be repeated."),
+        Option(
+            "--advertise",
+            metavar="HOST:PORT",
+            help="A further address to tell others, such as a forwarded port; may be repeated.",
+        ),
     ] = None,
     api: Annotated[
-        str | None, Option("--api", metavar="HOST:PORT", help="Where programs reach it.")
+        str | None,
+        Option("--api", metavar="HOST:PORT", help="Where programs reach it; else 127.0.0.1:7878."),
     ] = None,
     name: Annotated[
         str | None, Option("--name", metavar="NAME", help="What people call this node.")
@@ -72,10 +78,10 @@ def up(
         Option("--label", metavar="LABEL", help="A word to choose nodes by; may be repeated."),
     ] = None,
     disk: Annotated[
-        str | None, Option("--disk", metavar="20GiB", help="Disk space for blocks.")
+        str | None, Option("--disk", metavar="20GiB", help="Disk space for blocks; else 20GiB.")
     ] = None,
     cpus: Annotated[
-        int | None, Option("--cpus", metavar="N", help="Threads that multiply.")
+        int | None, Option("--cpus", metavar="N", help="Threads that multiply; else one a CPU.")
     ] = None,
     log_level: Annotated[
         str | None, Option("--log-level", metavar="debug|info|warning|error", help="What is told.")
@@ -85,7 +91,11 @@ def up(
     ] = None,
     as_json: Annotated[bool, Option("--json", help="The same as --log-format json.")] = False,
 ) -> None:
-    """Run a node in the foreground. Nothing needs to be configured."""
+    """Run a node in the foreground. Nothing needs to be configured.
+
+    Flags hold for this start alone. What shall last stands in sedma-node.toml in the data directory;
+    `sedma-node config show --origin` says where each setting comes from.
+    """
     flags = {
         "share.memory": memory,
         "node.data_dir": None if data_dir is None else str(data_dir),

@@ -106,7 +106,10 @@ def test_an_unknown_key_is_answered_with_the_nearest(tmp_path: Path) -> None:
         ),
         (
             '[mesh]\nadvertise = "h.example:7879"',
-            'mesh.advertise = "h.example:7879" ({}): expected `array`, got `str`; write for example ["home.example:7879"]',
+            (
+                'mesh.advertise = "h.example:7879" ({}): expected `array`, got `str`;'
+                ' write for example ["home.example:7879"]'
+            ),
         ),
         (
             '[node]\nlabels = "gpu"',
