@@ -102,10 +102,10 @@ class Quotas:
         known = self._users.get(user)
         if known is not None and known.address == address:
             return
-        if known is None:
-            self._clear(now)
-            known = self._users[user] = _User(address, Bucket(self._rate, self._burst))
-        known.address = address
+        self._clear(now)
+        if user not in self._users:
+            self._users[user] = _User(address, Bucket(self._rate, self._burst))
+        self._users[user].address = address
         if address not in self._addresses:
             rate, burst = self._rate * ADDRESS_SHARES, self._burst * ADDRESS_SHARES
             self._addresses[address] = Bucket(rate, burst)

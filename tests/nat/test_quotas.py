@@ -110,6 +110,15 @@ def test_who_comes_back_still_owes_what_it_owed() -> None:
     assert quotas.deadline == 2.0
 
 
+def test_a_user_who_comes_from_ever_new_addresses_is_not_remembered_at_each() -> None:
+    quotas = Quotas(rate=1000.0, burst=1000.0, total=1e9)
+
+    for number in range(1000):
+        assert quotas.asked(ANNA, str(number), 10, now=float(number))
+
+    assert len(quotas._addresses) <= 2
+
+
 @given(st.integers(0, 2**32), st.integers(1, 6))
 def test_nobody_gets_more_than_may_be_and_nobody_is_forgotten(seed: int, users: int) -> None:
     dice = random.Random(seed)

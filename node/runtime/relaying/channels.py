@@ -43,15 +43,19 @@ class PeerAbsent(RelayFailed):
 
 
 class Channels:
-    """`say` sends to the relay; `on_channel` hears of the channels that others open."""
+    """`say` sends to the relay; `on_channel` hears of the channels that others open.
 
-    def __init__(self, say: Say, on_channel: OnChannel) -> None:
+    `first` is the number of the first channel opened here. Who has been here before under the same id, over another
+    connection, begins at another number: the other end may still speak in the old channels.
+    """
+
+    def __init__(self, say: Say, on_channel: OnChannel, *, first: int) -> None:
         self.say = say
         self.counters: Counter[str] = Counter()
         self._full = False
         self._on_channel = on_channel
         self._loop = asyncio.get_running_loop()
-        self._numbers = itertools.count(1)
+        self._numbers = itertools.count(first)
         self._opening: dict[Key, asyncio.Future[socket.socket]] = {}
         self._pumps: dict[Key, Pump] = {}
         self._closed: str | None = None
@@ -162,9 +166,10 @@ class Channels:
             opened.set_exception(RelayFailed(f"no channel to {node}: {message.reason}"))
 
     def _abandon(self, key: Key, opened: "asyncio.Future[socket.socket]") -> None:
-        if key in self._pumps:
-            # It was opened at the very moment. The pump ends when it finds nobody at the other end.
-            opened.result().close()
+        if opened.done() and not opened.cancelled():
+            # It was opened, or refused, at the very moment. The pump ends when it finds nobody at the other end.
+            if opened.exception() is None:
+                opened.result().close()
         else:
             self.say(Close(*key, "its opener waits no more"))
 

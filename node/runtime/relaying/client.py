@@ -22,6 +22,7 @@ from aiohttp import (
 
 from nat.pulse import Effect, Lost, Pulse, SendPing
 from nat.relay_wire import (
+    OPENER,
     Absent,
     Close,
     Data,
@@ -43,13 +44,16 @@ from node.runtime.credentials import Membership
 from node.runtime.handed_over import keep_no_number
 from node.runtime.relaying.channels import Channels, RelayFailed
 from node.runtime.relaying.dialling import CLOSE_S, dial, ends_of, here_alone
-from node.runtime.relaying.outbox import Outbox
+from node.runtime.relaying.outbox import HIGH_BYTES, Outbox
 from node.runtime.signatures import Ed25519
 from protocol.errors import PeerError
 from protocol.ids import NodeId, digest_of_id, key_digest, short
 
 RESERVED_S = 5.0
 """How long the relay may take to say that it forwards for us."""
+
+OUTBOX_BYTES_MAX = 4 * HIGH_BYTES
+"""What waits for a relay that takes nothing and goes on asking. It is left then."""
 
 OnChannel = Callable[[NodeId, socket.socket, NodeId], None]
 """(who has opened it, our end, the relay)"""
@@ -87,7 +91,11 @@ class RelayClient:
         self._pulse = Pulse(dice, self._loop.time())
         self._alarm = Alarm(self._tick)
         self._outbox = Outbox(self._is_full)
-        self._channels = Channels(self._outbox.put, lambda peer, end: on_channel(peer, end, relay))
+        self._channels = Channels(
+            self._outbox.put,
+            lambda peer, end: on_channel(peer, end, relay),
+            first=dice.randrange(OPENER),
+        )
         self._answered: asyncio.Future[None] = self._loop.create_future()
         self._running: asyncio.Task[None] | None = None
 
@@ -189,6 +197,8 @@ class RelayClient:
                 self._heard(message, now)
             except PeerError as wrong:
                 return f"the relay says what makes no sense: {wrong}"
+            if self._outbox.nbytes > OUTBOX_BYTES_MAX:
+                return "the relay does not take what is sent to it"
 
     async def _write(self, websocket: ClientWebSocketResponse) -> None:
         try:

@@ -134,7 +134,7 @@ class OwnGuest:
             # In a turn of its own: what is being carried out comes before it.
             loop.call_soon(heard, message)
 
-        self.channels = Channels(say, on_channel)
+        self.channels = Channels(say, on_channel, first=0)
 
     def tell(self, message: Message) -> None:
         # What a relay says of itself it knows.

@@ -22,6 +22,7 @@ from node.runtime.signatures import Ed25519
 from protocol.ids import NodeId
 from tests.node.runtime.small_mesh import Member, founder, joiner
 
+DICE = random.Random(7)
 AMPLE = RelayLimits(rate=1e9, burst=1e9, total=1e9)
 
 
@@ -130,7 +131,7 @@ def guest(member: Member, relay: Member) -> Guest:
         relay_context(member.membership),
         signatures(member),
         lambda *came: made.put_nowait(came),
-        random.Random(7),
+        DICE,
     )
     return Guest(member, client, made)
 

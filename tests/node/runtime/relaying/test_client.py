@@ -16,7 +16,7 @@ from aiohttp import web
 
 from nat import pulse
 from nat.relay_channels import Deliver
-from nat.relay_wire import Data, Message, Opened, Reserved
+from nat.relay_wire import OPENER, Close, Data, Message, Open, Opened, Ping, Reserved
 from nat.relaying import Effect, Relaying
 from node.runtime import tls
 from node.runtime.relaying import channels, client, dialling
@@ -270,3 +270,40 @@ async def test_an_opening_that_is_given_up_leaves_nothing(mesh: Mesh) -> None:
 
         await eventually(lambda: relay.server.channels == 0 and bert.client.channels == 0)
         assert isinstance(bert.client.reserved, Reserved)
+
+
+async def test_a_relay_that_asks_and_takes_no_answer_is_left(
+    mesh: Mesh, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Pinging(Relaying):
+        def heard(self, number: int, message: Message, now: float) -> list[Effect]:
+            return [Deliver(number, Ping(b"12345678")) for _ in range(2000)]
+
+    monkeypatch.setattr(client, "OUTBOX_BYTES_MAX", 20_000)
+    async with (
+        serving(mesh.anna, core=Pinging(AMPLE)) as relay,
+        guests(relay, mesh.anna, mesh.bert) as (bert,),
+    ):
+        await asyncio.wait_for(bert.client.lost.wait(), 5.0)
+
+        assert bert.client.reason == "the relay does not take what is sent to it"
+
+
+async def test_a_channel_that_ends_as_its_opening_is_given_up_leaves_no_socket(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    both, said = socket.socketpair(), list[Message]()
+    monkeypatch.setattr(socket, "socketpair", lambda: both)
+    made = channels.Channels(said.append, lambda peer, end: None, first=1)
+    peer = bytes(32)
+    opening = asyncio.create_task(made.open(peer))
+    await asyncio.sleep(0)
+    assert said == [Open(peer, OPENER | 1)]
+
+    made.heard(Opened(peer, 1))
+    made.heard(Close(peer, 1, "over"))
+    opening.cancel()
+    await asyncio.wait([opening])
+
+    assert opening.cancelled()
+    assert [one.fileno() for one in both] == [-1, -1]

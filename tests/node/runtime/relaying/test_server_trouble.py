@@ -19,6 +19,7 @@ from nat.relay_wire import (
     Message,
     Open,
     Opened,
+    Reserved,
     Window,
     encode,
 )
@@ -58,13 +59,14 @@ async def test_nobody_speaks_in_another_s_name(mesh: Mesh) -> None:
         end, there = await pair(bert, carl)
         dora = Raw(websocket)
         await dora.hear()
+        ((_, _, number),) = relay.server._core._channels._channels
 
         # The only id in a message is the receiver's: as bert it can say nothing, in bert's channel neither.
-        await dora.say(Data(digest_of_id(carl.id), OPENER | 1, b"I am bert"))
-        await dora.say(Data(digest_of_id(bert.id), 1, b"I am carl"))
-        await dora.say(Open(digest_of_id(carl.id), OPENER | 1))
+        await dora.say(Data(digest_of_id(carl.id), OPENER | number, b"I am bert"))
+        await dora.say(Data(digest_of_id(bert.id), number, b"I am carl"))
+        await dora.say(Open(digest_of_id(carl.id), OPENER | number))
 
-        assert await dora.hear() == Opened(digest_of_id(carl.id), 1)
+        assert await dora.hear() == Opened(digest_of_id(carl.id), number)
         peer, hers = await carl.accepted()
         assert peer == mesh.dora.identity.id
         assert relay.server.counters["without_channel"] == 2
@@ -257,13 +259,14 @@ async def test_who_says_that_it_takes_all_and_takes_nothing_is_cut_off(
         carl, loop = Raw(websocket), asyncio.get_running_loop()
         await carl.hear()
         end = await bert.client.open(mesh.carl.identity.id)
+        channel = (await next_opening(carl)).channel & ~OPENER
         sending = loop.create_task(loop.sock_sendall(end, bytes(64 << 20)))
         granted = 0
         while mesh.carl.identity.id in relay.server.guests:
             more = min(relay.server.counters["forwarded_bytes"] - granted, WINDOW_BYTES)
             if more:
                 granted += more
-                await carl.say(Window(digest_of_id(bert.id), 1, more))
+                await carl.say(Window(digest_of_id(bert.id), channel, more))
             await asyncio.sleep(0.001)
 
         with pytest.raises((BrokenPipeError, ConnectionResetError)):
@@ -343,3 +346,35 @@ async def test_a_guest_that_comes_back_takes_its_place_again(mesh: Mesh) -> None
             new, other = await pair(again, carl)
             for one in (end, there, new, other):
                 one.close()
+
+
+async def test_what_is_still_said_in_an_old_channel_comes_out_of_no_new_one(mesh: Mesh) -> None:
+    async with (
+        serving(mesh.anna) as relay,
+        guests(relay, mesh.anna, mesh.bert) as (bert,),
+        session(relay_context(mesh.carl.membership)) as http,
+        http.ws_connect(f"https://{relay.address}/relay") as websocket,
+    ):
+        carl, peer = Raw(websocket), digest_of_id(bert.id)
+        assert isinstance(await carl.hear(), Reserved)
+        old = await bert.client.open(mesh.carl.identity.id)
+        opened = await carl.hear()
+        assert isinstance(opened, Open)
+
+        # bert's router has forgotten his connection, and carl does not know yet.
+        async with guests(relay, mesh.anna, mesh.bert) as (again,):
+            new = await again.client.open(mesh.carl.identity.id)
+            anew = await next_opening(carl)
+            await carl.say(Data(peer, opened.channel & ~OPENER, b"old"))
+            await carl.say(Data(peer, anew.channel & ~OPENER, b"new"))
+
+            loop = asyncio.get_running_loop()
+            assert await asyncio.wait_for(loop.sock_recv(new, 99), 5.0) == b"new"
+            old.close()
+            new.close()
+
+
+async def next_opening(raw: Raw) -> Open:
+    while not isinstance(message := await raw.hear(), Open):
+        pass
+    return message
