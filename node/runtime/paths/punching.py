@@ -54,6 +54,9 @@ class _Talk:
     judge: OfferJudge
     offers: Bucket
     number: int = 0
+    """Of our latest offer."""
+    taken: int = 0
+    """The number of the peer's latest offer that was taken."""
     answer: "asyncio.Future[Offer | None] | None" = None
     """To our offer; None comes if that has to be made anew."""
     answering: "asyncio.Task[None] | None" = None
@@ -117,8 +120,12 @@ class Puncher:
         if self._surroundings.key_of(multipath.peer) is None:
             # Who it is, is still on its way to us; it offers again.
             return
+        if offer.number < talk.taken:
+            # The one that was made anew came by a faster path; one that is repeated is another matter.
+            return
         here, same_site = self._surroundings.seen_at(), self._same_site(offer)
         candidates = talk.judge.judge(offer, here, same_site=same_site)
+        talk.taken = offer.number
         if talk.answering is not None:
             talk.answering.cancel()
         answering = self._answer(multipath, by, offer, candidates, same_site=same_site)

@@ -135,6 +135,20 @@ async def test_an_offer_that_does_not_count_ends_the_link_and_sends_nothing(
     assert puncher(station)._talks == {}
 
 
+async def test_an_offer_that_a_later_one_has_overtaken_is_passed_over(
+    station: Station, peer: Intruder, members: list[Member]
+) -> None:
+    """An offer that is made anew goes by another path than the first, which may be slower."""
+    for number in (2, 1):
+        peer.say(RecordKind.OFFER, payload=offer(members[2], station, number))
+    peer.say(RecordKind.PING, 9)
+    await peer.until(lambda: RecordKind.PONG in [kind for kind, _, _ in peer.heard_of])
+    await peer.until(lambda: answers(peer))
+
+    assert [answer.number for answer in answers(peer)] == [2]
+    assert len(carriers(station)) == 1
+
+
 async def test_an_offer_with_hundreds_of_addresses_is_not_even_read(
     station: Station, peer: Intruder, members: list[Member]
 ) -> None:
