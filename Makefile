@@ -39,7 +39,7 @@ types: $(READY) ## mypy --strict
 imports: $(READY) ## import-linter: who may import whom
 	$(BIN)/lint-imports
 
-# What measures how soon something is done.
+# What measures how soon something is done, or says that nobody was late.
 ALONE := tests/live/test_sixteen.py tests/live/test_mesh.py tests/live/test_mesh_faults.py \
 	tests/lab/test_daemons.py tests/lab/test_matrix.py tests/lab/test_punched_packets.py tests/lab/test_punching.py
 
