@@ -150,6 +150,15 @@ class Checks(aioice.Connection):
         if error_code[0] not in (400, 401):
             super().respond_error(request, addr, protocol, error_code)
 
+    async def check_start(self, pair: CandidatePair) -> None:
+        if pair.state is not CandidatePair.State.IN_PROGRESS:
+            await super().check_start(pair)
+            return
+        # aioice begins anew when the peer answers that it has our role (RFC 8445, section 7.2.5.1), as often as it says
+        # so. Who chooses the way is settled by who has asked for the attempt.
+        self.check_state(pair, CandidatePair.State.FAILED)
+        self.check_complete(pair)
+
     def check_state(self, pair: CandidatePair, state: CandidatePair.State) -> None:
         super().check_state(pair, state)
         if state is CandidatePair.State.SUCCEEDED:

@@ -162,6 +162,33 @@ async def test_a_peer_that_asks_in_the_name_of_a_server_gets_it_no_more_packets_
     server.close()
 
 
+async def test_a_peer_that_disputes_who_chooses_the_way_is_not_asked_again() -> None:
+    knocks = 0
+
+    def came(buffer: bytes, segment: int, sender: Address) -> None:
+        nonlocal knocks
+        if buffer[0] == 0:
+            knocks += 1
+            conflict = ice_stun.Message(ice_stun.Method.BINDING, ice_stun.Class.ERROR, buffer[8:20])
+            conflict.attributes["ERROR-CODE"] = (487, "Role Conflict")
+            conflict.add_message_integrity(b"x" * 32)
+            peer.send([bytes(conflict)], sender)
+
+    peer = Datagrams(bind("127.0.0.1"), came)
+    node = attempt(dialled=True)
+    await node.gather()
+    there = Candidate(
+        foundation="1", host=peer.local[0], port=peer.local[1], kind="host", priority=1
+    )
+    connecting = asyncio.ensure_future(node.connect("somebody", "x" * 32, (there,)))
+    await asyncio.sleep(0.2)
+    connecting.cancel()
+    await asyncio.wait([connecting])
+
+    assert knocks == 1
+    peer.close()
+
+
 def check_by(username: str, node: IceAttempt) -> bytes:
     """A question that only the peer can write."""
     message = ice_stun.Message(ice_stun.Method.BINDING, ice_stun.Class.REQUEST)
