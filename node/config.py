@@ -19,7 +19,7 @@ RESOLVED_VARIABLE = "SEDMA_RESOLVED"
 """The environment variable in which `up` hands the settings over."""
 
 KEEPALIVE_S_MIN, KEEPALIVE_S_MAX = 1.0, 300.0
-"""Of a punched way: less is a flood, and after more there is none left."""
+"""Of a punched path: less is a flood, and after more there is none left."""
 
 ANY_HOST = ("0.0.0.0", "::")  # noqa: S104
 """To listen at; nobody can dial them."""
@@ -158,10 +158,10 @@ class RelayConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """The most of them that come from the same address."""
 
     rate: Size = "250kB"
-    """What one node may send through it each second; four times as much from one address."""
+    """What one node may send through it each second; all nodes of one address, four times as much."""
 
     burst: Size = "4MiB"
-    """What a node may send at full speed after a rest."""
+    """What a node may send at full speed first, and again after a rest."""
 
     total: Size = "10MB"
     """What all nodes together may send through it each second."""
@@ -188,16 +188,16 @@ class RelayConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 
 class NatConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How this node finds ways through routers, and nodes in its own network."""
+    """How this node finds paths through routers, and nodes in its own network."""
 
     punch: bool = True
-    """Whether it looks for direct ways by UDP to nodes that nobody can dial."""
+    """Whether it looks for direct paths by UDP to nodes that nobody can dial."""
 
     lan_discovery: bool = True
     """Whether nodes of the mesh in the same local network find each other by multicast."""
 
     keepalive: Duration | None = None
-    """The longest silence on a punched way; nothing: as the routers of this network need, at most 18s."""
+    """The longest silence on a punched path; nothing: as the routers of this network need, at most 18s."""
 
     def __post_init__(self) -> None:
         wished_s = self.keepalive_s
