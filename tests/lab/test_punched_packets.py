@@ -125,7 +125,7 @@ def test_probes_cross_the_hole_by_themselves_in_both_directions(mesh: Mesh) -> N
         assert now.get("sent_by_link", 0) == was.get("sent_by_link", 0), place
 
 
-def test_when_a_router_maps_anew_nobody_is_suspected_and_packets_find_the_new_hole(
+def test_when_a_router_maps_anew_packets_find_the_new_hole_and_nobody_is_given_up(
     mesh: Mesh,
 ) -> None:
     began = time.time()
@@ -136,7 +136,9 @@ def test_when_a_router_maps_anew_nobody_is_suspected_and_packets_find_the_new_ho
     found = through_the_hole(mesh, LISTEN_S)
 
     assert all(found["packet", is_sent] >= PROBES_MIN for is_sent in (True, False)), found
-    assert mesh.noted("peer.suspected", began) == []
+    # Who probes the host before that has spoken to anybody may suspect it for a moment, whatever carries the packets.
+    assert mesh.noted("peer.died", began) == []
+    assert (mesh.near.unlinked(mesh.far), mesh.far.unlinked(mesh.near)) == (0, 0)
 
 
 def test_while_udp_is_cut_packets_go_by_the_link_again_and_nobody_is_given_up(mesh: Mesh) -> None:
