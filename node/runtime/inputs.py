@@ -1,4 +1,4 @@
-"""What packets, links and sockets tell becomes an input of the Node, with the time; and what they ask is answered.
+"""Whatever packets, links, threads and sockets tell becomes an input of the Node; what they ask of it is answered.
 
 One object stands behind several doors: `Heard` of the switchboard, `Hearer` of the packets, `Surroundings` of whoever
 punches, `Company` of the beacons.
@@ -17,10 +17,12 @@ from node.runtime.paths.ways import Ways
 from node.runtime.relaying.homes import Homes
 from node.runtime.strangers import Strangers
 from node.runtime.tally import Tally
+from node.work import Outcome
 from protocol.digests import LoadDigest
+from protocol.errors import ErrorInfo
 from protocol.ids import NodeId
 from protocol.members import Packet
-from protocol.messages import Join, Joined, RequestHeader
+from protocol.messages import Join, Joined, RequestHeader, Response
 from protocol.paths import PathKind
 
 LOAD_FRESH_S = 0.005
@@ -113,6 +115,23 @@ class Inputs:
 
     async def redeem(self, join: Join) -> Joined:
         return await self._redeem(join)
+
+    # -- what became of effects ----------------------------------------------------------------------
+
+    def answered(self, call: int, peer: NodeId, response: Response, load: LoadDigest) -> None:
+        self._feed(self._node.answered(call, peer, response, load, self._now))
+
+    def call_failed(self, call: int, error: ErrorInfo) -> None:
+        self._feed(self._node.call_failed(call, error, self._now))
+
+    def job_done(self, job: int, outcome: Outcome) -> None:
+        self._feed(self._node.job_done(job, outcome, self._now))
+
+    def job_failed(self, job: int, error: ErrorInfo) -> None:
+        self._feed(self._node.job_failed(job, error, self._now))
+
+    def measured(self, rss_bytes: int, disk_free_bytes: int) -> None:
+        self._feed(self._node.measured(rss_bytes, disk_free_bytes, self._now))
 
     # -- where this node is --------------------------------------------------------------------------
 

@@ -69,7 +69,7 @@ T = TypeVar("T")
 
 
 class Live:
-    """The hands of the Node; its ears are `inputs`."""
+    """Carries out the effects of one Node; `inputs` tells that Node what comes in."""
 
     def __init__(
         self,
@@ -96,8 +96,8 @@ class Live:
             workers,
             self._folder,
             log,
-            done=lambda job, outcome: self.feed(node.job_done(job, outcome, self.now)),
-            failed=lambda job, error: self.feed(node.job_failed(job, error, self.now)),
+            done=self.inputs.job_done,
+            failed=self.inputs.job_failed,
         )
         self._switchboard: Switchboard | None = None
         self._packets: Packets | None = None
@@ -109,10 +109,8 @@ class Live:
             self._arena,
             self.tally,
             self._farewell,
-            answered=lambda call, peer, response, load: self.feed(
-                node.answered(call, peer, response, load, self.now)
-            ),
-            failed=lambda call, error: self.feed(node.call_failed(call, error, self.now)),
+            answered=self.inputs.answered,
+            failed=self.inputs.call_failed,
         )
         self._alarm = Alarm(self._tick)
         self._rearm_due = False
@@ -121,7 +119,7 @@ class Live:
             store,
             self.pool,
             log,
-            measured=lambda rss, free: self.feed(self.node.measured(rss, free, self.now)),
+            measured=self.inputs.measured,
             named=lambda: node.catalogue.contents() | node.holding.unpublished,
         )
 
