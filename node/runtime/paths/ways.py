@@ -328,7 +328,11 @@ class Ways:
 
     def switched(self, multipath: Multipath, kind: PathKind, why: str) -> None:
         self.note(
-            "path.used", peer=short(multipath.peer), path=kind, remote=multipath.remote, why=why
+            "path.used",
+            peer=short(multipath.peer),
+            path=str(kind),
+            remote=multipath.remote,
+            why=why,
         )
         self._neighbourhood.path_used(multipath.link)
         if self._puncher is not None:
@@ -338,7 +342,7 @@ class Ways:
 
     def path_closed(self, multipath: Multipath, kind: PathKind, reason: str) -> None:
         self.dialer.tally.outcome(kind, "lost")
-        self.note("path.lost", peer=short(multipath.peer), path=kind, reason=reason)
+        self.note("path.lost", peer=short(multipath.peer), path=str(kind), reason=reason)
         self._upkeep[multipath].paths_changed()
 
     def offered(self, multipath: Multipath, end: PathEnd, payload: bytes) -> None:
