@@ -65,6 +65,7 @@ class Outlook:
         self._looks: dict[socket.AddressFamily, Look] = {}
         self._found: dict[socket.AddressFamily, Behaviour] = {}
         self._tasks = OwnedTasks()
+        self._closing = False
 
     def speak_stun(self, packets: Packets, alternate: socket.socket) -> None:
         """On the port of our packets, and on a second one."""
@@ -76,6 +77,8 @@ class Outlook:
         self._changes = NetworkChanges(changed)
 
     def carry_out(self, effect: ProbeNat | DialOut) -> None:
+        if self._closing:
+            return
         match effect:
             case ProbeNat(servers=servers):
                 self._look(servers)
@@ -85,6 +88,7 @@ class Outlook:
                 assert_never(effect)
 
     async def close(self) -> None:
+        self._closing = True
         if self._changes is not None:
             self._changes.close()
         if self.lan is not None:

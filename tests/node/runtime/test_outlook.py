@@ -356,6 +356,28 @@ async def test_no_socket_is_left_behind(houses: list[House]) -> None:
 # -- others ------------------------------------------------------------------------------------------
 
 
+async def test_a_node_that_stops_begins_nothing_more(houses: list[House]) -> None:
+    first, second, third = houses
+    probe = ProbeNat(((second.station.id, (second.udp,)), (third.station.id, (third.udp,))))
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        dial_out = DialOut(1, second.station.id, (f"127.0.0.1:{mute.getsockname()[1]}",), ())
+        first.outlook.carry_out(dial_out)
+        await asyncio.sleep(0)
+        closing = asyncio.ensure_future(first.outlook.close())
+        await asyncio.sleep(0)
+        assert not closing.done(), "it waits for the dial to end"
+        before = _open_files()
+        first.outlook.carry_out(probe)
+        first.outlook.carry_out(dial_out)
+        await closing
+        first.outlook.carry_out(dial_out)
+        await asyncio.sleep(0)
+
+    assert len(first.outlook._tasks) == 0
+    assert first.outlook._looks == {}
+    assert _open_files() < before
+
+
 async def test_a_dial_back_finds_who_answers_where(houses: list[House]) -> None:
     first, second, third = houses
     with socket.create_server(("127.0.0.1", 0)) as mute:
