@@ -4,6 +4,9 @@ What the peer sends may come from another address all at once, for its router ha
 has seen packets of the connection can write such a datagram, and so it is handed on, but nothing is sent to the new
 address until it has answered a check, which only the peer can. Of ways that both ends know to work, the dialler
 chooses, and the other end follows it.
+
+Beside QUIC others may send packets of their own here, as membership does its probes. Nobody acknowledges those, and
+each is proven by itself: `on_packet` says whether the peer has written it.
 """
 
 import asyncio
@@ -125,7 +128,7 @@ class PunchedPath:
             self._early.append((buffer, segment))
 
     def packet_came(self, way: Way, datagram: bytes) -> None:
-        """One of those that others send beside QUIC, from anywhere."""
+        """Neither QUIC nor STUN, from anywhere."""
         if not self._closed and self.on_packet is not None and self.on_packet(datagram):
             self._follow(way)
 

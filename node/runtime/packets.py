@@ -1,5 +1,8 @@
 """Packets over UDP, on the number of the port on which links are accepted.
 
+A peer that none of them reaches, for it is behind a NAT, has a link all the same, and packets take a detour along that:
+through the hole that the link has punched, or within the link. They open by the same keys, wherever they come in.
+
 Nothing here waits and nothing is queued: what the kernel does not take at once is lost, as it may be on any way.
 What goes wrong is counted by kind, and nobody is answered. Whether a packet arrived is for its sender to find out.
 """

@@ -176,6 +176,19 @@ async def test_what_the_peer_has_not_sealed_makes_us_ask_nobody_and_is_no_sign_o
     scene.close()
 
 
+async def test_packets_that_cross_in_both_directions_put_off_the_next_check() -> None:
+    scene = Scene(dialled=True)
+    due = scene.path._deadline()
+    await asyncio.sleep(0.01)
+
+    scene.path.send([SEALED])
+    assert scene.path._deadline() == due, "the peer's NAT may forget us"
+    scene.path.packet_came(scene.at(PEER), SEALED)
+
+    assert scene.path._deadline() > due
+    scene.close()
+
+
 async def test_who_repeats_our_datagrams_from_a_forged_address_makes_us_send_little_there() -> None:
     scene = Scene(dialled=True)
 
