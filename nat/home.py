@@ -20,7 +20,7 @@ REVIEW_S = 60.0
 
 NEARER = 0.7
 NEARER_S = 0.010
-"""A home gives way to one whose round trip is at most this part of its own, and this much less."""
+"""A home gives way only to one whose round trip is at most this part of its own, and shorter by this much too."""
 
 REST_FIRST_S = 0.5
 REST_MAX_S = 60.0

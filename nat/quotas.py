@@ -47,11 +47,14 @@ class _User:
     address: str
     own: Bucket
     finish: float = 0.0
-    """In virtual time: the bytes that each user has been served, were all of them always busy."""
+    """Finish tag of its last message, in virtual time (below)."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Waiting:
+    """A message that waits. Its start tag is when it would begin in virtual time, if its user had sent no faster than
+    its share."""
+
     nbytes: int
     start: float
 
@@ -67,13 +70,17 @@ class Quotas:
         self._addresses: dict[str, Bucket] = {}
         self._waiting: dict[bytes, _Waiting] = {}
         self._virtual = 0.0
+        """Virtual time: the start tag of the message served last, in bytes."""
 
     @property
     def deadline(self) -> float | None:
         return min(map(self._ready_at, self._waiting), default=None)
 
     def asked(self, user: bytes, address: str, nbytes: int, now: float) -> bool:
-        """Whether this may pass at once; else `tick` names the user when it may. One at a time from each."""
+        """Whether a message of so many bytes may pass at once; else `tick` names the user when it may.
+
+        A user has at most one message waiting.
+        """
         assert user not in self._waiting
         self._admit(user, address, now)
         start = max(self._virtual, self._users[user].finish)

@@ -40,7 +40,7 @@ class RelayLimits:
     reservations: int = 128
     per_address: int = 8
     rate: float = 250e3
-    """Bytes a second, of each guest."""
+    """Bytes a second, of each guest; a short message counts `MESSAGE_COST_BYTES`."""
     burst: float = 4 << 20
     """Bytes that a guest may send at full speed after a rest."""
     total: float = 10e6
@@ -77,7 +77,7 @@ class Resume:
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """Drop this connection. The guest has gone already."""
+    """Drop this connection: it is no guest any more."""
 
     guest: int
     reason: str
@@ -161,7 +161,7 @@ class Relaying:
         return [Pause(number)]
 
     def broke(self, number: int, reason: str) -> list[Effect]:
-        """What it says makes no sense, or it does not take what is sent to it."""
+        """This guest breaks the rules, as `reason` says: it is cut off."""
         guest = self._guests.get(number)
         return [] if guest is None else self._leave(guest, reason)
 

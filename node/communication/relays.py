@@ -1,7 +1,7 @@
 """Which public members could forward for this node, and by way of which it is reached.
 
-A node that others cannot dial keeps connections to two of them and says so in its addresses. Which two, is decided in
-`nat/home.py` by what the connections show; here is seen to it that it knows whom it may choose from.
+A node that others cannot dial keeps connections to two of them and says so in its addresses. `nat/home.py` decides
+which two, by what the connections show; this file tells it from time to time whom it may choose from.
 """
 
 from typing import Protocol
@@ -13,10 +13,11 @@ from protocol.ids import NodeId
 from protocol.paths import by_way_of
 
 LOOK_FIRST_S = 0.25
-"""After a new link, until the records of who is there have come over it; then twice as long each time."""
+"""From a new link to the first look at who is there: records come over it meanwhile. Then pauses double."""
 LOOK_MAX_S = 8.0
+"""The longest pause between two looks."""
 TELL_S = 60.0
-"""So often round trips are told anew, though nothing else has changed."""
+"""After so long round trips are told again, though nothing else has changed."""
 NEVER = float("inf")
 
 
@@ -66,8 +67,9 @@ class Relays:
 
     def own_is(self, public: Public, now: float) -> None:
         """Whether others dial us."""
-        if self._public is not (public is not Public.NO):
-            self._public = public is not Public.NO
+        is_public = public is not Public.NO
+        if is_public != self._public:
+            self._public = is_public
             self.look_soon(now)
 
     def tick(self, now: float) -> list[Effect]:

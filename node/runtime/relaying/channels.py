@@ -27,7 +27,7 @@ from protocol.errors import SedmaError
 from protocol.ids import NodeId, id_of_digest, short
 
 OPEN_S = 5.0
-"""A relay answers at once; who waits for longer than this waits in vain."""
+"""How long the relay may take to say whether the peer is there: it knows, and needs to ask nobody."""
 
 Say = Callable[[Message], None]
 OnChannel = Callable[[NodeId, socket.socket], None]
@@ -110,7 +110,7 @@ class Channels:
                 pump.finish()
 
     def set_full(self, full: bool) -> None:
-        """Whether more waits to be sent than should: nothing is read meanwhile."""
+        """Whether enough waits to be sent to the relay: nothing is read from the sockets meanwhile."""
         self._full = full
         for pump in self._pumps.values():
             pump.set_full(full)

@@ -1,4 +1,4 @@
-"""How a node comes to a WebSocket of the relay that it means, at one of the addresses that are known of it."""
+"""Opens a WebSocket to a relay, at whichever of its addresses answers first and proves to be that relay."""
 
 import asyncio
 import re
@@ -25,7 +25,10 @@ STAGGER_S = 0.1
 """Between one address and the next: one that is merely far is not overtaken, one that is dead holds up nobody."""
 
 DIAL_S = 5.0
+"""For one address: TCP, TLS and the upgrade to a WebSocket."""
+
 CLOSE_S = 1.0
+"""How long the other side may take to answer that we close."""
 
 HOST = re.compile(r"[A-Za-z0-9._:-]{1,253}")
 

@@ -137,7 +137,7 @@ class OwnGuest:
         self.channels = Channels(say, on_channel, first=0)
 
     def tell(self, message: Message) -> None:
-        # What a relay says of itself it knows.
+        # The rest (reservations, pongs) is about the connection to the relay, and here there is none.
         if isinstance(message, Open | Data | Window | Close | Opened | Absent):
             self.channels.heard(message)
 

@@ -68,8 +68,6 @@ class Homes:
         server: RelayServer | None,
         log: Log,
     ) -> None:
-        self.obstacles: dict[NodeId, str] = {}
-        """Why relays that should be our homes are not, as we were told last."""
         self._own = node_id(signatures.key)
         self._context = context
         self._signatures = signatures
@@ -81,6 +79,8 @@ class Homes:
         self._loop = asyncio.get_running_loop()
         self._addresses: Mapping[NodeId, tuple[str, ...]] = {}
         self._lines: dict[NodeId, _Line] = {}
+        self._failures: dict[NodeId, str] = {}
+        """Why relays that should be our homes are not: what has been logged is not logged again each time."""
         self._tasks = OwnedTasks()
         self._alarm = Alarm(lambda now: self._feed(self._core.tick(now)))
         self._now: tuple[NodeId, ...] = ()
@@ -109,15 +109,6 @@ class Homes:
         """This machine has these IP addresses now: a relay that does not hear us any more is found out in seconds."""
         for line in tuple(self._lines.values()):
             line.client.network_changed(hosts)
-
-    @property
-    def homes(self) -> tuple[NodeId, ...]:
-        return self._core.homes
-
-    def client(self, relay: NodeId) -> RelayClient | None:
-        """The connection to this relay, if there is one, for what it knows of itself."""
-        line = self._lines.get(relay)
-        return None if line is None else line.client
 
     async def open(self, relay: NodeId, addresses: tuple[str, ...], peer: NodeId) -> socket.socket:
         """A socket whose bytes come out at that peer by way of that relay, or RelayFailed."""
@@ -211,8 +202,8 @@ class Homes:
             del self._lines[relay]
         if not line.home:
             return
-        if self.obstacles.get(relay) != reason:
-            self.obstacles[relay] = reason
+        if self._failures.get(relay) != reason:
+            self._failures[relay] = reason
             self._log.info("relay.failed", relay=short(relay), reason=reason)
         # A router that has forgotten this connection has most likely forgotten the others, too.
         for other in self._lines.values():
@@ -238,5 +229,5 @@ class Homes:
 
     def _reserved(self, line: _Line) -> None:
         if line.home:
-            self.obstacles.pop(line.client.relay, None)
+            self._failures.pop(line.client.relay, None)
             self._feed(self._core.reserved(line.client.relay, self._loop.time()))

@@ -12,13 +12,13 @@ from collections.abc import Awaitable, Callable
 from nat.relay_wire import Absent, Close, Data, Message, encode
 
 HIGH_BYTES = 256 * 1024
-"""When more waits, nothing more should be read that would be sent; it may again when half of it has left."""
+"""When more waits, nothing is read that would have to be sent, until half of this has left."""
 
 Send = Callable[[bytes], Awaitable[None]]
 
 
 class Outbox:
-    """`is_full` is told of each change."""
+    """`is_full` is called with each change: True above `HIGH_BYTES`, False again at half of it."""
 
     def __init__(self, is_full: Callable[[bool], None] | None = None) -> None:
         self.nbytes = 0

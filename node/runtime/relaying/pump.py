@@ -18,7 +18,8 @@ Key = tuple[bytes, int]
 
 
 class Pump:
-    """`full`: nothing is read for now. `ended` is told why it has ended, if it was not told to."""
+    """`full`: nothing is read for now. `ended` is called with the key and the reason when the channel ends here, not
+    when `finish` has ended it."""
 
     def __init__(
         self,
@@ -37,9 +38,9 @@ class Pump:
         self._credit = WINDOW_BYTES
         self._reading = False
         self._room = WINDOW_BYTES
-        """What the peer may still send."""
+        """Bytes that the peer may still send."""
         self._taken = 0
-        """Of what it has sent, and has not been told."""
+        """Bytes that the socket has taken, and for which no credit has been given yet."""
         self._waiting = bytearray()
         """What has come in, and the socket has not taken yet."""
         self._ending = self._closed = False

@@ -49,10 +49,10 @@ from protocol.errors import PeerError
 from protocol.ids import NodeId, digest_of_id, id_of_digest, key_digest, short
 
 OUTBOX_BYTES_MAX = 2 * OWED_BYTES_MAX
-"""What waits for a guest that says that it takes everything and takes nothing. It is cut off then."""
+"""What may wait for one guest. More waits only for one that grants credit and does not read: it is cut off."""
 
 WAITING_BYTES_MAX = 64 << 20
-"""What waits for all guests together. Beyond it goes the one for whom most waits."""
+"""What may wait for all guests together. Beyond it the guest for whom most waits is cut off."""
 
 
 class RelayServer:
@@ -99,7 +99,7 @@ class RelayServer:
         return self._core.channels
 
     def own_channels(self, on_channel: OnChannel) -> Channels:
-        """Of this node itself, which is a guest of its own relay: thus it reaches the others, and they reach it."""
+        """Channels of this node itself, which is a guest of its own relay: so it reaches the others, and they it."""
         number = next(self._numbers)
         guest = OwnGuest(self._own, partial(self._heard, number), on_channel)
         self._guests[number] = guest

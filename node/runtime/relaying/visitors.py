@@ -1,11 +1,11 @@
-"""HTTP connections at the door of a relay: who has asked for nothing useful after a while is shown out."""
+"""HTTP connections to a relay that have not become guests yet: who does not ask for that in time is hung up on."""
 
 import asyncio
 from collections.abc import Callable
 from typing import cast
 
 VISITORS_MAX = 64
-"""For a further one goes who has been there for longest."""
+"""For one more, the oldest is hung up on."""
 
 REQUEST_S = 10.0
 """From the handshake to the request that makes a guest of a visitor."""

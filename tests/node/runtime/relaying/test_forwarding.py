@@ -166,7 +166,7 @@ async def test_when_the_only_relay_is_gone_so_is_the_link_and_it_is_kept_in_mind
         await left.is_down()
         await right.is_down()
 
-        assert carl.forwarding.homes.homes == ()
+        assert carl.forwarding.homes._core.homes == ()
         # Whoever looks for us finds us soonest where we were.
         assert carl.homes == [anna.id]
 
