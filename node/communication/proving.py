@@ -1,8 +1,8 @@
-"""Whether this node is public: others are asked to dial it back, one after another, until one has come in.
+"""Whether this node is public: it asks other members to dial it back, one after another, until one has come in.
 
-A round goes to a few members, public ones first, and begins anew every ten minutes, when an address comes to light that
-nobody was asked about, and, where all that were there have failed, with the next one that is linked. A proof is lost
-only if somebody has tried and did not come in: where nobody could be asked it stands.
+A round asks a few members, public ones first. A new round begins every ten minutes and when a new address comes to
+light; if nobody came in, or nobody could be asked, also when the next member is linked. A proof is lost only if somebody
+has tried and did not come in.
 """
 
 import random

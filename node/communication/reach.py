@@ -1,10 +1,9 @@
-"""How others get to this node: what NAT is in front of it, and whether it is public.
+"""How others reach this node: what NAT is in front of it, and whether it is public.
 
-Two public members that are linked are asked from where they see us, soon after they are found, again every ten minutes
-and when this machine's network changes; `nat/probe.py` does that. That we are public ourselves nobody believes before
-another node has dialled us back, at an address that means the same host for everybody (`proving.py`). Where all our
-addresses are names or lead no further than this machine, as in a simulation, there is nothing to find out, and this
-machine stays silent.
+It asks two public members with which it is linked at what address they see it (STUN, `nat/probe.py`): soon after they
+are found, every ten minutes, and when this machine's network changes. It calls itself public only once another node has
+dialled it back at an address that means the same host for everybody (`proving.py`). A node whose addresses are all host
+names or loopback, as in a simulation, has nothing to find out and asks nobody.
 """
 
 import random
@@ -31,20 +30,21 @@ LINKS_BACK_S = 15.0
 """So long after the network has changed links stand again, by which packets are asked for: we look once more."""
 BLOCKED_AGAIN_S = 60.0
 QUIET_S = 60.0
-"""Changes that leave our addresses as they are: containers come and go, routers renew what they have given."""
+"""For so long after a change of the network a further one that leaves our addresses as they are is passed over:
+containers come and go, leases are renewed."""
 SERVERS_MAX = 4
 
 
 @dataclass(frozen=True, slots=True)
 class NatKnown:
-    """Answers `ProbeNat`, each time that more is known."""
+    """Told after `ProbeNat`, each time that more is known."""
 
     knowledge: SelfKnowledge
 
 
 @dataclass(frozen=True, slots=True)
 class Knocked:
-    """A packet that another node was asked to send has come in."""
+    """A bare STUN indication has come in: perhaps a packet that another node was asked to send."""
 
     token: bytes
 
@@ -90,7 +90,7 @@ class Reach(OnlyCalls):
         self.classes = Classes()
         """What the others are told of it."""
         self.servers_at: tuple[Endpoint, ...] = ()
-        """Where public members answer those who ask from where they are seen."""
+        """Where public members answer STUN requests."""
         self.news = False
         """What we say of ourselves may be different now; whoever says it asks, and resets this."""
         self.favours: Favours | None = None

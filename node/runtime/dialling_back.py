@@ -1,6 +1,6 @@
-"""Dials a peer's addresses anew because it asks to know whether they lead to it: TCP, TLS, and its own certificate.
+"""Dials the addresses of a peer that wants to know whether others can reach it there: TCP, TLS, and whose certificate.
 
-Not over the connections that are there, and not to become one: as soon as the handshake has proven who answers, we
+These connections have nothing to do with the links that there are: as soon as the handshake has proven who answers, we
 hang up.
 """
 

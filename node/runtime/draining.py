@@ -1,4 +1,4 @@
-"""Senders whose bytes have left the link, until the transport has let go of their memory."""
+"""Who sent a body waits here until the transport needs its memory no longer."""
 
 from asyncio import Future
 from collections import deque

@@ -1,4 +1,4 @@
-"""How long a node that goes stays to say goodbye: until its neighbours have heard of it, or a moment."""
+"""Keeps a node that stops until its neighbours have heard its goodbye, but no longer than a moment."""
 
 import asyncio
 import contextlib

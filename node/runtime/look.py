@@ -20,7 +20,7 @@ Ask = Callable[[AskKnock, "Look"], None]
 
 
 class Look:
-    """Until it is over, or closed."""
+    """Runs from `begin` until there is nothing more to find out, or until `close`."""
 
     def __init__(
         self,

@@ -34,7 +34,7 @@ from protocol.ids import NodeId
 from protocol.messages import DialBack, DialedBack, Knock, Response
 
 HTTPS_PORT = 443
-"""Where a node listens beside its own port, if at all, and by TCP alone: it is asked there last."""
+"""A node may listen there too, but by TCP alone: of its addresses this one is asked last."""
 ASK_S = 2.0
 """A packet that was asked for later than that comes too late to say anything."""
 

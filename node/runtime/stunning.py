@@ -1,8 +1,8 @@
-"""STUN on the node's own UDP port and on a second one: answers those who ask, and speaks for who asks himself.
+"""STUN (RFC 8489) on the node's own UDP port and on a second one: answers requests, and sends our own.
 
-What is asked about our own NAT leaves by the main socket, for it is the mapping of that one that others need to know.
-The second port answers too, so that one public node is enough to tell a mapping that depends on the port; and packets
-that members ask for leave by it, where they shall come from a port to which nothing has been sent.
+Our own requests leave by the main socket, because it is the mapping of this one that others need to know. The second
+port answers as well, so that a single public node is enough to notice a mapping that depends on the port. By the second
+port also leave the packets that a member wants from a port to which it has sent nothing.
 """
 
 import asyncio
