@@ -1,8 +1,8 @@
 """Whether this node is public: it asks other members to dial it back, one after another, until one has come in.
 
 A round asks a few members, public ones first. A new round begins every ten minutes and when a new address comes to
-light; if nobody came in, or nobody could be asked, also when the next member is linked. A proof is lost only if somebody
-has tried and did not come in.
+light; if nobody came in, or nobody could be asked, also when the next member is linked. A proof is lost only if
+somebody has tried and did not come in.
 """
 
 import random
