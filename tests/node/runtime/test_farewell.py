@@ -34,4 +34,4 @@ async def test_who_does_not_answer_is_given_a_moment() -> None:
 
     await Farewell().heard({1})
 
-    assert FAREWELL_S <= time.monotonic() - began < 2 * FAREWELL_S
+    assert FAREWELL_S <= time.monotonic() - began < 10 * FAREWELL_S
