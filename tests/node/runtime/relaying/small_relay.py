@@ -13,7 +13,7 @@ from typing import cast
 
 import aiohttp
 
-from nat.relay_wire import Message, decode, encode
+from nat.relay_wire import Message, Open, decode, encode
 from nat.relaying import Relaying, RelayLimits
 from node.runtime import tls
 from node.runtime.relaying.client import RelayClient, relay_context
@@ -206,6 +206,12 @@ class Raw:
 
     async def hear(self) -> Message:
         return decode(await self._websocket.receive_bytes(timeout=5.0))
+
+    async def opening(self) -> Open:
+        """The next channel that is opened to it; whatever else comes before is passed over."""
+        while not isinstance(message := await self.hear(), Open):
+            pass
+        return message
 
 
 def session(context: ssl.SSLContext) -> aiohttp.ClientSession:

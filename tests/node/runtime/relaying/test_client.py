@@ -39,11 +39,6 @@ SWITCHING = (
 )
 
 
-@pytest.fixture(scope="module")
-def mesh(tmp_path_factory: pytest.TempPathFactory) -> Mesh:
-    return Mesh.make(tmp_path_factory.mktemp("mesh"))
-
-
 async def test_an_address_that_does_not_answer_holds_up_nothing(mesh: Mesh) -> None:
     with socket.create_server(("127.0.0.1", 0)) as mute:
         silent = f"127.0.0.1:{mute.getsockname()[1]}"

@@ -26,11 +26,6 @@ from tests.node.runtime.relaying.small_relay import (
 from tests.node.runtime.small_mesh import Member
 
 
-@pytest.fixture(scope="module")
-def mesh(tmp_path_factory: pytest.TempPathFactory) -> Mesh:
-    return Mesh.make(tmp_path_factory.mktemp("mesh"))
-
-
 class House:
     """Homes of one member, and what they have told."""
 

@@ -35,12 +35,6 @@ from tests.node.runtime.relaying.small_relay import (
     session,
 )
 
-
-@pytest.fixture(scope="module")
-def mesh(tmp_path_factory: pytest.TempPathFactory) -> Mesh:
-    return Mesh.make(tmp_path_factory.mktemp("mesh"))
-
-
 # -- what is carried -------------------------------------------------------------------------------------
 
 

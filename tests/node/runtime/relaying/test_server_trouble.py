@@ -13,19 +13,16 @@ import pytest
 from nat.relay_channels import Deliver
 from nat.relay_wire import (
     OPENER,
-    PAYLOAD_BYTES_MAX,
-    WINDOW_BYTES,
     Data,
     Message,
     Open,
     Opened,
     Reserved,
-    Window,
     encode,
 )
-from nat.relaying import Effect, Relaying, RelayLimits
+from nat.relaying import Effect, Relaying
 from node.runtime import tls
-from node.runtime.relaying import server, visitors
+from node.runtime.relaying import visitors
 from node.runtime.relaying.channels import RelayFailed
 from node.runtime.relaying.client import relay_context
 from protocol.ids import digest_of_id
@@ -35,6 +32,7 @@ from tests.node.runtime.relaying.small_relay import (
     Raw,
     Relay,
     eventually,
+    guest,
     guests,
     pair,
     secured,
@@ -42,11 +40,6 @@ from tests.node.runtime.relaying.small_relay import (
     session,
 )
 from tests.node.runtime.small_mesh import Member
-
-
-@pytest.fixture(scope="module")
-def mesh(tmp_path_factory: pytest.TempPathFactory) -> Mesh:
-    return Mesh.make(tmp_path_factory.mktemp("mesh"))
 
 
 async def test_nobody_speaks_in_another_s_name(mesh: Mesh) -> None:
@@ -245,75 +238,19 @@ async def test_who_speaks_nonsense_is_cut_off(mesh: Mesh) -> None:
         ]
 
 
-@pytest.mark.parametrize("limit", ["OUTBOX_BYTES_MAX", "WAITING_BYTES_MAX"])
-async def test_who_says_that_it_takes_all_and_takes_nothing_is_cut_off(
-    mesh: Mesh, monkeypatch: pytest.MonkeyPatch, limit: str
-) -> None:
-    monkeypatch.setattr(server, limit, 1 << 20)
-    async with (
-        serving(mesh.anna) as relay,
-        guests(relay, mesh.anna, mesh.bert) as (bert,),
-        session(relay_context(mesh.carl.membership)) as http,
-        http.ws_connect(f"https://{relay.address}/relay") as websocket,
-    ):
-        carl, loop = Raw(websocket), asyncio.get_running_loop()
-        await carl.hear()
-        end = await bert.client.open(mesh.carl.identity.id)
-        channel = (await next_opening(carl)).channel & ~OPENER
-        sending = loop.create_task(loop.sock_sendall(end, bytes(64 << 20)))
-        granted = 0
-        while mesh.carl.identity.id in relay.server.guests:
-            more = min(relay.server.counters["forwarded_bytes"] - granted, WINDOW_BYTES)
-            if more:
-                granted += more
-                await carl.say(Window(digest_of_id(bert.id), channel, more))
-            await asyncio.sleep(0.001)
-
-        with pytest.raises((BrokenPipeError, ConnectionResetError)):
-            await asyncio.wait_for(sending, 5.0)
-        assert relay.log.events[-1][1]["reason"] == "it does not take what is sent to it"
-        assert not bert.client.lost.is_set()
-        end.close()
-
-
-async def test_a_relay_that_ends_hears_nothing_more_of_a_guest_that_waits_for_its_quota(
-    mesh: Mesh, caplog: pytest.LogCaptureFixture
-) -> None:
-    limits = RelayLimits(rate=100.0, burst=0.0)
-    async with (
-        serving(mesh.anna, limits) as relay,
-        session(relay_context(mesh.bert.membership)) as http,
-        http.ws_connect(f"https://{relay.address}/relay") as websocket,
-    ):
-        bert = Raw(websocket)
-        await bert.hear()
-        (waiting,) = relay.server._guests.values()
-        for _ in range(256):
-            # More than the sockets hold: it is still being sent when the relay ends.
-            waiting.tell(Data(bytes(32), 1, bytes(PAYLOAD_BYTES_MAX)))
-        for _ in range(100):
-            await bert.say(Window(bytes(32), OPENER | 1, 1))
-        await eventually(lambda: relay.server.counters["paused"] > 0)
-
-        await relay.server.close()
-
-    assert caplog.records == []
-
-
-async def test_whoever_sends_pings_of_websockets_that_no_quota_counts_is_hung_up_on(
+async def test_a_copy_of_the_relay_s_own_node_is_refused_and_the_relay_still_reaches_others(
     mesh: Mesh,
 ) -> None:
-    async with (
-        serving(mesh.anna) as relay,
-        session(relay_context(mesh.bert.membership)) as http,
-        http.ws_connect(f"https://{relay.address}/relay", autoping=False) as websocket,
-    ):
-        await Raw(websocket).hear()
+    async with serving(mesh.anna) as relay, guests(relay, mesh.anna, mesh.bert) as (bert,):
+        own = relay.server.own_channels(lambda peer, end: end.close())
 
-        await websocket.ping(bytes(100))
+        with pytest.raises(RelayFailed, match="two machines have one id"):
+            await guest(mesh.anna, mesh.anna).client.connect((relay.address,))
 
-        assert (await websocket.receive(timeout=5.0)).type is aiohttp.WSMsgType.CLOSE
-        await eventually(lambda: relay.server.guests == ())
+        end = await own.open(digest_of_id(bert.id))
+        _, there = await bert.accepted()
+        end.close()
+        there.close()
 
 
 async def test_when_the_relay_ends_so_do_all_channels(mesh: Mesh) -> None:
@@ -364,7 +301,7 @@ async def test_what_is_still_said_in_an_old_channel_comes_out_of_no_new_one(mesh
         # bert's router has forgotten his connection, and carl does not know yet.
         async with guests(relay, mesh.anna, mesh.bert) as (again,):
             new = await again.client.open(mesh.carl.identity.id)
-            anew = await next_opening(carl)
+            anew = await carl.opening()
             await carl.say(Data(peer, opened.channel & ~OPENER, b"old"))
             await carl.say(Data(peer, anew.channel & ~OPENER, b"new"))
 
@@ -372,9 +309,3 @@ async def test_what_is_still_said_in_an_old_channel_comes_out_of_no_new_one(mesh
             assert await asyncio.wait_for(loop.sock_recv(new, 99), 5.0) == b"new"
             old.close()
             new.close()
-
-
-async def next_opening(raw: Raw) -> Open:
-    while not isinstance(message := await raw.hear(), Open):
-        pass
-    return message
