@@ -138,11 +138,8 @@ class Membership(OnlyCalls):
         """How long an answer from there may take, our doubts apart."""
         return self._paths.timeout_s(peer)
 
-    def all_news(self) -> tuple[News, ...]:
-        """All that we believe, for a merge of views."""
-        return self.all_news_about([self._own.id, *self.members, *self.graves])
-
     def all_news_about(self, nodes: Iterable[NodeId]) -> tuple[News, ...]:
+        """All that we believe of these nodes, ourselves included, for a merge of views."""
         news: list[News] = []
         for node in nodes:
             news += (self._own.news,) if node == self._own.id else self._roster.about(node)

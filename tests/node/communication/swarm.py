@@ -21,7 +21,7 @@ from protocol.digests import LoadDigest
 from protocol.errors import ErrorCode, ErrorInfo
 from protocol.ids import MeshId, NodeId, node_id
 from protocol.limits import PACKET_BYTES_MAX, PACKET_SEAL_BYTES
-from protocol.members import MemberRecord, Packet
+from protocol.members import MemberRecord, News, Packet
 from protocol.messages import Carry, Taken
 
 MESH = MeshId("5ed3a" * 12 + "5ed3")
@@ -78,6 +78,12 @@ class Peer:
         self.up = True
         self.blocked_until = 0.0
         self.timer_at: float | None = None
+
+
+def all_news(membership: Membership) -> tuple[News, ...]:
+    """All that it believes, of whomever."""
+    nodes = [membership.own.id, *membership.members, *membership.graves]
+    return membership.all_news_about(nodes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,7 +269,7 @@ class Swarm:
 
     def _tell(self, peer: Peer, to: Peer, back: bool) -> None:
         if self._reaches(peer, to) and self._is_awake(to, self._tell, peer, to, back):
-            news = peer.membership.all_news()
+            news = all_news(peer.membership)
             self.feed(to, to.membership.told(news, peer.id, self.now))
             if back:
                 self._push(self.now + self._late_s(1), self._tell, to, peer, False)

@@ -15,6 +15,7 @@ from protocol.ids import NodeId
 from protocol.limits import BUCKETS
 from protocol.members import Alive, Dead, News
 from tests.node.communication.gossiping import member, membership, node, record
+from tests.node.communication.swarm import all_news
 
 TELLER = node(99)
 
@@ -313,7 +314,7 @@ def test_stamps_stand_for_what_membership_and_records_say(
     one = Side()
     one.told(*news, records=tuple(records))
     fresh = Side()
-    fresh.told(*one.membership.all_news(), records=tuple(one.directory.records.values()))
+    fresh.told(*all_news(one.membership), records=tuple(one.directory.records.values()))
 
     assert fresh.directory.knowledge.hashes == one.directory.knowledge.hashes
     there = {

@@ -34,7 +34,7 @@ from tests.node.communication.memberships import (
     suspect,
     told,
 )
-from tests.node.communication.swarm import MESH, Hashed, record
+from tests.node.communication.swarm import MESH, Hashed, all_news, record
 
 # -- ourselves -----------------------------------------------------------------------------------------
 
@@ -264,7 +264,7 @@ def test_a_merge_of_views_tells_all_and_is_passed_on() -> None:
     made, other = membership(3), membership(number=9)
     made.heard(node(2), Gossip((Dead(node(1), 1), suspect(3))), 0.0)
 
-    effects = other.told(made.all_news(), node(0), 0.0)
+    effects = other.told(all_news(made), node(0), 0.0)
 
     assert sorted(other.members) == sorted([node(0), node(2), node(3)])
     assert other.is_suspect(node(3))
