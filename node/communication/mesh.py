@@ -1,9 +1,9 @@
 """The mesh as one node sees it: who is alive, what they tell of themselves, to whom there is a link.
 
 Each of its machines decides one thing: `membership` who is there (packets, SWIM), `gossip` what is known of them
-(anti-entropy over links), `linking` when to dial those whom `neighbours` has chosen, `reach` how others reach this node,
-`relays` who could forward for it. What one of them finds out is news for the others; here it is passed on. Tasks ask
-here whom they may count on.
+(anti-entropy over links), `linking` when to dial those whom `neighbours` has chosen, `reach` how others get to this
+node, `relays` who could forward for it. What one of them finds out is news for the others; here it is passed on. Tasks
+ask here whom they may count on.
 """
 
 import random
