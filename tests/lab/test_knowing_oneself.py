@@ -26,7 +26,9 @@ from tests.lab.plan import Host
 from tests.node.runtime.sealed import sealer
 
 START_S = 10.0
-KNOWN_S = 3.0
+MAPPED_S = 2.5
+"""How the NAT maps, or that nothing comes through, on a machine that is busy with other tests."""
+KNOWN_S = 4.0
 """All but how long mappings live."""
 LIVES_S = 40.0
 """Within which it is known that a mapping does not live for 30 s."""
@@ -186,7 +188,7 @@ def test_each_kind_is_known_by_name_within_seconds(lab: Lab, public: list[Public
     assert {kind: (one.last.nat, one.last.hairpin) for kind, one in told.items()} == FOUND
     for kind, one in told.items():
         mapped_s, _ = one.told[0]
-        assert mapped_s <= (1.5 if FOUND[kind][0] is NatClass.BLOCKED else 1.0), kind
+        assert mapped_s <= MAPPED_S, kind
 
 
 def test_by_ipv6_there_is_no_nat_but_a_firewall(lab: Lab, public: list[PublicNode]) -> None:
