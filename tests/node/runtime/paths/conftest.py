@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from node.runtime.paths import upkeep
 from tests.node.runtime.small_mesh import Member
 from tests.node.runtime.stations import Station, linked_pair, listen, three_members, tls_station
 
@@ -28,3 +29,9 @@ async def alone(members: list[Member]) -> AsyncIterator[Station]:
     await listen(station, members[1])
     yield station
     await station.board.close("test over")
+
+
+@pytest.fixture
+def little_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A link that has no path any more is over soon."""
+    monkeypatch.setattr(upkeep, "RESUME_S", 0.3)

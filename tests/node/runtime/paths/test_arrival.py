@@ -1,4 +1,4 @@
-"""Whoever comes in by a path attaches it to a link, which it may open thereby; or it is shown out, with the reason."""
+"""What somebody may do with a path to us: open a link, add it to his own, or be refused and told why."""
 
 import asyncio
 import contextlib
@@ -7,7 +7,7 @@ import pytest
 
 from nat.records import HEADER, VERSION, RecordKind, encode_data_head, encode_record
 from node.runtime.links import HANDSHAKE_S
-from node.runtime.paths import arrival, upkeep, ways
+from node.runtime.paths import arrival, ways
 from node.runtime.paths.multipath import PATHS_MAX
 from node.runtime.paths.ways import LINKS_MAX
 from protocol import codec
@@ -21,11 +21,7 @@ from tests.node.runtime.stations import Station, tls_station
 
 RELEASE = Release(put="p")
 
-
-@pytest.fixture(autouse=True)
-def little_patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of a link without any path."""
-    monkeypatch.setattr(upkeep, "RESUME_S", 0.3)
+pytestmark = pytest.mark.usefixtures("little_patience")
 
 
 async def test_a_member_opens_a_link_with_its_first_path(

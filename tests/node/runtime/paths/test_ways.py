@@ -11,7 +11,6 @@ import pytest
 
 from nat.records import HEADER, VERSION, RecordKind, encode_data_head, encode_record
 from node.runtime.frame_link import FrameLink
-from node.runtime.paths import upkeep
 from protocol import codec
 from protocol.messages import Release, Taken
 from protocol.paths import Attach, Ending, PathKind
@@ -22,11 +21,7 @@ from tests.node.runtime.stations import Station, linked_pair, listen, tls_statio
 
 RELEASE = Release(put="p")
 
-
-@pytest.fixture(autouse=True)
-def little_patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of a link without any path."""
-    monkeypatch.setattr(upkeep, "RESUME_S", 0.3)
+pytestmark = pytest.mark.usefixtures("little_patience")
 
 
 async def test_ten_minutes_between_the_clocks_of_two_nodes_do_no_harm(tmp_path: Path) -> None:
