@@ -1,6 +1,7 @@
 """Beacons over real multicast, on loopback alone."""
 
 import asyncio
+import os
 import random
 import socket
 from collections import Counter
@@ -15,7 +16,8 @@ from nat.beacon import Beacon, encode
 from node.runtime.lan import GROUP, PORT, Lan, Place, local_networks
 from protocol.ids import MeshId, NodeId
 
-MESH = MeshId("5" * 64)
+MESH = MeshId(os.urandom(32).hex())
+"""Each run's own: whatever else is tested on this machine speaks to the same group."""
 ANNA, BERT = NodeId("a" * 52), NodeId("b" * 52)
 LOOPBACK = Place("lo", ipv4="127.0.0.1", ipv6=False)
 SOON_S = 5.0
