@@ -1,6 +1,9 @@
 """Two engines without sockets, on a clock of the test."""
 
+from dataclasses import replace
+
 import pytest
+from qh3 import tls
 
 from nat.engine import Engine, EngineEvent, Heard, Over, Secured, proven_key
 from nat.proof import certificates_of
@@ -56,6 +59,47 @@ class Pair:
 @pytest.fixture
 def pair() -> Pair:
     return Pair()
+
+
+class NoKey:
+    """In place of half a key exchange."""
+
+    def public_key(self) -> bytes:
+        return b"no key"
+
+
+def test_a_dialler_whose_key_is_none_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    near, far = Engine(ALICE.towards(BOB), dialled=True), Engine(BOB.towards(ALICE), dialled=False)
+    with monkeypatch.context() as patch:
+        patch.setattr(tls, "X25519ML768KeyExchange", NoKey)
+        near.start(0.0)
+    hello = near.datagrams(0.0)
+
+    # The library panics, which is no Exception.
+    for datagram in hello:
+        far.receive(datagram, len(datagram), 0.0)
+
+    assert [type(event) for event in far.events()] == [Over]
+    far.close("what the dialler says is nonsense")
+    for datagram in far.datagrams(0.0):
+        near.receive(datagram, len(datagram), 0.0)
+    assert list(near.events()) == [Over("what the dialler says is nonsense")]
+
+
+def test_a_listener_whose_key_is_missing_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    near, far = Engine(ALICE.towards(BOB), dialled=True), Engine(BOB.towards(ALICE), dialled=False)
+    push = tls.push_server_hello
+    monkeypatch.setattr(
+        tls,
+        "push_server_hello",
+        lambda buffer, hello: push(buffer, replace(hello, key_share=None)),
+    )
+    near.start(0.0)
+    for one, other in ((near, far), (far, near)):
+        for datagram in one.datagrams(0.0):
+            other.receive(datagram, len(datagram), 0.0)
+
+    assert [type(event) for event in near.events()] == [Over]
 
 
 def test_a_dialler_sees_the_certificates_of_the_listener_and_whose_they_are(pair: Pair) -> None:
