@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import socket
+from asyncio import FIRST_COMPLETED
 
 import pytest
 
@@ -37,6 +38,7 @@ class Relays:
                 self.given_up.append(relay)
         near, self.far[relay] = socket.socketpair()
         near.setblocking(False)
+        self.far[relay].setblocking(False)
         _, end = await asyncio.get_running_loop().create_unix_connection(
             lambda: PathEnd(Unattached(), PathKind.RELAY), sock=near
         )
@@ -124,13 +126,12 @@ async def test_of_two_that_come_at_the_same_moment_one_is_closed(
         opened, _ = await by_relays(at_once, [GOOD, ALSO_GOOD])
         assert opened is not None
 
-        ended = []
-        for far in relays.far.values():
-            far.settimeout(0.2)
-            with contextlib.suppress(TimeoutError):
-                ended.append(await asyncio.to_thread(far.recv, 1))
-        assert ended == [b""]
+        loop = asyncio.get_running_loop()
+        ends = [loop.create_task(loop.sock_recv(far, 1)) for far in relays.far.values()]
+        ended, open_still = await asyncio.wait(ends, timeout=5.0, return_when=FIRST_COMPLETED)
+        assert [one.result() for one in ended] == [b""]
         opened.end.abort()
+        assert [await one for one in open_still] == [b""]
 
 
 async def test_whoever_gives_up_leaves_nothing_under_way() -> None:
