@@ -95,7 +95,7 @@ class Entry:
         software: str,
         log: Log,
         dice: random.Random,
-        nat: NatConfig = NatConfig(),  # noqa: B008 (it cannot be changed)
+        nat: NatConfig,
     ) -> None:
         self.entered = False
         self.obstacle = ""
@@ -235,7 +235,7 @@ class Entry:
         try:
             outlook.watch(changed)
         except OSError as wrong:
-            reason = f"{wrong.strerror or wrong}; a change of network is noticed within ten minutes"
+            reason = f"{wrong.strerror or wrong}; start the node again when this machine's addresses change"
             self._log.warning("network.not_watched", reason=reason)
         return outlook
 

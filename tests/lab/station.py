@@ -19,7 +19,7 @@ import structlog
 import uvloop
 
 from node.communication.reach import DialedOut, Fact, HomesAre, Knocked, NatKnown, Relocated
-from node.config import MeshConfig, RelayConfig
+from node.config import MeshConfig, NatConfig, RelayConfig
 from node.effects import KeepRelays, ProbeNat, RelayAt
 from node.log import Log
 from node.runtime import identity, library_log
@@ -105,6 +105,7 @@ class Station:
             "a station of the laboratory",
             self._log,
             random.Random(kept.id),
+            NatConfig(),
         )
         self._company = Company()
         self._dialled_at: dict[NodeId, float] = {}

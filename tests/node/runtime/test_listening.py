@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from node.config import MeshConfig, RelayConfig
+from node.config import MeshConfig, NatConfig, RelayConfig
 from node.runtime import listening
 from node.runtime.entry import Entry
 from node.runtime.packets import Packets, bind
@@ -70,6 +70,7 @@ class House:
             "sedma 0",
             self.log,
             random.Random(1),
+            NatConfig(),
         )
         self._opened.append(await one.open(who.membership, Ears()))
         return one.listens, self._opened[-1][1]
