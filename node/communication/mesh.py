@@ -110,8 +110,8 @@ class Mesh(OnlyCalls):
         return self.own if peer == self.id else self.gossip.records.get(peer)
 
     def known(self) -> list[NodeId]:
-        """All members that are alive, but ourselves."""
-        return [peer for peer in sorted(self.membership.members) if peer != self.id]
+        """All other members that are alive."""
+        return sorted(self.membership.members)
 
     def acquainted(self) -> list[NodeId]:
         """All members that we have heard of, whether they are there or not."""

@@ -110,6 +110,9 @@ def judge_sockets(pid: int, api: str, links: set[int], packets: set[int], has_ud
 
 def _why_not(one: Wanted) -> OSError | None:
     host, port = host_port(one.address)
+    if host == "::" and not socket.has_dualstack_ipv6():
+        # Then the daemon listens on all interfaces by IPv4 alone.
+        host = "0.0.0.0"  # noqa: S104
     try:
         found = socket.getaddrinfo(host, port, type=KINDS[one.kind], flags=socket.AI_PASSIVE)
         family, kind, protocol, _, address = found[0]

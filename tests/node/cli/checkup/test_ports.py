@@ -95,6 +95,25 @@ def test_who_may_not_take_a_low_port_is_told_how_to_be_allowed() -> None:
     )
 
 
+def test_where_there_is_no_ipv6_all_interfaces_are_those_of_ipv4(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As the daemon listens there: the default address is [::]."""
+
+    class WithoutIPv6(socket.socket):
+        def __init__(
+            self, family: int = -1, kind: int = -1, proto: int = -1, fileno: int | None = None
+        ) -> None:
+            if family == socket.AF_INET6:
+                raise OSError(errno.EAFNOSUPPORT, "Address family not supported by protocol")
+            super().__init__(family, kind, proto, fileno)
+
+    monkeypatch.setattr(socket, "socket", WithoutIPv6)
+    everywhere = Settings(mesh=MeshConfig(listen="[::]:0"), api=ApiConfig(listen="127.0.0.1:0"))
+
+    assert [one.state for one in findings_before_start(everywhere)] == ["ok"]
+
+
 def test_an_unknown_host_is_told_in_words() -> None:
     wrong = socket.gaierror(socket.EAI_NONAME, "Name or service not known")
     told = judge(LINKS, wrong, "")
