@@ -136,6 +136,7 @@ def _show_status(told: dict[str, Any]) -> None:
     tasks = f"{told['tasks_in_flight']} under way, {told['tasks_done']} done"
     lines = [
         ("node", f"{told['name']} ({told['id']})"),
+        *([("identity", told["duplicated"])] if told.get("duplicated") else []),
         ("mesh", told["mesh"]),
         ("state", _state(told)),
         ("memory", f"{memory}, {size_text(told['free_bytes'])} free"),
@@ -144,6 +145,7 @@ def _show_status(told: dict[str, Any]) -> None:
         ("weights", str(told["weights"])),
         ("tasks", f"{tasks}, {told['tasks_failed']} failed"),
         ("listens", ", ".join(told["listen"])),
+        *_reached(told),
         ("packets", _packets(told.get("packets", {}))),
         ("api", told["api"]),
         ("data", told["data_dir"]),
@@ -153,9 +155,6 @@ def _show_status(told: dict[str, Any]) -> None:
         ),
         ("up", f"{duration_text(told['uptime_s'])}, version {told['version']}"),
     ]
-    lines[9:9] = _reached(told)
-    if told.get("duplicated"):
-        lines.insert(1, ("identity", told["duplicated"]))
     pairs(lines)
 
 
