@@ -35,7 +35,7 @@ ID_BYTES = 8
 ID_BYTES_MAX = 20
 INITIAL_BYTES_MIN = 1200
 NONSENSE = (ValueError, TypeError, CryptoError)
-"""What qh3 raises at handshake messages that make no sense to it, beside its own errors."""
+"""What qh3 raises at messages and certificates that make no sense to it, beside its own errors."""
 PANIC = "PanicException"
 """The same of its part in Rust: it descends from BaseException, and no module gives it out."""
 ED25519_KEY_INFO = bytes.fromhex("302a300506032b6570032100")
@@ -127,7 +127,7 @@ class Engine:
             self._fail(wrong.reason_phrase)
         except BaseException as wrong:
             # A peer that has the keys of the handshake, and says nonsense in it.
-            if not isinstance(wrong, NONSENSE) and type(wrong).__name__ != PANIC:
+            if not _is_nonsense(wrong):
                 raise
             self._fail(str(wrong) or type(wrong).__name__)
 
@@ -227,7 +227,9 @@ def proven_key(chain: Sequence[bytes], ca_pem: bytes, peer: NodeId) -> bytes:
     try:
         leaf, *others = tls.load_pem_x509_certificates(pem.encode())
         key = leaf.public_key()
-    except (ValueError, CryptoError) as wrong:
+    except BaseException as wrong:
+        if not _is_nonsense(wrong):
+            raise
         raise PeerError(f"a certificate of node {short(peer)} cannot be read") from wrong
     if not key.startswith(ED25519_KEY_INFO) or node_id(key[-32:]) != peer:
         raise PeerError(f"the certificate shown is not that of node {short(peer)}")
@@ -266,6 +268,11 @@ def _opens(datagram: bytes) -> bool:
         and datagram[1:5] == b"\0\0\0\1"
         and datagram[5] <= ID_BYTES_MAX
     )
+
+
+def _is_nonsense(wrong: BaseException) -> bool:
+    """Whether qh3 raises this at what a peer has written, and not at a fault of ours."""
+    return isinstance(wrong, NONSENSE) or type(wrong).__name__ == PANIC
 
 
 def _name(node: NodeId) -> str:

@@ -164,6 +164,14 @@ def test_a_chain_must_be_of_the_mesh_and_of_the_peer_that_was_meant() -> None:
         proven_key((b"nonsense",), ALICE.ca_pem, BOB.id)
 
 
+def test_a_certificate_with_something_behind_it_cannot_be_read() -> None:
+    bob = BOB.towards(ALICE)
+    leaf, *others = certificates_of(bob.chain_pem)
+
+    with pytest.raises(PeerError, match="cannot be read"):
+        proven_key((leaf + b"more", *others), bob.ca_pem, bob.own)
+
+
 @pytest.mark.parametrize("skew_s", [-600.0, 600.0])
 def test_ten_minutes_between_the_clocks_do_no_harm(skew_s: float) -> None:
     other = member(CA, by_inviter=True, skew_s=skew_s)
