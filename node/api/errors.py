@@ -57,7 +57,7 @@ def told_of_route(refused: web.HTTPException) -> ErrorInfo:
             reason = f"{refused.method} is not possible here: use {allowed}"
             return ErrorInfo(code=ErrorCode.BAD_REQUEST, reason=reason)
         case web.HTTPNotFound():
-            reason = "there is nothing at this path: /v1/status, /v1/peers, /v1/weights are"
+            reason = "there is nothing at this path; there are /v1/status, /v1/peers, /v1/weights and /metrics"
             return ErrorInfo(code=ErrorCode.NOT_FOUND, reason=reason)
         case web.HTTPRequestEntityTooLarge():
             return ErrorInfo(code=ErrorCode.TOO_LARGE, reason=refused.text or refused.reason)

@@ -134,8 +134,8 @@ class TicketOffice:
         if len(nodes) >= claims.uses:
             raise TaskError(
                 ErrorCode.TICKET_USED_UP,
-                f"the ticket was for {claims.uses} nodes and as many have joined with it: mint "
-                "a new one with `sedma-node ticket --uses N`",
+                f"the ticket was for {claims.uses} node{'' if claims.uses == 1 else 's'}, and as many have joined with"
+                " it: mint a new one with `sedma-node ticket --uses N`",
             )
         live = {name: uses for name, uses in counted.items() if uses.expires_at > now_wall}
         live[claims.id] = Uses(claims.expires_at, (*nodes, node))

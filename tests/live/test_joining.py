@@ -213,7 +213,7 @@ def test_a_used_up_ticket_ends_the_joiner_with_what_to_do(daemon: Daemons, found
     second = daemon("second", join=line)
 
     said = second.ended()
-    assert "error: cannot join: the ticket was for 1 node" in said
+    assert "error: cannot join: the ticket was for 1 node, and" in said
     assert "`sedma-node ticket --uses N`" in said
     assert "as many have joined" in refusal_of(second, founder)
 
