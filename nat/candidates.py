@@ -5,8 +5,9 @@ has signed it for us and for this link, and only once; addresses that no peer on
 and an address from which nothing has come back gets a handful of packets, and no more because a peer asks again.
 """
 
+import ipaddress
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 
@@ -25,6 +26,8 @@ REMEMBERED_MAX = 1024
 """Hosts for which a limit is counted; for a further one the one that was quiet for longest begins anew."""
 HOSTS_MAX = 64
 """The same within one attempt, and as long as its path lives."""
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
 HOST, MAPPED = "host", "srflx"
 """Kinds of candidates (RFC 8445, section 4): where a node sits, and where it is seen from outside."""
 
@@ -71,12 +74,12 @@ class OfferJudge:
         self._asked = number
 
     def judge(
-        self, offer: Offer, own: Iterable[Endpoint], *, same_site: bool
+        self, offer: Offer, own: Iterable[Endpoint], nearby: Sequence[Network]
     ) -> tuple[Candidate, ...]:
         """The addresses at which we may knock, best first; PeerError for an offer that does not count.
 
-        `own` is where we can be reached ourselves. `same_site`: both sides are seen from outside at one address, so a
-        private one means the same host to both.
+        `own` is where we can be reached ourselves. `nearby` are our own networks where both sides are seen from
+        outside at one address, so that a private one in there means the same host to both; else nothing.
         """
         who = f"node {short(self._peer)}"
         if offer.link != self._link:
@@ -93,11 +96,11 @@ class OfferJudge:
             self._asked = None
         else:
             self._last = offer.number
-        return usable(offer.candidates, own, same_site=same_site)
+        return usable(offer.candidates, own, nearby)
 
 
 def usable(
-    candidates: Iterable[Candidate], own: Iterable[Endpoint], *, same_site: bool
+    candidates: Iterable[Candidate], own: Iterable[Endpoint], nearby: Sequence[Network] = ()
 ) -> tuple[Candidate, ...]:
     """Those at which a peer on another machine may be, each once, the best first."""
     seen = {Endpoint(plain(host), port) for host, port in own}
@@ -106,10 +109,17 @@ def usable(
         endpoint = Endpoint(plain(candidate.host), candidate.port)
         if candidate.kind not in (HOST, MAPPED) or "%" in candidate.host or endpoint in seen:
             continue
-        if tellable(endpoint.host, same_site=same_site):
+        if tellable(endpoint.host, same_site=_is_in(endpoint.host, nearby)):
             seen.add(endpoint)
             kept.append(msgspec.structs.replace(candidate, host=endpoint.host))
     return tuple(kept)
+
+
+def _is_in(host: str, networks: Sequence[Network]) -> bool:
+    if not networks or scope(host) is not Scope.PRIVATE:
+        return False
+    address = ipaddress.ip_address(host)
+    return any(address in network for network in networks)
 
 
 def tellable(host: str, *, same_site: bool) -> bool:

@@ -7,15 +7,17 @@ answer to the one from within. Neighbours in `nat/`: `candidates.py` judges what
 """
 
 import asyncio
+import ipaddress
 import secrets
 import socket
 import string
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import ifaddr
 
-from nat.candidates import Budget, CheckRate, tellable
+from nat.candidates import Budget, CheckRate, Network, tellable
 from nat.datagrams import Address
+from nat.endpoint import Scope, scope
 from nat.ice_checks import Checks
 from nat.punched import PunchedPath
 from protocol.errors import SedmaError
@@ -120,12 +122,26 @@ def local_hosts(same_site: bool) -> list[str]:
     """Our addresses that lead outside; where both sides are at one place, behind them all others but loopback."""
     hosts = [host for one in OUTSIDE if (host := _source(one))]
     if same_site or not hosts:
-        for adapter in ifaddr.get_adapters():
-            for ip in adapter.ips:
-                host = ip.ip if isinstance(ip.ip, str) else ip.ip[0]
-                if host not in hosts and tellable(host, same_site=True):
-                    hosts.append(host)
+        for host, _ in _addresses():
+            if host not in hosts and tellable(host, same_site=True):
+                hosts.append(host)
     return hosts
+
+
+def own_networks() -> list[Network]:
+    """The private networks that this machine is in."""
+    return [
+        ipaddress.ip_network(f"{host}/{prefix}", strict=False)
+        for host, prefix in _addresses()
+        if scope(host) is Scope.PRIVATE
+    ]
+
+
+def _addresses() -> Iterator[tuple[str, int]]:
+    """Of this machine, each with the length of its network's prefix."""
+    for adapter in ifaddr.get_adapters():
+        for ip in adapter.ips:
+            yield (ip.ip if isinstance(ip.ip, str) else ip.ip[0]), ip.network_prefix
 
 
 def _source(towards: str) -> str | None:

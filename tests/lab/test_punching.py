@@ -9,10 +9,10 @@ import pytest
 
 from nat import stun
 from nat.answering import Answering
-from nat.candidates import CheckRate, usable
+from nat.candidates import CheckRate, Network, usable
 from nat.datagrams import Address, Datagrams, OnDatagrams, bind
 from nat.endpoint import Endpoint
-from nat.ice import CONNECT_S, IceAttempt, NoWay
+from nat.ice import CONNECT_S, IceAttempt, NoWay, own_networks
 from nat.ice_socket import GATHER_S
 from nat.punched import PunchedPath
 from protocol.paths import Candidate
@@ -95,11 +95,16 @@ async def punched(
     with seers(lab) as servers:
         near, ours = await gathered(lab, one, servers, dialled=True, same_site=same_site)
         far, theirs = await gathered(lab, other, servers, dialled=False, same_site=same_site)
+
+    def networks(host: Host) -> list[Network]:
+        with lab.on_host(host):
+            return own_networks() if same_site else []
+
     loop = asyncio.get_running_loop()
     began = loop.time()
     found = await asyncio.gather(
-        near.connect(far.username, far.password, usable(theirs, (), same_site=same_site)),
-        far.connect(near.username, near.password, usable(ours, (), same_site=same_site)),
+        near.connect(far.username, far.password, usable(theirs, (), networks(one))),
+        far.connect(near.username, near.password, usable(ours, (), networks(other))),
         return_exceptions=True,
     )
     took_s = loop.time() - began

@@ -1,5 +1,8 @@
 """What a peer may make us knock at."""
 
+from collections.abc import Sequence
+from ipaddress import ip_network
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,6 +13,7 @@ from nat.candidates import (
     UNVERIFIED_PACKETS_MAX,
     Budget,
     CheckRate,
+    Network,
     OfferJudge,
     usable,
 )
@@ -53,11 +57,17 @@ def judge() -> OfferJudge:
 
 
 def judged(one: OfferJudge, what: Offer) -> tuple[Candidate, ...]:
-    return one.judge(what, (), same_site=False)
+    return one.judge(what, (), ())
 
 
-def hosts(*given: str, own: tuple[Endpoint, ...] = (), same_site: bool = False) -> list[str]:
-    found = usable([at(host) for host in given], own, same_site=same_site)
+PRIVATE = [
+    ip_network(one)
+    for one in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fd00::/8")
+]
+
+
+def hosts(*given: str, own: tuple[Endpoint, ...] = (), nearby: Sequence[Network] = ()) -> list[str]:
+    found = usable([at(host) for host in given], own, nearby)
     return [one.host for one in found]
 
 
@@ -149,7 +159,7 @@ def test_a_thousand_addresses_are_refused() -> None:
     ],
 )
 def test_addresses_that_no_peer_elsewhere_can_have_are_dropped(host: str) -> None:
-    assert hosts(host) == hosts(host, same_site=True) == []
+    assert hosts(host) == hosts(host, nearby=PRIVATE) == []
 
 
 @pytest.mark.parametrize(
@@ -157,7 +167,15 @@ def test_addresses_that_no_peer_elsewhere_can_have_are_dropped(host: str) -> Non
 )
 def test_private_addresses_count_only_among_neighbours(host: str) -> None:
     assert hosts(host) == []
-    assert hosts(host, same_site=True) == [host.removeprefix("::ffff:")]
+    assert hosts(host, nearby=PRIVATE) == [host.removeprefix("::ffff:")]
+
+
+def test_private_addresses_count_only_in_our_own_networks() -> None:
+    """A member that says it is seen at our address would else have us knock at any host behind our router."""
+    nearby = [ip_network("192.168.1.0/24"), ip_network("fd00:1::/64")]
+    given = ("192.168.1.20", "192.168.2.20", "10.0.0.1", "fd00:1::5", "fd00:2::5")
+
+    assert hosts(*given, nearby=nearby) == ["192.168.1.20", "fd00:1::5"]
 
 
 @pytest.mark.parametrize("host", ["203.0.113.7", "198.51.100.2", "8.8.8.8", "2001:db8::5"])
@@ -171,14 +189,13 @@ def test_our_own_addresses_and_repetitions_are_dropped() -> None:
     assert hosts("203.0.113.7", "::ffff:203.0.113.7", own=(ours,)) == []
     assert hosts("203.0.113.9", "203.0.113.9", own=(ours,)) == ["203.0.113.9"]
     assert hosts("2001:DB8::5", "2001:db8:0::5") == ["2001:db8::5"]
-    assert hosts("::FFFF:10.0.0.1", "10.0.0.1", same_site=True) == ["10.0.0.1"]
+    assert hosts("::FFFF:10.0.0.1", "10.0.0.1", nearby=PRIVATE) == ["10.0.0.1"]
 
 
 def test_kinds_that_are_not_ours_are_dropped_and_the_best_comes_first() -> None:
     found = usable(
         [at("8.8.8.1", kind="relay"), at("8.8.8.2", priority=1), at("8.8.8.3", priority=9)],
         (),
-        same_site=False,
     )
 
     assert [one.host for one in found] == ["8.8.8.3", "8.8.8.2"]

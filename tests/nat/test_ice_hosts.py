@@ -1,10 +1,12 @@
 """Which addresses of this machine an attempt is made from."""
 
+from ipaddress import ip_network
+
 import ifaddr
 import pytest
 
 from nat import ice
-from nat.ice import local_hosts
+from nat.ice import local_hosts, own_networks
 
 
 class Adapter:
@@ -42,3 +44,11 @@ def test_where_nothing_leads_outside_all_are_used(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(ice, "OUTSIDE", ("255.255.255.255",))
 
     assert local_hosts(same_site=False) == ["192.168.1.5", "fd00::5", "172.17.0.1"]
+
+
+def test_our_own_networks_are_the_private_ones() -> None:
+    assert own_networks() == [
+        ip_network("192.168.1.0/24"),
+        ip_network("fd00::/24"),
+        ip_network("172.17.0.0/24"),
+    ]

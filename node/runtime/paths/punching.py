@@ -15,7 +15,7 @@ import msgspec
 
 from nat.buckets import Bucket
 from nat.candidates import CheckRate, OfferJudge
-from nat.ice import IceAttempt
+from nat.ice import IceAttempt, own_networks
 from nat.path_keeper import interval_s
 from nat.proof import Credentials, agreed_on
 from nat.punched import PunchedPath
@@ -124,7 +124,8 @@ class Puncher:
             # The one that was made anew came by a faster path; one that is repeated is another matter.
             return
         here, same_site = self._surroundings.seen_at(), self._same_site(offer)
-        candidates = talk.judge.judge(offer, here, same_site=same_site)
+        nearby = own_networks() if same_site else ()
+        candidates = talk.judge.judge(offer, here, nearby)
         talk.taken = offer.number
         if talk.answering is not None:
             talk.answering.cancel()
@@ -153,8 +154,8 @@ class Puncher:
         talk = self._talk(multipath)
         try:
             offer, answer = await self._agree(multipath, attempt, talk)
-            same_site = self._same_site(answer)
-            theirs = talk.judge.judge(answer, self._surroundings.seen_at(), same_site=same_site)
+            nearby = own_networks() if self._same_site(answer) else ()
+            theirs = talk.judge.judge(answer, self._surroundings.seen_at(), nearby)
             if not theirs:
                 raise PeerError("the peer sees no address at which it could be reached by UDP")
             # Before there is a way: if this failed after that, nobody would close it.
@@ -267,7 +268,7 @@ class Puncher:
         return talk
 
     def _same_site(self, offer: Offer) -> bool:
-        """Both are seen from outside at one address: then private addresses lead somewhere."""
+        """Both are seen from outside at one address, as the peer says: then private ones may lead somewhere."""
         here = {endpoint.host for endpoint in self._surroundings.seen_at()}
         return any(one.kind == "srflx" and one.host in here for one in offer.candidates)
 
