@@ -4,26 +4,24 @@ from node.runtime.owned_tasks import OwnedTasks
 
 
 async def test_at_the_end_no_task_is_left_nor_one_that_its_end_has_started() -> None:
-    tasks, ended = OwnedTasks(), []
+    tasks = OwnedTasks()
+    started: list[asyncio.Task[None]] = []
 
-    async def last() -> None:
+    async def wait() -> None:
+        await asyncio.Event().wait()
+
+    async def wait_and_start() -> None:
         try:
-            await asyncio.Event().wait()
+            await wait()
         finally:
-            ended.append("last")
+            started.append(tasks.start(wait()))
 
-    async def first() -> None:
-        try:
-            await asyncio.Event().wait()
-        finally:
-            ended.append("first")
-            tasks.start(last())
-
-    tasks.start(first())
+    tasks.start(wait_and_start())
     await asyncio.sleep(0)
     await tasks.close()
 
-    assert (ended, len(tasks)) == (["first"], 0)
+    assert len(tasks) == 0
+    assert [one.cancelled() for one in started] == [True]
 
 
 async def test_one_that_has_ended_is_forgotten() -> None:
