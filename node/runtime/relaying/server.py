@@ -43,7 +43,7 @@ from node.runtime.alarm import Alarm
 from node.runtime.relaying.channels import Channels, OnChannel
 from node.runtime.relaying.guests import CLOSE_S, ConnectedGuest, Guest, OwnGuest
 from node.runtime.relaying.outbox import HIGH_BYTES
-from node.runtime.relaying.visitors import Visitors
+from node.runtime.relaying.visitors import HTTP_LOGGER, Visitors
 from node.runtime.signatures import Ed25519
 from protocol.errors import PeerError
 from protocol.ids import NodeId, digest_of_id, id_of_digest, key_digest, short
@@ -72,7 +72,11 @@ class RelayServer:
         application.router.add_get(PATH, self._asked)
         application.router.add_route("*", "/{path:.*}", _nothing_here)
         self._runner = web.AppRunner(
-            application, access_log=None, handle_signals=False, shutdown_timeout=CLOSE_S
+            application,
+            access_log=None,
+            logger=HTTP_LOGGER,
+            handle_signals=False,
+            shutdown_timeout=CLOSE_S,
         )
 
     async def start(self) -> None:

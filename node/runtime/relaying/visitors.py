@@ -1,14 +1,28 @@
 """HTTP connections to a relay that have not become guests yet: who does not ask for that in time is hung up on."""
 
 import asyncio
+import logging
 from collections.abc import Callable
 from typing import cast
+
+from aiohttp.http_exceptions import HttpProcessingError
 
 VISITORS_MAX = 64
 """For one more, the oldest is hung up on."""
 
 REQUEST_S = 10.0
 """From the handshake to the request that makes a guest of a visitor."""
+
+
+class OwnFaults(logging.Filter):
+    """Of what aiohttp logs only what is our own fault: that others send no HTTP it tells them, and that is enough."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return record.exc_info is None or not isinstance(record.exc_info[1], HttpProcessingError)
+
+
+HTTP_LOGGER = logging.getLogger("sedma.relay")
+HTTP_LOGGER.addFilter(OwnFaults())
 
 
 class Visitors:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 import socket
 import ssl
 import time
@@ -191,6 +192,28 @@ async def test_strangers_and_other_questions_get_a_short_no(mesh: Mesh) -> None:
                     assert answer.status in (404, 405)
                     assert len(await answer.read()) < 100
         assert relay.server.guests == ()
+
+
+@pytest.mark.parametrize(
+    "request_bytes",
+    [
+        b"GET /relay HTTP/1.1\r\nX: " + bytes([65]) * 20_000,
+        b"GET /relay HTTP/1.1\r\nno header\r\n\r\n",
+        b"\x00\x01\x02\r\n\r\n",
+    ],
+    ids=["a long header", "no header", "no HTTP"],
+)
+async def test_what_is_no_http_is_answered_and_fills_no_log(
+    mesh: Mesh, request_bytes: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with serving(mesh.anna) as relay:
+        reader, writer = await _idle(relay, mesh.bert)
+        writer.write(request_bytes)
+
+        assert (await asyncio.wait_for(_rest(reader), 5.0)).startswith(b"HTTP/1.0 400")
+        writer.close()
+
+    assert [record for record in caplog.records if record.levelno >= logging.INFO] == []
 
 
 async def test_who_asks_for_nothing_is_shown_out(
