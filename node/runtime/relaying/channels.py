@@ -128,8 +128,8 @@ class Channels:
     # -- within --------------------------------------------------------------------------------------------
 
     def _come(self, key: Key) -> None:
-        if self._closed is not None or key in self._pumps or len(self._pumps) >= CHANNELS_MAX:
-            self.say(Close(*key, f"no channel beyond {len(self._pumps)} here"))
+        if (reason := self._not_taken(key)) is not None:
+            self.say(Close(*key, reason))
             return
         try:
             end = self._begin(key)
@@ -139,6 +139,15 @@ class Channels:
             self.say(Close(*key, f"no channel here: {wrong.strerror}"))
             return
         self._on_channel(id_of_digest(key[0]), end)
+
+    def _not_taken(self, key: Key) -> str | None:
+        if self._closed is not None:
+            return self._closed
+        if key in self._pumps:
+            return "there is such a channel already"
+        if len(self._pumps) >= CHANNELS_MAX:
+            return f"there are {CHANNELS_MAX} channels here: no more may be"
+        return None
 
     def _opened(self, key: Key) -> None:
         opened = self._opening.get(key)

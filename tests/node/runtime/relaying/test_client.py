@@ -302,3 +302,25 @@ async def test_a_channel_that_ends_as_its_opening_is_given_up_leaves_no_socket(
 
     assert opening.cancelled()
     assert [one.fileno() for one in both] == [-1, -1]
+
+
+async def test_a_channel_that_cannot_be_taken_is_closed_with_the_reason(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(channels, "CHANNELS_MAX", 1)
+    said, ends, peer = list[Message](), list[socket.socket](), bytes(32)
+    made = channels.Channels(said.append, lambda peer, end: ends.append(end), first=1)
+    made.heard(Open(peer, OPENER | 1))
+
+    made.heard(Open(peer, OPENER | 1))
+    made.heard(Open(peer, OPENER | 2))
+    made.close("the relay has hung up")
+    made.heard(Open(peer, OPENER | 3))
+
+    assert said == [
+        Close(peer, 1, "there is such a channel already"),
+        Close(peer, 2, "there are 1 channels here: no more may be"),
+        Close(peer, 3, "the relay has hung up"),
+    ]
+    (end,) = ends
+    end.close()
