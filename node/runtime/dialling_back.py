@@ -38,10 +38,13 @@ async def dial_back(
     peer: NodeId, addresses: tuple[str, ...], context: ssl.SSLContext
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """(where the peer itself has answered, where nobody did or somebody else), all tried at once."""
-    tries = [_answers(peer, address, context) for address in addresses]
-    found = dict(zip(addresses, await asyncio.gather(*tries), strict=True))
-    reached = tuple(address for address, came in found.items() if came)
-    return reached, tuple(address for address, came in found.items() if came is False)
+    async with asyncio.TaskGroup() as group:
+        tries = {
+            address: group.create_task(_answers(peer, address, context))
+            for address in dict.fromkeys(addresses)
+        }
+    reached = tuple(address for address, tried in tries.items() if tried.result())
+    return reached, tuple(address for address, tried in tries.items() if tried.result() is False)
 
 
 async def _answers(peer: NodeId, address: str, context: ssl.SSLContext) -> bool | None:
