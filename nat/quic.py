@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterable
 from typing import TypeVar, assert_never
 
 from nat.datagram_path import DatagramPath
-from nat.engine import Engine, Heard, Over, Secured, proven_key
-from nat.proof import Credentials, Proof, ProofReader, certificates_of, encode_proof, signed_bytes
+from nat.engine import Engine, Heard, Over, Secured
+from nat.proof import Credentials
+from nat.proving import Proving
 from protocol.errors import PeerError
 from protocol.ids import short
 
@@ -65,12 +66,11 @@ class QuicTransport(asyncio.Transport):
         super().__init__()
         self._path = path
         self._credentials = credentials
-        self._dialled = dialled
         self._loop = asyncio.get_running_loop()
         self.proven: asyncio.Future[None] = self._loop.create_future()
         """Done once the other end's key is proven; what follows on the stream is the protocol's."""
         self._engine = Engine(credentials, dialled=dialled)
-        self._proof = ProofReader()
+        self._proving = Proving(credentials, dialled=dialled)
         self._early: list[bytes] = []
         """What came behind the proof before the protocol was there."""
         self._protocol: asyncio.BufferedProtocol | None = None
@@ -183,26 +183,14 @@ class QuicTransport(asyncio.Transport):
 
     def _secured(self, chain: tuple[bytes, ...]) -> None:
         # Whoever waited for the proof may have given up already, and is about to abort this.
-        if not self._dialled or self.proven.done():
-            return
-        mine = self._credentials
-        proven_key(chain, mine.ca_pem, mine.peer)
-        signature = mine.sign(signed_bytes(mine.peer, mine.own, mine.agreement, chain[0]))
-        self._engine.write(encode_proof(Proof(certificates_of(mine.chain_pem), signature)))
-        self.proven.set_result(None)
+        if not self.proven.done() and (proof := self._proving.secured(chain)) is not None:
+            self._engine.write(proof)
+            self.proven.set_result(None)
 
     def _prove(self, data: bytes) -> None:
-        """The listener judges what the dialler says first."""
-        found = self._proof.feed(data)
-        if found is None:
+        rest = self._proving.heard(data)
+        if rest is None:
             return
-        proof, rest = found
-        mine = self._credentials
-        key = proven_key(proof.chain, mine.ca_pem, mine.peer)
-        leaf = certificates_of(mine.chain_pem)[0]
-        said = signed_bytes(mine.own, mine.peer, mine.agreement, leaf)
-        if not mine.verifies(key, said, proof.signature):
-            raise PeerError(f"node {short(mine.peer)} has not signed for this connection")
         self.proven.set_result(None)
         if rest:
             self._early.append(rest)

@@ -162,8 +162,9 @@ async def test_what_came_before_anybody_listened_is_told_before_what_came_since(
     await listener.proven
     for piece, early in ((b"one", [b"one"]), (b"two", [b"one", b"two"])):
         near.write(piece)
-        while listener._early != early:  # noqa: ASYNC110 (nobody tells of it)
-            await asyncio.sleep(0.001)
+        async with asyncio.timeout(5.0):
+            while listener._early != early:  # noqa: ASYNC110 (nobody tells of it)
+                await asyncio.sleep(0.001)
     # What comes next is read, and nobody has looked at it yet when the listener's protocol is there.
     monkeypatch.setattr(listener, "_flush", lambda: None)
     near.write(b"three")
@@ -198,8 +199,9 @@ async def test_who_is_rid_of_a_path_while_it_is_handed_over_is_told_once(gone_be
     near, stream = await open_quic(one, ALICE.towards(BOB), Stream, dialled=True)
     await listener.proven
     near.write(b"something")
-    while not listener._early:  # noqa: ASYNC110 (nobody tells of it)
-        await asyncio.sleep(0.001)
+    async with asyncio.timeout(5.0):
+        while not listener._early:  # noqa: ASYNC110 (nobody tells of it)
+            await asyncio.sleep(0.001)
     if gone_before:
         listener.abort()
 
