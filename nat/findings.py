@@ -75,9 +75,8 @@ def _words(behaviour: Behaviour) -> list[str]:
     if behaviour.port_kept is False:
         words.append("port changed")
     if behaviour.alive_s is not None:
-        words.append(
-            f"mappings live {behaviour.alive_s:g} s{'' if behaviour.dead_s else ' or more'}"
-        )
+        most = " s or more" if behaviour.dead_s is None else f" to {behaviour.dead_s:g} s"
+        words.append(f"mappings live {behaviour.alive_s:g}{most}")
     elif behaviour.dead_s is not None:
         words.append(f"mappings live less than {behaviour.dead_s:g} s")
     return words

@@ -12,7 +12,8 @@ from nat.endpoint import Endpoint
 from nat.knocks import AskKnock, Knocks
 from nat.questions import Questions, Transmit
 
-SILENCES_S = (10.0, 30.0, 60.0)
+SILENCES_S = (10.0, 25.0, 60.0)
+"""The second is less than the 30 s of Linux and of most routers: asked after just so long, those have forgotten."""
 
 
 class Lifetime:

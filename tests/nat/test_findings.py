@@ -18,7 +18,7 @@ PROVEN = ("203.0.113.77:7879",)
 def test_one_line_says_all() -> None:
     text = summary(SelfKnowledge(ipv4=PORT), (), udp=False)
 
-    assert text == "IPv4: port-restricted NAT, hairpin no, mappings live 30 s"
+    assert text == "IPv4: port-restricted NAT, hairpin no, mappings live 30 to 60 s"
 
 
 def test_both_families_and_the_proof_stand_in_one_line() -> None:
@@ -28,7 +28,7 @@ def test_both_families_and_the_proof_stand_in_one_line() -> None:
 
     assert text == (
         "public at 203.0.113.77:7879 (another node has come in by TCP and UDP);"
-        " IPv4: port-restricted NAT, hairpin no, mappings live 30 s; IPv6: open"
+        " IPv4: port-restricted NAT, hairpin no, mappings live 30 to 60 s; IPv6: open"
     )
 
 

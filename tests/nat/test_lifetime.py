@@ -38,7 +38,7 @@ def test_each_socket_asks_once_and_is_then_silent_for_its_time() -> None:
     asks = silent(Lifetime("anna", SERVER, FIRST, random.Random(1)))
 
     first = {ask.to.port: at for at, ask in reversed(asks)}
-    assert first == {5002: 10.0, 5003: 30.0, 5004: 60.0}
+    assert first == {5002: 10.0, 5003: 25.0, 5004: 60.0}
     assert all(ask.member == "anna" and not ask.alternate for _, ask in asks)
 
 
@@ -48,10 +48,10 @@ def test_each_socket_asks_once_and_is_then_silent_for_its_time() -> None:
         ((None, None, None), (None, None)),
         ((True, None, None), (10.0, None)),
         ((True, None, True), (60.0, None)),
-        ((True, False, None), (10.0, 30.0)),
+        ((True, False, None), (10.0, 25.0)),
         ((False, None, None), (None, 10.0)),
         # A life that outlasts a longer silence but not a shorter one: a packet was lost, the shorter counts.
-        ((True, False, True), (10.0, 30.0)),
+        ((True, False, True), (10.0, 25.0)),
     ],
 )
 def test_bounds_are_the_longest_life_and_the_shortest_death(
