@@ -52,6 +52,10 @@ class CheckRate:
         self._hosts.give_back((peer, whose))
         return False
 
+    def answered(self, peer: str, whose: str) -> None:
+        """The peer is there: what went there before it answered is made up for, also for the next attempt."""
+        self._hosts.begin_anew((peer, whose))
+
 
 class OfferJudge:
     """Decides for one peer and one link which offers count, and which of the addresses in them may be used."""
@@ -153,3 +157,4 @@ class Budget:
     def verified(self, host: str) -> None:
         """It has answered as only the peer can, so it wants our packets: from now on they are not counted."""
         self._verified.add(host)
+        self._rate.answered(self._peer, customer(host))

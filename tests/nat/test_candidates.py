@@ -264,6 +264,18 @@ def test_a_host_that_has_answered_costs_no_budget() -> None:
     assert budget.may_send("203.0.113.8", now=0.0)
 
 
+def test_an_answer_makes_up_for_what_was_sent_in_vain_before_it() -> None:
+    """A network that loses UDP again and again would else use up what the attempts of a minute may send."""
+    rate, host = CheckRate(0.0), "203.0.113.7"
+    for now in (0.0, 1.0, 2.0):
+        in_vain = [Budget(rate, "bob").may_send(host, now) for _ in range(30)]
+        assert sum(in_vain) == UNVERIFIED_PACKETS_MAX
+        Budget(rate, "eve").verified(host)
+        Budget(rate, "bob").verified("203.0.113.8")
+        assert not Budget(rate, "bob").may_send(host, now)
+        Budget(rate, "bob").verified(host)
+
+
 def test_all_attempts_together_send_fifty_packets_a_second_to_hosts_that_do_not_answer() -> None:
     rate = CheckRate(0.0)
     attempts = [Budget(rate, "eve") for _ in range(100)]
