@@ -1,10 +1,11 @@
 """Real daemons behind routers, one ticket and no open port: they are one mesh, whatever becomes of the paths between.
 
 Two hosts behind port-restricted routers hold a matrix each and are asked for products with the other's all the while.
-The bounds here are for a machine that does other things, too; the figures are printed: pytest -s.
+Each time is printed (pytest -s). On a machine that does other things, too, the best of some tries shows what is ours.
 """
 
 import contextlib
+import math
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -25,6 +26,11 @@ TOGETHER_S = 60.0
 """From the first start until all see all, on two cores that have other work."""
 LATE_S = 6.0
 """The longest that a product may take whatever happens to paths, on such a machine; alone each takes about a second."""
+GAP_S = 1.5
+"""The same in the best of the tries where a router maps anew."""
+RELAY_S = 2.0
+"""From the loss of UDP until a relay carries the link, in the best of the tries."""
+TRIES = 3
 DIRECT_S = 12.0
 """From a misfortune's end to a direct path, with some attempts that fail in between."""
 QUIET_S = 1.0
@@ -121,39 +127,50 @@ def test_doctor_tells_each_the_truth(mesh: Mesh) -> None:
 def test_udp_that_is_cut_in_mid_transfer_leaves_the_relay_until_it_comes_back(mesh: Mesh) -> None:
     large = Matrix("large", seed=9, rows_of_x=300)
     large.put(mesh.far, mesh.near)
-    with mesh.stream((mesh.far, large)) as stream:
-        time.sleep(QUIET_S)
-        began, wall = time.monotonic(), time.time()
-        mesh.lab.cut_udp(mesh.near.host)
-        try:
-            relay_s = mesh.far.once(lambda: mesh.far.used(mesh.near, "relay", wall), "by the relay")
-            time.sleep(CUT_S)
-        finally:
-            healed = time.time()
-            mesh.lab.heal(mesh.near.host)
-        direct_s = mesh.far.once(
-            lambda: mesh.far.used(mesh.near, "punched", healed), "direct again", DIRECT_S
-        )
-        mesh.far.once(lambda: stream.answered(began), "products after the cut")
-        gap_s = stream.gap_s(began)
-    tell(f"UDP cut: relay after {relay_s:.2f} s, gap {gap_s:.2f} s; direct again {direct_s:.2f} s")
-    assert relay_s <= LATE_S
-    nothing_is_lost(mesh, stream)
+
+    def cut() -> float:
+        with mesh.stream((mesh.far, large)) as stream:
+            time.sleep(QUIET_S)
+            began, wall = time.monotonic(), time.time()
+            mesh.lab.cut_udp(mesh.near.host)
+            try:
+                relay_s: float = mesh.far.once(
+                    lambda: mesh.far.used(mesh.near, "relay", wall), "by the relay"
+                )
+                time.sleep(CUT_S)
+            finally:
+                healed = time.time()
+                mesh.lab.heal(mesh.near.host)
+            direct_s = mesh.far.once(
+                lambda: mesh.far.used(mesh.near, "punched", healed), "direct again", DIRECT_S
+            )
+            mesh.far.once(lambda: stream.answered(began), "products after the cut")
+            gap_s = stream.gap_s(began)
+        tell(f"UDP cut: relay {relay_s:.2f} s, gap {gap_s:.2f} s; direct again {direct_s:.2f} s")
+        assert gap_s <= LATE_S
+        nothing_is_lost(mesh, stream)
+        return relay_s
+
+    assert best(cut, RELAY_S) <= RELAY_S
 
 
 def test_a_router_that_maps_anew_is_hardly_noticed(mesh: Mesh) -> None:
-    with mesh.stream() as stream:
-        time.sleep(QUIET_S)
-        began, wall = time.monotonic(), time.time()
-        mesh.lab.rebind(mesh.near.host)
-        mesh.near.once(lambda: stream.answered(began), "products after it")
-        punched_s = mesh.near.once(
-            lambda: mesh.near.used(mesh.far, "punched", wall), "punched anew", DIRECT_S
-        )
-        gap_s = stream.gap_s(began)
-    tell(f"rebound: gap {gap_s:.2f} s, punched anew after {punched_s:.2f} s")
-    assert gap_s <= LATE_S
-    nothing_is_lost(mesh, stream)
+    def rebind() -> float:
+        with mesh.stream() as stream:
+            time.sleep(QUIET_S)
+            began, wall = time.monotonic(), time.time()
+            mesh.lab.rebind(mesh.near.host)
+            mesh.near.once(lambda: stream.answered(began), "products after it")
+            punched_s = mesh.near.once(
+                lambda: mesh.near.used(mesh.far, "punched", wall), "punched anew", DIRECT_S
+            )
+            gap_s = stream.gap_s(began)
+        tell(f"rebound: gap {gap_s:.2f} s, punched anew after {punched_s:.2f} s")
+        assert gap_s <= LATE_S
+        nothing_is_lost(mesh, stream)
+        return gap_s
+
+    assert best(rebind, GAP_S) <= GAP_S
 
 
 def test_when_a_home_relay_is_killed_the_other_one_takes_over(mesh: Mesh) -> None:
@@ -206,6 +223,16 @@ def longest_wait_s(mesh: Mesh, stream: Stream, misfortune: Callable[[], object])
         gap_s = stream.gap_s(began)
     nothing_is_lost(mesh, stream)
     return gap_s
+
+
+def best(measure: Callable[[], float], enough_s: float) -> float:
+    """The shortest of some tries, of no more than it takes."""
+    shortest_s = math.inf
+    for _ in range(TRIES):
+        shortest_s = min(shortest_s, measure())
+        if shortest_s <= enough_s:
+            break
+    return shortest_s
 
 
 def nothing_is_lost(mesh: Mesh, stream: Stream) -> None:
