@@ -25,6 +25,9 @@ TRIED_MAX = 4
 UNANSWERED_MAX = 2
 """Packets that a proven address, or a hole, may leave without a word before other ways are tried beside it."""
 
+ALONE_EACH = 4
+"""Of so many packets for a hole in doubt one takes that alone: where it comes, the other way was only faster."""
+
 NAMES_MAX = 1024
 NAME_FRESH_S = 600.0
 NAME_RETRY_S = 60.0
@@ -75,17 +78,19 @@ class Whereabouts:
 
     def heard_by(self, detour: Detour, peer: NodeId) -> None:
         """Its newest packet came so. One by the link shows that the peer has its doubts about a hole, or has none."""
-        self._unheard[peer] = 0 if detour is Detour.PUNCHED else UNANSWERED_MAX
+        unheard = max(self._unheard.get(peer, 0), UNANSWERED_MAX)
+        self._unheard[peer] = 0 if detour is Detour.PUNCHED else unheard
         self._unheard.move_to_end(peer)
         if len(self._unheard) > PEERS_MAX:
             self._unheard.popitem(last=False)
 
     def doubts_hole(self, peer: NodeId) -> bool:
         """One more packet takes a detour; whether a hole alone is not to be relied on."""
-        unheard = self._unheard.get(peer, UNANSWERED_MAX)
-        if unheard < UNANSWERED_MAX:
-            self._unheard[peer] = unheard + 1
-        return unheard >= UNANSWERED_MAX
+        unheard = self._unheard.get(peer)
+        if unheard is None:
+            return True
+        self._unheard[peer] = unheard + 1
+        return unheard >= UNANSWERED_MAX and unheard % ALONE_EACH != 0
 
     def is_heard(self, peer: NodeId) -> bool:
         """It answers where it was last heard from, as far as we know."""

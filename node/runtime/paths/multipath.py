@@ -214,6 +214,8 @@ class Multipath:
             others = (one for one in self._ends.values() if one.kind is not PathKind.PUNCHED)
             if in_doubt and (other := next(others, None)) is not None:
                 other.send(RecordKind.PACKET, 0, self._tell(), payload)
+                # The stream may have nothing to say for long, and would not find out.
+                self._carry_out(self._choice.ask_all(self._loop.time()))
             return Detour.PUNCHED
         return Detour.LINK if self._send_aside(RecordKind.PACKET, payload) else None
 

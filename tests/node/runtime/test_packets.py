@@ -12,7 +12,7 @@ from functools import partial
 import pytest
 
 from node.runtime.packets import READS_MAX, Packets, bind
-from node.runtime.whereabouts import UNANSWERED_MAX, Detour
+from node.runtime.whereabouts import ALONE_EACH, UNANSWERED_MAX, Detour
 from protocol.codec import encode_packet
 from protocol.ids import MeshId, NodeId, key_digest
 from protocol.limits import PACKET_BYTES_MAX
@@ -446,6 +446,8 @@ class Hole:
 
     def __init__(self, near: Place, far: Place) -> None:
         self.is_open = True
+        self.is_slow = False
+        """The other way is faster."""
         self.doubts: dict[Place, list[bool]] = {near: [], far: []}
         for here, there in ((near, far), (far, near)):
             here.packets.detour = partial(self._take, here, there)
@@ -454,10 +456,9 @@ class Hole:
         self, here: Place, there: Place, peer: NodeId, datagram: bytes, in_doubt: bool
     ) -> Detour:
         self.doubts[here].append(in_doubt)
-        if self.is_open:
-            there.packets.arrived(datagram, Detour.PUNCHED)
-        if in_doubt:
-            there.packets.arrived(datagram, Detour.LINK)
+        ways = [Detour.PUNCHED] * self.is_open + [Detour.LINK] * in_doubt
+        for way in reversed(ways) if self.is_slow else ways:
+            there.packets.arrived(datagram, way)
         return Detour.PUNCHED
 
 
@@ -493,6 +494,22 @@ async def test_a_hole_is_doubted_until_something_came_through_and_when_nothing_c
 
     hole.is_open = True
     assert (ping(1), answer(), ping(1)) == ([True], [False], [False])
+
+
+async def test_a_hole_that_is_merely_slower_than_another_way_is_not_doubted_for_long(
+    places: Places,
+) -> None:
+    near, far = await places.pair()
+    hole = Hole(near, far)
+    hole.is_slow = True
+
+    for number in range(2 * ALONE_EACH):
+        near.packets.send(far.who.id, (), Ping(number))
+        far.packets.send(near.who.id, (), Ack(number))
+
+    assert hole.doubts[near][0]
+    assert not any(doubts[-1] for doubts in hole.doubts.values())
+    assert len(near.heard) == len(far.heard) == 2 * ALONE_EACH
 
 
 async def test_where_a_peer_was_heard_is_still_known_after_a_packet_that_took_a_detour(

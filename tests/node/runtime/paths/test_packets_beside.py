@@ -15,6 +15,7 @@ from nat.datagrams import Address, Datagrams
 from nat.punched import PunchedPath
 from node.runtime.whereabouts import Detour
 from protocol.ids import NodeId
+from protocol.paths import PathKind
 from tests.node.runtime.paths.byway import RELAY, Byway
 from tests.node.runtime.paths.intruder import carriers
 from tests.node.runtime.paths.punched_pair import linked_by_punching
@@ -97,6 +98,19 @@ async def test_a_packet_for_a_hole_in_doubt_takes_another_path_too_if_there_is_o
 
     await eventually(lambda: len(pair.came) == 3)
     assert [detour for _, detour in pair.came].count(Detour.LINK) == 1
+
+
+async def test_a_hole_in_doubt_that_has_closed_is_left_though_nothing_else_is_said(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await pair.open_another_path()
+    (carrier,) = carriers(pair.left)
+    assert carrier.kind is PathKind.PUNCHED
+    monkeypatch.setattr(Datagrams, "send", lambda one, datagrams, to: len(datagrams))
+
+    pair.left.board.ways.send_packet(pair.right.id, PACKET, True)
+
+    await eventually(lambda: carrier.kind is PathKind.RELAY)
 
 
 async def test_what_is_sealed_by_somebody_else_is_no_word_of_the_peer(pair: Pair) -> None:
