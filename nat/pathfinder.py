@@ -17,11 +17,8 @@ PAUSES_S = {
 }
 """After the first failure, the second and so on. IPV4 stands for whatever is dialled by TCP."""
 
-STEADY_S = 10.0
-"""A path that lived for so long was worth its search."""
-
-STEADY_RELAY_S = 3.0
-"""The same by way of a relay: another one costs little, and a link without any lives for seconds."""
+STEADY_S = 3.0
+"""A path that lived for so long was worth its search, and shows that there can be one."""
 
 PROVEN_PAUSES_S = (0.5, 1.0, *(3.0,) * 9)
 """Before those, where such a path has lived: what stands in its way, a firewall or a bad minute, may go as it came."""
@@ -60,7 +57,7 @@ class _Search:
     def lost(self, lived_s: float, now: float) -> None:
         """The path that was found is gone."""
         self.up_at = None
-        if lived_s >= (STEADY_RELAY_S if self.kind is PathKind.RELAY else STEADY_S):
+        if lived_s >= STEADY_S:
             self.failures, self.shaky, self.proven, self.due_at = 0, False, True, now
         elif self.shaky:
             self.failed(now)

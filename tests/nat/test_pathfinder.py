@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 from nat.pathfinder import (
     PAUSES_S,
     PROVEN_PAUSES_S,
-    STEADY_RELAY_S,
     STEADY_S,
     Means,
     Pathfinder,
@@ -136,10 +135,10 @@ def test_a_relayed_path_that_a_router_forgets_every_few_seconds_is_there_again_a
     seeks = finder.has([PUNCHED], 0.0)
     for turn in range(20):
         assert RELAY in sought(seeks)
-        now = turn * 2 * STEADY_RELAY_S
+        now = turn * 2 * STEADY_S
         finder.has([PUNCHED, RELAY], now)
         finder.tried(RELAY, "", now)
-        seeks = finder.has([PUNCHED], now + STEADY_RELAY_S)
+        seeks = finder.has([PUNCHED], now + STEADY_S)
 
 
 def test_a_path_that_answers_again_by_itself_is_looked_for_at_once_when_it_is_lost() -> None:
@@ -151,6 +150,18 @@ def test_a_path_that_answers_again_by_itself_is_looked_for_at_once_when_it_is_lo
     finder.has([PUNCHED, RELAY], 51.0)
 
     assert sought(finder.has([RELAY], 51.0 + STEADY_S)) == {PUNCHED}
+
+
+def test_a_hole_that_two_misfortunes_in_a_row_have_cost_is_looked_for_at_once_each_time() -> None:
+    """UDP is cut for some seconds; soon after it is back the router maps anew."""
+    finder = on_relay()
+    finder.has([PUNCHED, RELAY], 0.1)
+    finder.tried(PUNCHED, "", 0.1)
+    assert sought(finder.has([RELAY], 8.0)) == {PUNCHED}
+    finder.tried(PUNCHED, "no way", 10.5)
+    finder.has([PUNCHED, RELAY], 10.9)
+
+    assert sought(finder.has([RELAY], 12.4)) == {PUNCHED}
 
 
 @pytest.mark.parametrize("kind", PAUSES_S)
