@@ -104,7 +104,7 @@ class Front:
             nat=reach.summary,
             findings=reach_findings(reach),
             public=reach.proven,
-            home_relays=tuple(map(self._name, node.mesh.relays.homes)),
+            home_relays=self._home_relays,
             forwards_for=self._forwards_for,
         )
 
@@ -220,6 +220,12 @@ class Front:
     def _name(self, node: NodeId) -> str:
         record = self._node.mesh.record(node)
         return short(node) if record is None or not record.name else record.name
+
+    @property
+    def _home_relays(self) -> tuple[str, ...]:
+        """Those that forward to us now, where others may still be told of the last ones there were."""
+        homes = self._live.inputs.homes
+        return () if homes is None else tuple(map(self._name, homes.up))
 
     @property
     def _forwards_for(self) -> int | None:

@@ -64,6 +64,19 @@ def judge_address(status: Document) -> Iterator[Finding]:
         yield ok("address", f"others are told {', '.join(listens)}")
 
 
+def judge_relays(status: Document, peers: Sequence[Document]) -> Iterator[Finding]:
+    """Whether this node lacks one: it matters where nobody dials this node, and somebody is out of reach."""
+    apart = any(_is_apart(one) for one in peers)
+    if apart and not status.get("public") and not status.get("home_relays"):
+        yield warning(
+            "relay",
+            "no public node forwards to this one",
+            "where neither side can dial the other the two do not find each other",
+            "see that a node which others can dial runs, with relay.serve = true; or forward the port of this one in"
+            " the router, and name the outside address with --advertise HOST:PORT",
+        )
+
+
 def judge_versions(ours: str, status: Document, peers: Sequence[Document]) -> Iterator[Finding]:
     """`ours`: of the command that looks."""
     if status["version"] != ours:

@@ -83,7 +83,8 @@ class Homes:
         """Why relays that should be our homes are not: what has been logged is not logged again each time."""
         self._tasks = OwnedTasks()
         self._alarm = Alarm(lambda now: self._feed(self._core.tick(now)))
-        self._now: tuple[NodeId, ...] = ()
+        self.up: tuple[NodeId, ...] = ()
+        """Relays that forward to us now; others are told of the last ones there were."""
         self._told: tuple[NodeId, ...] = ()
         self._wanted = False
         self._closing = False
@@ -156,8 +157,8 @@ class Homes:
 
     def _tell(self) -> None:
         homes = self._core.homes
-        if homes != self._now:
-            self._now = homes
+        if homes != self.up:
+            self.up = homes
             self._log.info("relay.homes", relays=[short(relay) for relay in homes])
         # That there is none helps nobody: whoever looks for us finds us soonest by way of those that were.
         if homes != self._told and (homes or not self._wanted):

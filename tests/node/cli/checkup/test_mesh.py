@@ -10,6 +10,7 @@ from node.cli.checkup.mesh import (
     judge_daemon,
     judge_peers,
     judge_reach,
+    judge_relays,
     judge_versions,
 )
 
@@ -166,3 +167,28 @@ def test_of_many_out_of_reach_only_some_are_told() -> None:
 
     assert len(told) == 1 + TOLD_MAX + 1
     assert told[-1].found == "5 more"
+
+
+APART = PEER | {"state": "known", "why": "no answer from 192.0.2.2:7879"}
+
+
+def test_without_a_relay_whoever_is_out_of_reach_may_be_so_for_that() -> None:
+    (told,) = judge_relays(STATUS, [PEER, APART])
+
+    assert (told.check, told.state) == ("relay", "warning")
+    assert "relay.serve" in told.fix
+
+
+@pytest.mark.parametrize(
+    ("status", "peers"),
+    [
+        (STATUS, [PEER]),
+        (STATUS, []),
+        (STATUS | {"home_relays": ["pub"]}, [PEER, APART]),
+        (STATUS | {"public": ["192.0.2.1:7879"]}, [PEER, APART]),
+    ],
+)
+def test_no_relay_is_missed_where_none_is_needed_or_one_is_there(
+    status: dict[str, Any], peers: list[dict[str, Any]]
+) -> None:
+    assert list(judge_relays(status, peers)) == []

@@ -170,7 +170,9 @@ async def test_a_home_that_comes_back_is_taken_again(mesh: Mesh) -> None:
             bert.know((mesh.anna, relay, 0.01))
             bert.homes.wanted(True)
             await eventually(lambda: len(bert.kept) == 1)
+            assert bert.homes.up == (mesh.anna.identity.id,)
         await eventually(lambda: not bert.kept)
+        assert not bert.homes.up
         assert bert.log.events[1][1]["reason"] == "the relay has hung up"
 
         async with serving(mesh.anna) as relay:
