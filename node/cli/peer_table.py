@@ -8,6 +8,9 @@ from typing import Any
 from protocol.paths import relay_in
 from protocol.quantities import size_text
 
+OF_NO_KNOWN_KIND = "some NAT"
+"""Cut short it would be no word for anything."""
+
 HEADS = (
     "NAME",
     "ID",
@@ -78,8 +81,9 @@ def _rtt(one: dict[str, Any]) -> str:
 
 
 def _nat(one: dict[str, Any]) -> str:
-    """In short: that of IPv4, if it has that; and that it is a NAT, the head of the column says."""
+    """In short: that of IPv4, if it has that. That it is a NAT the head of the column says, where the kind is known."""
     if one.get("reach") == "public":
         return "public"
     first = one.get("nat", "").partition(", ")[0]
-    return first.partition(" ")[2].removesuffix(" NAT") or "-"
+    word = first.partition(" ")[2]
+    return word if word == OF_NO_KNOWN_KIND else word.removesuffix(" NAT") or "-"

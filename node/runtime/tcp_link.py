@@ -263,7 +263,7 @@ def _why_not(host: str, port: int, wrong: OSError, setting: str) -> str:
         case errno.EACCES:
             why = (
                 f"allow it by `sysctl -w net.ipv4.ip_unprivileged_port_start={port}`,"
-                f" or {write(f'{named}:7879')}: ports below 1024 are for root else"
+                f" or {write(f'{named}:7879')}: only root may have the ports below 1024 otherwise"
             )
         case _:
             why = f"{write(f'0.0.0.0:{port}')}, or an address of this machine"

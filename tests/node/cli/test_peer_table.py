@@ -53,6 +53,7 @@ def test_bytes_are_told_of_who_is_linked() -> None:
         ("", "-"),
         ("IPv4 symmetric NAT", "symmetric"),
         ("IPv6 open", "open"),
+        ("IPv4 some NAT", "some NAT"),
         ("IPv4 port-restricted NAT, IPv6 firewall", "port-restricted"),
     ],
 )
