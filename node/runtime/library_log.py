@@ -11,6 +11,11 @@ LATE_WRITE = ("Fatal error on SSL protocol", "the handler is closed")
 """How uvloop begins and ends when its TLS has an answer to send on a connection that it has just lost: that the
 connection is lost, its owner is told in the usual way."""
 
+UNHEARD = "Future exception was never retrieved"
+"""What asyncio says when a dial or a lookup that was given up has failed at last: nobody waits for its future. Of a
+task it would say "Task exception", and tasks are ours.
+"""
+
 
 class LibraryLog(logging.Handler):
     """From warnings on."""
@@ -22,12 +27,18 @@ class LibraryLog(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         wrong = record.exc_info[1] if record.exc_info else None
         said = record.getMessage()
-        if said.startswith(LATE_WRITE[0]) and str(wrong).endswith(LATE_WRITE[1]):
-            self._log.debug("library.complained", library=record.name, said=LATE_WRITE[0])
+        if _is_no_matter(said, wrong):
+            self._log.debug("library.complained", library=record.name, said=said, reason=str(wrong))
         else:
             self._log.warning(
                 "library.complained", library=record.name, said=said, exc_info=record.exc_info
             )
+
+
+def _is_no_matter(said: str, wrong: BaseException | None) -> bool:
+    """Somebody has been told already of the connection that this is about, or does not want it any more."""
+    is_late = said.startswith(LATE_WRITE[0]) and str(wrong).endswith(LATE_WRITE[1])
+    return is_late or (said.startswith(UNHEARD) and isinstance(wrong, OSError))
 
 
 def listen(log: Log) -> None:

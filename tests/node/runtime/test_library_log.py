@@ -63,3 +63,15 @@ def test_a_late_answer_of_uvloops_tls_is_no_matter_for_people(
             )
 
     assert [call.method_name for call in log.calls] == ["debug", "warning"]
+
+
+def test_the_end_of_a_dial_that_was_given_up_is_no_matter_for_people(
+    log: structlog.testing.CapturingLogger, asyncio_logger: logging.Logger
+) -> None:
+    async def fail_unheard(wrong: Exception) -> None:
+        asyncio.get_running_loop().create_future().set_exception(wrong)
+
+    for wrong in (ConnectionResetError("reset"), ValueError("a mistake of ours")):
+        uvloop.run(fail_unheard(wrong))
+
+    assert [call.method_name for call in log.calls] == ["debug", "warning"]
