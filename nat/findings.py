@@ -34,12 +34,10 @@ MEANS = {
     NatClass.UNKNOWN: "no public member has been asked yet, or none could tell",
 }
 FIXES = {
-    NatClass.FIREWALL: "let the node's port (TCP and UDP) in through the firewall",
-    NatClass.ADDRESS: FORWARD,
-    NatClass.PORT: FORWARD,
     NatClass.SYMMETRIC: f"{FORWARD}; or set the router to keep ports (often called full-cone NAT)",
     NatClass.BLOCKED: "allow outgoing UDP in the firewall; without it all works, more slowly",
 }
+"""Where direct paths come about with most others there is none: no port has to be opened."""
 SHORT_S = 30.0
 """Most routers keep a silent mapping for so long."""
 

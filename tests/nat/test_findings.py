@@ -42,12 +42,20 @@ def test_every_class_has_a_meaning(nat: NatClass) -> None:
     assert MEANS[nat]
 
 
-def test_who_is_behind_a_nat_is_told_how_to_be_reached() -> None:
+def test_who_is_behind_an_ordinary_nat_need_not_open_a_port() -> None:
     first, hairpin = findings(SelfKnowledge(ipv4=PORT), (), udp=False)
 
-    assert first.what == "IPv4: port-restricted NAT"
-    assert "--advertise" in first.fix
+    assert (first.what, first.fix) == ("IPv4: port-restricted NAT", "")
+    assert "direct paths are made by both sides" in first.means
     assert "outside address back inside" in hairpin.what
+
+
+def test_who_is_left_to_relays_is_told_how_to_be_reached() -> None:
+    symmetric = Behaviour(Mapping.DEPENDENT, Filtering.INDEPENDENT, HERE, (OUTSIDE,))
+    (first, *_) = findings(SelfKnowledge(ipv4=symmetric), (), udp=False)
+
+    assert first.what == "IPv4: symmetric NAT"
+    assert "--advertise" in first.fix
 
 
 def test_who_is_public_need_not_change_anything() -> None:
