@@ -53,7 +53,3 @@ class Buckets:
     def give_back(self, key: Hashable) -> None:
         """What was taken last for this key."""
         self._buckets[key].give_back()
-
-    def begin_anew(self, key: Hashable) -> None:
-        """As often as at first, whatever was taken for it."""
-        self._buckets.pop(key, None)

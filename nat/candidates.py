@@ -7,6 +7,7 @@ and an address from which nothing has come back gets a handful of packets, and n
 
 import ipaddress
 import math
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
@@ -24,6 +25,10 @@ CHECKS_PER_S = 50.0
 """To all hosts that have not answered, from the whole node."""
 REMEMBERED_MAX = 1024
 """Hosts for which a limit is counted; for a further one the one that was quiet for longest begins anew."""
+PROVEN_S = 300.0
+"""So long a host that has answered is taken for the peer's in further attempts, too: a way that is cut for a while is
+looked for every few seconds, by more packets than strangers may be sent.
+"""
 HOSTS_MAX = 64
 """The same within one attempt, and as long as its path lives."""
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -42,9 +47,12 @@ class CheckRate:
     def __init__(self, now: float) -> None:
         self._all = Bucket(CHECKS_PER_S, 1.0, now)
         self._hosts = Buckets(UNVERIFIED_PACKETS_MAX, 60.0, REMEMBERED_MAX)
+        self._proven_until: OrderedDict[tuple[str, str], float] = OrderedDict()
 
     def take(self, peer: str, whose: str, now: float) -> bool:
         """Whether a packet may go to a host of this customer (`nat.endpoint`); if so, it is counted."""
+        if now < self._proven_until.get((peer, whose), now):
+            return self._all.take(now)
         if not self._hosts.take((peer, whose), now):
             return False
         if self._all.take(now):
@@ -52,9 +60,12 @@ class CheckRate:
         self._hosts.give_back((peer, whose))
         return False
 
-    def answered(self, peer: str, whose: str) -> None:
-        """The peer is there: what went there before it answered is made up for, also for the next attempt."""
-        self._hosts.begin_anew((peer, whose))
+    def answered(self, peer: str, whose: str, now: float) -> None:
+        """The peer is there."""
+        self._proven_until[peer, whose] = now + PROVEN_S
+        self._proven_until.move_to_end((peer, whose))
+        if len(self._proven_until) > REMEMBERED_MAX:
+            self._proven_until.popitem(last=False)
 
 
 class OfferJudge:
@@ -154,7 +165,7 @@ class Budget:
         self._hosts.give_back(whose)
         return False
 
-    def verified(self, host: str) -> None:
+    def verified(self, host: str, now: float) -> None:
         """It has answered as only the peer can, so it wants our packets: from now on they are not counted."""
         self._verified.add(host)
-        self._rate.answered(self._peer, customer(host))
+        self._rate.answered(self._peer, customer(host), now)

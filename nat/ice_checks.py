@@ -162,7 +162,7 @@ class Checks(aioice.Connection):
     def check_state(self, pair: CandidatePair, state: CandidatePair.State) -> None:
         super().check_state(pair, state)
         if state is CandidatePair.State.SUCCEEDED:
-            self._budget.verified(pair.remote_addr[0])
+            self._budget.verified(pair.remote_addr[0], _now())
 
     def check_incoming(
         self, message: stun.Message, addr: tuple[str, int], protocol: StunProtocol

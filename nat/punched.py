@@ -110,6 +110,8 @@ class PunchedPath:
         self._closed = True
         self._timer.cancel()
         self._settling.cancel()
+        # By then the peer was there, though while others kept the path busy nobody may have asked for long.
+        self._budget.verified(self._way.remote[0], self._loop.time())
         if self.on_closed is not None:
             self.on_closed()
 
@@ -170,7 +172,7 @@ class PunchedPath:
     def _answered(self, way: Way) -> None:
         if self._closed:
             return
-        self._budget.verified(way.remote[0])
+        self._budget.verified(way.remote[0], self._loop.time())
         if way == self._way:
             if self._hearer is not None:
                 self._hearer.answered()

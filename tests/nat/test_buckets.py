@@ -39,15 +39,6 @@ def test_in_no_span_of_time_does_more_happen_than_twice_what_is_allowed(
         assert sum(first <= moment < first + 10.0 for moment in moments) <= 10
 
 
-def test_a_key_may_begin_anew() -> None:
-    buckets = Buckets(1, 60.0, 8)
-    assert buckets.take("a", 0.0) and buckets.take("b", 0.0)
-    buckets.begin_anew("a")
-    buckets.begin_anew("c")
-
-    assert buckets.take("a", 0.0) and not buckets.take("b", 0.0)
-
-
 def test_each_key_has_its_own() -> None:
     buckets = Buckets(2, 1.0, keys_max=10)
 

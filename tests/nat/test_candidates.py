@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from nat.candidates import (
     CHECKS_PER_S,
     HOSTS_MAX,
+    PROVEN_S,
     UNVERIFIED_PACKETS_MAX,
     Budget,
     CheckRate,
@@ -258,22 +259,26 @@ def test_an_attempt_that_is_led_to_ever_more_hosts_remembers_the_last_of_them() 
 
 def test_a_host_that_has_answered_costs_no_budget() -> None:
     budget = Budget(CheckRate(0.0), "eve")
-    budget.verified("203.0.113.7")
+    budget.verified("203.0.113.7", now=0.0)
 
     assert all(budget.may_send("203.0.113.7", now=0.0) for _ in range(1000))
     assert budget.may_send("203.0.113.8", now=0.0)
 
 
-def test_an_answer_makes_up_for_what_was_sent_in_vain_before_it() -> None:
-    """A network that loses UDP again and again would else use up what the attempts of a minute may send."""
+def test_a_host_that_has_answered_is_the_peers_in_further_attempts_too_for_a_while() -> None:
+    """A network that loses UDP for a while would else use up what the attempts of a minute may send."""
     rate, host = CheckRate(0.0), "203.0.113.7"
-    for now in (0.0, 1.0, 2.0):
-        in_vain = [Budget(rate, "bob").may_send(host, now) for _ in range(30)]
-        assert sum(in_vain) == UNVERIFIED_PACKETS_MAX
-        Budget(rate, "eve").verified(host)
-        Budget(rate, "bob").verified("203.0.113.8")
-        assert not Budget(rate, "bob").may_send(host, now)
-        Budget(rate, "bob").verified(host)
+
+    def sent(peer: str, host: str, now: float) -> int:
+        attempts = [Budget(rate, peer) for _ in range(4)]
+        return sum(one.may_send(host, now) for one in attempts for _ in range(10))
+
+    Budget(rate, "bob").verified(host, now=0.0)
+
+    assert sent("eve", host, now=1.0) == UNVERIFIED_PACKETS_MAX
+    assert sent("bob", "203.0.113.8", now=2.0) == UNVERIFIED_PACKETS_MAX
+    assert sent("bob", host, now=PROVEN_S - 1.0) == 40
+    assert sent("bob", host, now=PROVEN_S) == UNVERIFIED_PACKETS_MAX
 
 
 def test_all_attempts_together_send_fifty_packets_a_second_to_hosts_that_do_not_answer() -> None:
