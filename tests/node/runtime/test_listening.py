@@ -2,8 +2,7 @@
 
 import random
 import socket
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -18,6 +17,7 @@ from node.runtime.switchboard import Switchboard
 from protocol.errors import ConfigError
 from protocol.ids import NodeId
 from protocol.members import Packet
+from tests.node.ports import taken
 from tests.node.runtime.small_mesh import Member, founder
 from tests.node.runtime.stations import Ear
 
@@ -87,16 +87,6 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
     one = House(founder(tmp_path, NOW))
     yield one
     await one.close()
-
-
-@contextmanager
-def taken(kind: socket.SocketKind) -> Iterator[int]:
-    """A port that somebody else has, of this kind alone."""
-    with socket.socket(socket.AF_INET, kind) as other:
-        other.bind(("127.0.0.1", 0))
-        if kind is socket.SOCK_STREAM:
-            other.listen()
-        yield int(other.getsockname()[1])
 
 
 async def test_where_any_port_will_do_both_have_the_same(house: House) -> None:

@@ -14,6 +14,7 @@ from node.cli.checkup.ports import (
     judge_sockets,
 )
 from node.config import ApiConfig, MeshConfig, Settings
+from tests.node.ports import taken
 
 NOBODY = 1 << 23
 """More than any process id."""
@@ -46,9 +47,8 @@ def test_a_port_that_is_taken_is_told_with_who_has_it() -> None:
 
 
 def test_udp_that_is_taken_is_no_more_than_a_warning() -> None:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
-        other.bind(("127.0.0.1", 0))
-        first, _ = findings_before_start(settings(peers=other.getsockname()[1]))
+    with taken(socket.SOCK_DGRAM) as port:
+        first, _ = findings_before_start(settings(peers=port))
 
     assert first.state == "warning"
     assert f"process {os.getpid()}" in first.found
@@ -125,10 +125,9 @@ def test_an_unknown_host_is_told_in_words() -> None:
 def test_what_a_process_listens_on_is_seen() -> None:
     with (
         socket.create_server(("127.0.0.1", 0)) as api,
-        socket.create_server(("127.0.0.1", 0)) as links,
+        taken(socket.SOCK_STREAM) as port,
         socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as packets,
     ):
-        port = links.getsockname()[1]
         packets.bind(("127.0.0.1", port))
         url = f"http://127.0.0.1:{api.getsockname()[1]}"
         (told,) = findings_of_daemon(os.getpid(), url, packets=True)
