@@ -5,10 +5,8 @@ never a private one, which here would be one of our own neighbours; few for each
 which nobody has proven a right, whoever asks. What is left out is simply not in the answer.
 """
 
-from collections import Counter
-
 from nat.buckets import Bucket, Buckets
-from nat.endpoint import Endpoint, Scope, customer, endpoint_of, scope
+from nat.endpoint import Scope, customer, endpoint_of, scope
 from protocol.ids import NodeId
 from protocol.messages import DialBack, Knock
 
@@ -22,10 +20,9 @@ REMEMBERED_MAX = 1024
 
 
 class Favours:
-    """Of one node. `counters` has how many were tried, and why others were not."""
+    """Of one node."""
 
     def __init__(self, now: float) -> None:
-        self.counters: Counter[str] = Counter()
         self._all = Bucket(ALL_TRIES_PER_MINUTE, 60.0, now)
         self._askers = Buckets(TRIES_PER_MINUTE, 60.0, REMEMBERED_MAX)
         self._targets = Buckets(TRIES_AT_ONE_PER_MINUTE, 60.0, REMEMBERED_MAX)
@@ -43,19 +40,13 @@ class Favours:
 
     def _may(self, asker: NodeId, address: str, houses: set[str], now: float) -> bool:
         endpoint = endpoint_of(address)
-        why = self._why_not(asker, endpoint, houses, now)
-        self.counters[why or "tried"] += 1
-        return not why
-
-    def _why_not(
-        self, asker: NodeId, endpoint: Endpoint | None, houses: set[str], now: float
-    ) -> str:
         if endpoint is None or scope(endpoint.host) is not Scope.GLOBAL:
-            return "not_global"
-        if customer(endpoint.host) in houses:
-            return "beside_us"
-        if not self._askers.take(asker, now):
-            return "asked_too_often"
-        if not self._targets.take(customer(endpoint.host), now):
-            return "tried_too_often"
-        return "" if self._all.take(now) else "too_many_in_all"
+            return False
+        whose = customer(endpoint.host)
+        # In this order: an asker that has had its share costs neither the target's nor that of all.
+        return (
+            whose not in houses
+            and self._askers.take(asker, now)
+            and self._targets.take(whose, now)
+            and self._all.take(now)
+        )
