@@ -6,22 +6,18 @@ error. Which of the two stands behind the door is a setting of the weights, not 
 
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, replace
+from typing import Protocol, Self
 
 import numpy as np
 
-from compute import mapping
-from compute.crossbar import Reading, Side, energy_of, multiply_rows, side_of
-from compute.device import DEFAULT_DEVICE, DeviceError, DeviceModel, device, stream_key
-from compute.mapping import ProgrammedBlock
-from compute.partition import Matrix, spans
-
-ROWS_AT_ONCE = 64
-"""Rows of X driven in one pass: keeps what stands beside a block to about 4 MiB."""
+from compute.device import DeviceError
+from compute.partition import Matrix
 
 Panels = Callable[[], Iterable[tuple[int, Matrix]]]
-"""Reads a block from where it is kept: (first row, rows as float32), top to bottom."""
+"""Reads a block from where it is kept: (first row, rows as float32), top to bottom, a tile row at a time.
+
+A panel is good until the next one is asked for: they may share their memory."""
 
 
 class Resident(Protocol):
@@ -49,21 +45,37 @@ class Product:
     """By the device's table of unit costs; digital arithmetic is not counted."""
     latency_s: float
     """Of the arrays, all tiles at work at once; the time of digital arithmetic is for the caller to measure."""
-    regime: str
+    regimes: frozenset[str]
+    """How its tile rows were worked: fast, sliced, integer, digital."""
+
+    def beside(self, other: Self) -> Self:
+        """Two parts of one product, done at once; the value is that of the first."""
+        return replace(
+            self,
+            analog_macs=self.analog_macs + other.analog_macs,
+            digital_macs=self.digital_macs + other.digital_macs,
+            error_rms_estimate=math.hypot(self.error_rms_estimate, other.error_rms_estimate),
+            reads=self.reads + other.reads,
+            energy_j=self.energy_j + other.energy_j,
+            latency_s=max(self.latency_s, other.latency_s),
+            regimes=self.regimes | other.regimes,
+        )
 
 
-Rows = tuple[int, int]
+def digital_product(value: Matrix, macs: int) -> Product:
+    """What plain arithmetic gave, in so many multiply-accumulates."""
+    return Product(value, 0, macs, 0.0, 0, 0.0, 0.0, frozenset({"digital"}))
 
 
 class Backend(Protocol):
     """What multiplies. Every method may be called from several threads at once."""
 
     def resident_bytes(self, shape: tuple[int, int]) -> int:
-        """What a programmed (k, n) block costs in memory."""
+        """The most that a freshly programmed (k, n) block costs in memory."""
         ...
 
     def program(self, block_id: str, weights: Matrix, *, overwrite: bool = False) -> Resident:
-        """Make W_b (k, n) float32 ready to multiply. With `overwrite` its memory becomes the resident's."""
+        """Make W_b (k, n) float32 ready to multiply. With `overwrite` its memory is used up or kept."""
         ...
 
     def multiply(
@@ -127,108 +139,19 @@ class Digital:
         if out is not None:
             out += value
         macs = x.shape[0] * weights.shape[0] * weights.shape[1]
-        return Product(value if out is None else out, 0, macs, 0.0, 0, 0.0, 0.0, "digital")
-
-
-@dataclass(frozen=True, slots=True)
-class Rram:
-    """Simulated crossbars; rows of X whose share they cannot keep are computed digitally."""
-
-    device: DeviceModel
-    seed: int
-
-    def resident_bytes(self, shape: tuple[int, int]) -> int:
-        return mapping.resident_bytes(shape)
-
-    def program(self, block_id: str, weights: Matrix, *, overwrite: bool = False) -> Resident:
-        return mapping.program(weights, self.device, self.seed, block_id, overwrite)
-
-    def multiply(
-        self,
-        resident: Resident,
-        x: Matrix,
-        *,
-        transpose: bool,
-        share: float | None,
-        x_key: int,
-        digital: Panels,
-        out: Matrix | None = None,
-    ) -> Product:
-        assert isinstance(resident, ProgrammedBlock) and x.dtype == np.float32
-        side = side_of(resident, transpose)
-        assert x.shape[1] == side.inputs
-        programming = resident.programming_error(x, transpose) ** 2
-        variance = None if share is None else share * share - programming
-        key = stream_key(self.seed, resident.block_id, "read", transpose, x_key)
-        value = np.zeros((len(x), side.outputs), np.float32) if out is None else out
-        readings, unmet = _read_panels(side, x, variance, key, value)
-        if unmet:
-            _add_digital(value, x, unmet, transpose, digital)
-        rows = len(x) - sum(stop - start for start, stop in unmet)
-        macs = side.inputs * side.outputs
-        spread = math.fsum(each.variance for each in readings) + programming * rows / len(x)
-        return Product(
-            value,
-            analog_macs=rows * macs,
-            digital_macs=(len(x) - rows) * macs,
-            error_rms_estimate=math.sqrt(spread),
-            reads=sum(each.reads for each in readings),
-            energy_j=math.fsum(each.energy_pj for each in readings) * 1e-12,
-            latency_s=math.fsum(each.latency_ns for each in readings) * 1e-9,
-            regime=_regime(readings),
-        )
+        return digital_product(value if out is None else out, macs)
 
 
 def backend(name: str, device_name: str | None = None, seed: int = 0) -> Backend:
-    """`digital`, or `rram` with a device by name (None: the default) and the seed of its cells."""
+    """`digital`, or `rram` with a device (None: the default) and the seed of its cells. Raises DeviceError."""
     match name:
         case "digital":
             return Digital()
         case "rram":
+            # Loaded when first asked for: a digital node has no use for crossbars.
+            from compute.presets import DEFAULT_DEVICE, device
+            from compute.rram import Rram
+
             return Rram(device(device_name or DEFAULT_DEVICE), seed)
         case _:
             raise DeviceError(f"{name}: no such backend (write digital or rram)")
-
-
-def _read_panels(
-    side: Side, x: Matrix, variance: float | None, key: int, value: Matrix
-) -> tuple[list[Reading], list[Rows]]:
-    """Add to `value` what the arrays can give; say for which rows of X they cannot keep the variance."""
-    readings: list[Reading] = []
-    if variance is not None and not variance > 0.0:
-        return readings, [(0, len(x))]
-    unmet: list[Rows] = []
-    energy = energy_of(x)
-    for index, (start, stop) in enumerate(spans(len(x), ROWS_AT_ONCE)):
-        panel = x[start:stop]
-        part = None if variance is None else _part(variance, energy_of(panel), energy)
-        reading = multiply_rows(side, panel, part, key, index)
-        if reading is None:
-            unmet.append((start, stop))
-        else:
-            value[start:stop] += reading.value
-            readings.append(reading)
-    return readings, unmet
-
-
-def _part(variance: float, energy: float, total: float) -> float:
-    return variance * (energy / total) if total > 0.0 else variance
-
-
-def _add_digital(
-    value: Matrix, x: Matrix, unmet: list[Rows], transpose: bool, digital: Panels
-) -> None:
-    """Add plain float32 products for these rows of X, reading the block once, a panel at a time."""
-    for first, weights in digital():
-        held = slice(first, first + len(weights))
-        for start, stop in unmet:
-            if transpose:
-                value[start:stop, held] += x[start:stop] @ weights.T
-            else:
-                value[start:stop] += x[start:stop, held] @ weights
-
-
-def _regime(readings: list[Reading]) -> str:
-    if not readings:
-        return "digital"
-    return "sliced" if any(each.slices > 1 for each in readings) else "fast"

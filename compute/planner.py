@@ -1,15 +1,16 @@
-"""Chooses, tile row by tile row, how often to read: just enough for the error that is allowed.
+"""Chooses how often to read each array: just enough for the error that is allowed.
 
 Programming errors cannot be averaged away, so they are taken off the allowed variance first. What is left is
 dealt out over the tile rows in proportion to the energy of their input; a row that used less than its part
-leaves the rest to those after it. Where no number of readings up to READS_MAX will do, digital arithmetic must.
+leaves the rest to those after it. Within a tile row the readings go to where they take away the most noise.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-READS_MAX = 1024
-"""Readings of one array for one input; past it, digital arithmetic is both faster and cheaper."""
+READS_MAX = 4096
+"""Readings of one array for one input; past it, another regime is faster and cheaper."""
 
 ONE_SLICE_PART = 1.0 / 16.0
 """A second input slice is driven unless what it would add is below this part of the allowed variance."""
@@ -17,29 +18,51 @@ ONE_SLICE_PART = 1.0 / 16.0
 
 @dataclass(frozen=True, slots=True)
 class ReadNoise:
-    """Variances, summed over all outputs, of reading one tile row once."""
+    """Variances, summed over all outputs, of reading one layer of a tile row once."""
 
     single: float
     """Of one reading as it comes."""
     dithered: float
     """Of one of several readings to be averaged."""
-    fixed: float
-    """What averaging does not touch: the fine input slice, read once, and what no slice expresses."""
 
 
-def reads_for(noise: ReadNoise, allowed: float) -> int | None:
-    """The fewest readings of the coarse slice that keep the variance within `allowed`; None if too many."""
-    left = allowed - noise.fixed
+def reads_for(parts: Sequence[ReadNoise], fixed: float, allowed: float) -> tuple[int, ...] | None:
+    """The fewest readings in all, one number a layer, that keep the variance within `allowed`; None if too many.
+
+    `fixed` is what averaging does not touch. Least sum of n_i with sum v_i / n_i <= a (Lagrange):
+        n_i = sqrt(v_i) * sum_j sqrt(v_j) / a
+    Layers that one reading serves are set aside, and the others share what these leave.
+    """
+    left = allowed - fixed
+    if not math.isfinite(math.fsum(part.dithered for part in parts) + fixed):
+        return None
+    reads = [1] * len(parts)
+    averaged = [index for index, part in enumerate(parts) if part.single > 0.0]
     if not left > 0.0:
-        return 1 if noise.single + noise.fixed == 0.0 else None
-    if noise.single <= left:
-        return 1
-    reads = max(2.0, noise.dithered / left)
-    return math.ceil(reads) if reads <= READS_MAX else None
+        return tuple(reads) if fixed == 0.0 and not averaged else None
+    if math.fsum(part.single for part in parts) <= left:
+        return tuple(reads)
+    while averaged:
+        roots = {index: math.sqrt(parts[index].dithered) for index in averaged}
+        wanted = {index: root * math.fsum(roots.values()) / left for index, root in roots.items()}
+        if max(wanted.values()) > READS_MAX:
+            return None
+        once = [index for index in averaged if wanted[index] <= 1.0]
+        if not once:
+            for index in averaged:
+                reads[index] = max(2, math.ceil(wanted[index]))
+            return tuple(reads)
+        left -= math.fsum(parts[index].single for index in once)
+        averaged = [index for index in averaged if index not in once]
+    return tuple(reads)
 
 
-def variance_after(noise: ReadNoise, reads: int) -> float:
-    return noise.fixed + (noise.single if reads == 1 else noise.dithered / reads)
+def variance_after(parts: Sequence[ReadNoise], fixed: float, reads: Sequence[int]) -> float:
+    """What is left of the variance after so many readings of each layer."""
+    return fixed + math.fsum(
+        part.single if count == 1 else part.dithered / count
+        for part, count in zip(parts, reads, strict=True)
+    )
 
 
 def slices_for(rest_variance: float, allowed: float | None) -> int:

@@ -27,9 +27,13 @@ PASS_Z = 3.09
 PANEL_ROWS = 64
 """Rows taken to float64 at once: half a MiB beside a block."""
 
+PROBES_KEPT = 4
+"""Probes kept between products, of 128 KiB at most: for one row of X, throwing them takes longer than the product."""
+
 Axis = Literal["rows", "columns"]
 
 
+@lru_cache(maxsize=PROBES_KEPT)
 def probe(seed: int, axis: Axis, block_index: int, length: int) -> Matrix64:
     """(length, 16) standard normal values for one block row or block column, the same on every machine."""
     assert 0 <= seed < 1 << 64 and 0 <= block_index < 1 << 32
@@ -40,6 +44,7 @@ def probe(seed: int, axis: Axis, block_index: int, length: int) -> Matrix64:
     radius = np.sqrt(-2.0 * np.log1p(-uniform[:half]))
     angle = (2.0 * np.pi) * uniform[half:]
     values = np.concatenate((radius * np.cos(angle), radius * np.sin(angle)))
+    values.flags.writeable = False
     return values.reshape(length, SKETCH_WIDTH)
 
 
@@ -68,6 +73,11 @@ class SketchAccumulator:
         """S (k, 16) and T (n, 16), float64, once all rows have come."""
         assert self._rows_seen == len(self._s)
         return self._s, self._t
+
+
+def norm_of(values: Matrix | Matrix64) -> float:
+    """Of all values, squared in float64: no float32 is too large or too small for it."""
+    return math.sqrt(float(np.einsum("ij,ij->", values, values, dtype=np.float64)))
 
 
 def apply_sketch(x: Matrix, sketch: Matrix64) -> Matrix64:
@@ -115,13 +125,18 @@ def norm_for_shares(x: Matrix, sketch: Matrix64, xs: Matrix64) -> float:
     return estimate
 
 
-def residual_bound(y_probe: Matrix64, x_sketch: Matrix64, round_off: float) -> float:
-    """One-sided bound on ||Y' - X W||_F, exceeded with probability 1e-6 at most, over the probes.
+def residual_bound(
+    y_probe: Matrix64,
+    x_sketch: Matrix64,
+    round_off: float,
+    probability: float = FAILURE_PROBABILITY,
+) -> float:
+    """One-sided bound on ||Y' - X W||_F, exceeded with this probability at most, over the probes.
 
     The worst error is of rank one: its squared image is ||E||^2 times chi-square of 16, which falls below its
     1e-6 quantile once in a million. Every other error of the same norm is bounded more surely.
     """
-    quantile = chi_square_quantile(SKETCH_WIDTH, FAILURE_PROBABILITY)
+    quantile = chi_square_quantile(SKETCH_WIDTH, probability)
     return float(np.linalg.norm(y_probe - x_sketch)) / math.sqrt(quantile) + round_off
 
 

@@ -1,4 +1,5 @@
 import tracemalloc
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -8,15 +9,24 @@ from hypothesis import strategies as st
 
 from compute.backend import Backend, Panels, Product, Resident, backend
 from compute.device import DeviceError
-from compute.partition import Matrix
+from compute.partition import TILE_SIDE, Matrix, spans
 
 
 def normal(*shape: int, seed: int = 1) -> Matrix:
     return np.random.default_rng(seed).standard_normal(shape, np.float32)
 
 
-def panels_of(weights: Matrix, rows: int = 100) -> Panels:
-    return lambda: ((row, weights[row : row + rows]) for row in range(0, len(weights), rows))
+def panels_of(weights: Matrix) -> Panels:
+    """As a store reads them: each panel into the memory of the one before."""
+
+    def panels() -> Iterator[tuple[int, Matrix]]:
+        room = np.empty((TILE_SIDE, weights.shape[1]), np.float32)
+        for start, stop in spans(len(weights), TILE_SIDE):
+            room[: stop - start] = weights[start:stop]
+            yield start, room[: stop - start]
+            room[:] = np.nan
+
+    return panels
 
 
 def product(
@@ -84,53 +94,52 @@ def test_a_share_out_of_reach_is_met_digitally(transpose: bool) -> None:
     x = normal(3, 200 if transpose else 300)
     exact = x @ (weights.T if transpose else weights)
 
-    answer = product(backend("rram"), weights, x, share=1e-4, transpose=transpose)
+    answer = product(backend("rram"), weights, x, share=1e-7, transpose=transpose)
 
     assert np.allclose(answer.value, exact, atol=1e-4)
     assert (answer.analog_macs, answer.digital_macs) == (0, 3 * 300 * 200)
-    assert (answer.regime, answer.reads, answer.energy_j) == ("digital", 0, 0.0)
+    assert (answer.regimes, answer.reads, answer.energy_j) == (frozenset({"digital"}), 0, 0.0)
 
 
 @pytest.mark.parametrize("transpose", [False, True])
-@pytest.mark.parametrize("relative", [0.05, 0.01, 0.004])
-def test_the_error_stays_within_the_share_and_is_predicted(
+@pytest.mark.parametrize("relative", [0.05, 0.01, 0.004, 1e-4, 1e-6])
+def test_the_error_stays_within_the_share_and_within_what_was_foreseen(
     relative: float, transpose: bool
 ) -> None:
-    weights = np.sign(normal(400, 300))
+    weights = normal(400, 300)
     x = normal(70, 300 if transpose else 400)
-    exact = x @ (weights.T if transpose else weights)
+    exact = x.astype(np.float64) @ (weights.T if transpose else weights)
     share = relative * float(np.linalg.norm(exact))
 
     answer = product(backend("rram", seed=2), weights, x, share, transpose)
 
     error = float(np.linalg.norm(answer.value - exact))
-    assert answer.digital_macs == 0
-    assert answer.error_rms_estimate <= share
+    assert answer.digital_macs < 0.02 * answer.analog_macs
     assert error <= 1.02 * share
-    assert answer.error_rms_estimate == pytest.approx(error, rel=0.1)
+    assert answer.error_rms_estimate <= share
+    assert 0.4 * answer.error_rms_estimate < error < 1.1 * answer.error_rms_estimate
 
 
 def test_naive_is_one_reading_of_one_slice() -> None:
+    """Of each pair of arrays for each input: settled once for the peak detector, once for the conversion."""
     answer = product(backend("rram"), np.sign(normal(256, 256)), normal(3, 256), share=None)
 
-    assert answer.regime == "fast"
-    assert answer.reads == 3 * 2 * 2 * 2
-    assert answer.digital_macs == 0
+    assert answer.regimes == {"fast"}
+    assert answer.reads == 3 * (2 * 2) * 2 * 2
+    assert answer.digital_macs < 0.01 * answer.analog_macs
 
 
-def test_only_the_rows_that_need_it_are_computed_digitally() -> None:
+def test_inputs_that_readings_are_too_coarse_for_are_worked_within_their_share() -> None:
     """Inputs like a column of W drive one output to the ADC's widest range, whose steps are coarse."""
     weights = np.sign(normal(128, 128))
     x = np.concatenate((normal(64, 128, seed=2), weights.T[:64]))
     exact = x @ weights
-    share = 0.00126 * float(np.linalg.norm(x)) * 128**0.5
+    for relative in (0.02, 0.002):
+        share = relative * float(np.linalg.norm(exact))
+        answer = product(backend("rram"), weights, x, share)
 
-    answer = product(backend("rram"), weights, x, share)
-
-    assert answer.analog_macs == answer.digital_macs == 64 * 128 * 128
-    assert np.allclose(answer.value[64:], exact[64:], atol=1e-3)
-    assert float(np.linalg.norm(answer.value - exact)) <= share
-    assert answer.regime == "sliced"
+        assert answer.analog_macs + answer.digital_macs == 128 * 128 * 128
+        assert float(np.linalg.norm(answer.value - exact)) <= share
 
 
 SHAPES = [(1, 1), (1, 131), (131, 1), (7, 127), (129, 257), (1021, 5)]
@@ -160,7 +169,13 @@ def test_zero_rows_give_zero_rows(share: float | None) -> None:
     answer = product(backend("rram"), normal(200, 150), x, share)
 
     assert not answer.value[1].any() and answer.value[0].any()
-    assert not product(backend("rram"), normal(200, 150), 0 * x, share).value.any()
+
+
+@pytest.mark.parametrize("share", [None, 0.0, 1.0])
+def test_no_input_gives_no_output(share: float | None) -> None:
+    answer = product(backend("rram"), normal(200, 150), np.zeros((4, 200), np.float32), share)
+
+    assert not answer.value.any() and answer.energy_j == 0.0
 
 
 def test_a_huge_dynamic_range_stays_within_its_share() -> None:
@@ -227,8 +242,9 @@ def test_little_memory_is_needed_beside_a_block(rows_m: int) -> None:
     multiplying = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
 
-    assert programming < 4 * 2**20
-    assert multiplying < 8 * 2**20
+    assert resident.nbytes < 4.6 * 2**20
+    assert programming - resident.nbytes < 8 * 2**20
+    assert multiplying - resident.nbytes < 8 * 2**20
 
 
 def test_unknown_names_are_refused_with_what_to_write() -> None:

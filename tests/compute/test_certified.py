@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from compute.backend import Backend, Resident, backend
-from compute.partition import Block, BlockGrid, Matrix, Matrix64
+from compute.partition import TILE_SIDE, Block, BlockGrid, Matrix, Matrix64, spans
 from compute.verify import (
     SKETCH_WIDTH,
     SketchAccumulator,
@@ -89,7 +89,8 @@ class Fleet:
         return self._judge(x, y, xs, transpose, analog, variance)
 
     def _panels(self, block: Block) -> list[tuple[int, Matrix]]:
-        return [(0, self.values(block))]
+        values = self.values(block)
+        return [(start, values[start:stop]) for start, stop in spans(len(values), TILE_SIDE)]
 
     def _weight(self, x: Matrix, block: Block, transpose: bool) -> float:
         rows, columns = self.grid.row_span(block.row), self.grid.column_span(block.column)
@@ -137,32 +138,46 @@ def camera() -> Fleet:
 
 @pytest.mark.parametrize("transpose", [False, True])
 @pytest.mark.parametrize("inputs", [picture, residuals])
-def test_the_camera_is_certified_to_one_percent_on_crossbars_alone(
+def test_the_camera_is_certified_to_three_percent_and_its_error_is_foreseen(
     camera: Fleet, inputs: Callable[[int], Matrix], transpose: bool
 ) -> None:
     x = inputs(1152 if transpose else 2304)
     for key in range(3):
-        answer = camera.multiply(x, transpose, rtol=1e-2, key=key)
+        answer = camera.multiply(x, transpose, rtol=3e-2, key=key)
 
-        assert answer.analog_fraction == 1.0
-        assert answer.error <= answer.bound <= 1e-2
+        assert answer.analog_fraction > 0.999
+        assert answer.error <= answer.bound <= 3e-2
         assert answer.predicted == pytest.approx(answer.error, rel=0.1)
+
+
+@pytest.mark.parametrize("transpose", [False, True])
+@pytest.mark.parametrize("inputs", [picture, residuals])
+@pytest.mark.parametrize("rtol", [1e-2, 1e-4])
+def test_tighter_tolerances_are_met_by_arrays_too(
+    camera: Fleet, inputs: Callable[[int], Matrix], transpose: bool, rtol: float
+) -> None:
+    """Weights of +-1 are whole numbers: rounding them takes nothing, though it is foreseen."""
+    answer = camera.multiply(inputs(1152 if transpose else 2304), transpose, rtol, key=1)
+
+    assert answer.analog_fraction > 0.999
+    assert answer.error <= answer.bound <= rtol
+    assert answer.error < 1.2 * answer.predicted
 
 
 def test_the_raw_product_is_ten_times_worse_and_says_so(camera: Fleet) -> None:
     answer = camera.multiply(picture(2304), transpose=False, rtol=None, key=1)
 
-    assert answer.analog_fraction == 1.0
+    assert answer.analog_fraction > 0.999
     assert 0.01 < answer.error < 0.04
     assert answer.error <= answer.bound
     assert answer.predicted == pytest.approx(answer.error, rel=0.1)
 
 
-def test_a_tighter_tolerance_than_the_device_can_reach_is_met_digitally(camera: Fleet) -> None:
-    answer = camera.multiply(residuals(2304), transpose=False, rtol=1e-4, key=1)
+def test_a_tolerance_beyond_float32_is_answered_digitally(camera: Fleet) -> None:
+    answer = camera.multiply(residuals(2304), transpose=False, rtol=1e-9, key=1)
 
     assert answer.analog_fraction == 0.0
-    assert answer.error <= answer.bound <= 1e-4
+    assert answer.error <= answer.bound < 1e-6
 
 
 def test_a_coarser_device_still_keeps_the_tolerance() -> None:

@@ -1,0 +1,339 @@
+"""One product of one programmed block: planned from what its arrays were measured to be, then read, then completed."""
+
+import math
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from compute import rest
+from compute.backend import Panels, Product
+from compute.chance import stream_key
+from compute.converters import DITHER_LSB
+from compute.crossbar import energy_of, multiply_rows, read_tile_row
+from compute.device import DeviceModel
+from compute.energy import Spent, reading
+from compute.face import Side
+from compute.magnitude import exponent_of, scaled
+from compute.partition import TILE_SIDE, Matrix, Matrix64, spans
+from compute.planner import VarianceBudget
+from compute.programmed import Arrays, ProgrammedBlock
+from compute.regimes import AnalogPlan, Depths, plan_analog
+from compute.rest import Item, Source
+
+ROWS_AT_ONCE = 64
+"""Rows of X driven in one pass: keeps what stands beside a block to about 4 MiB."""
+
+FLOAT32_ROUNDING = 2.0**-21
+"""An error that is allowed to be this part of the product, or less, takes digital sums in float64."""
+
+WORTH_SLICING = 0.5
+"""A slice that did not halve the squared error is followed by none: drift or the read-back is what is left."""
+
+ADC_PEAKS = 4.0
+"""Largest current of an array in units of its root mean square, for foreseeing the ADC's step."""
+
+
+FEW_READINGS = 4.0
+"""Where this many readings on average will do, nothing else is looked for."""
+
+DIGITAL_MAC_PJ = 4.6
+"""A float32 multiply and add in 45 nm (Horowitz, ISSCC 2014)."""
+
+DIGITAL_WEIGHT_PJ = 640.0
+"""A float32 weight from DRAM (the same): digital arithmetic has to fetch it, an array has it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """How each tile row is worked."""
+
+    analog: AnalogPlan | None
+    items: tuple[Item, ...]
+    """What is not read."""
+    cost_pj: float
+    """Energy, that of digital arithmetic included."""
+
+
+@dataclass(slots=True)
+class _Done:
+    """What reading has come to."""
+
+    spent: Spent = field(default_factory=Spent)
+    variance: float = 0.0
+    unread: list[Item] = field(default_factory=list)
+    """Rows of X whose currents were such that no number of readings would do."""
+
+
+class BlockProduct:
+    """x (M, inputs) times the block from one side, under a share of the error or raw."""
+
+    def __init__(
+        self,
+        block: ProgrammedBlock,
+        x: Matrix,
+        transpose: bool,
+        share: float | None,
+        x_key: int,
+        first_row: int,
+    ) -> None:
+        x_exponent = exponent_of(x)
+        self._exponent = x_exponent + block.exponent
+        x = scaled(x, -x_exponent)
+        self._block, self._x, self._transpose = block, x, transpose
+        self._first_row = first_row
+        self._variance = None if share is None else math.ldexp(share, -self._exponent) ** 2
+        self._key = stream_key(block.key, "product", transpose, x_key)
+        self._inputs, self.outputs = block.shape[::-1] if transpose else block.shape
+        assert x.shape[1] == self._inputs
+        self._tiles = list(spans(self._inputs, TILE_SIDE))
+        self._energies = [energy_of(x[:, start:stop]) for start, stop in self._tiles]
+        # ||X W||^2, if the rows of W had nothing to do with each other.
+        self._size = sum(self._energies) * block.mean_square * self.outputs
+        precise = self._variance is not None and self._variance < FLOAT32_ROUNDING**2 * self._size
+        self._choice: Choice | None = None
+        self._source = Source(block, x, transpose, self._key, first_row, precise)
+
+    def add_to(self, value: Matrix, digital: Panels) -> Product:
+        """Add the product to `value` (M, outputs)."""
+        if self._exponent == 0 and self._block.exponent == 0:
+            return self._add_to(value, digital)
+        ordinary = np.zeros_like(value)
+        product = self._add_to(ordinary, self._ordinary(digital))
+        with np.errstate(over="ignore", invalid="ignore"):
+            value += scaled(ordinary, self._exponent)
+        error = product.error_rms_estimate * 2.0**self._exponent
+        return replace(product, value=value, error_rms_estimate=error)
+
+    def _ordinary(self, digital: Panels) -> Panels:
+        """The weights as they were programmed."""
+        return lambda: ((first, scaled(panel, -self._block.exponent)) for first, panel in digital())
+
+    def _add_to(self, value: Matrix, digital: Panels) -> Product:
+        if self._variance is None:
+            return self._raw(value)
+        choice = self.choose()
+        done = _Done() if choice.analog is None else self._read(choice.analog, value)
+        items = [*done.unread, *choice.items]
+        worked = rest.work(self._source, items, digital, value) if items else Spent()
+        return self._product(value, choice.analog, done, items, worked)
+
+    # -- planning ------------------------------------------------------------------------------------
+
+    def wanted(self, slices_max: int) -> Arrays:
+        """The arrays, of so many slices at most, in which this product would take the least energy."""
+        there = self._block.arrays
+        if self._choice is None:
+            self._choice = self._chosen(max(slices_max, there.slices))
+        analog = self._choice.analog
+        if analog is None or analog.depth <= there.slices:
+            return there
+        self._choice = None
+        return replace(there, slices=analog.depth)
+
+    def choose(self) -> Choice:
+        """The cheapest way to keep the share with the arrays that are there."""
+        if self._choice is None:
+            self._choice = self._chosen(self._block.arrays.slices)
+        return self._choice
+
+    def _chosen(self, slices_max: int) -> Choice:
+        """Either tile rows are read and averaged, and what cannot be is left over, or all are worked as integers.
+
+        Slices that are not there yet are foreseen.
+        """
+        assert self._variance is not None
+        busy = [tile for tile, energy in enumerate(self._energies) if energy > 0.0]
+        if not self._variance > 0.0 or not self._size > 0.0:
+            return self._leaving(None, busy)
+        plan = plan_analog(self._depths(slices_max), self._energies, self._variance)
+        if plan is None:
+            return self._leaving(None, busy)
+        read = self._leaving(plan, [tile for tile in busy if tile not in plan.tiles])
+        if plan.energy_pj <= FEW_READINGS * float(self._reading_pj().sum()):
+            return read
+        return min(read, self._leaving(None, busy), key=lambda choice: choice.cost_pj)
+
+    def _leaving(self, plan: AnalogPlan | None, tiles: list[int]) -> Choice:
+        """These tile rows are left over: integers where a plan keeps their part of the variance, else digital."""
+        if not tiles:
+            return Choice(plan, (), 0.0 if plan is None else plan.energy_pj)
+        assert self._variance is not None
+        part = sum(self._energies[tile] for tile in tiles) / sum(self._energies)
+        integers = rest.plan_integer(self._source, tiles, self._variance * part)
+        items = tuple(Item(tile, 0, len(self._x), integers) for tile in tiles)
+        cost_pj = (plan.energy_pj if plan else 0.0) + (
+            integers.spent.energy_pj if integers else 0.0
+        )
+        return Choice(plan, items, cost_pj + sum(self._digital_pj(item) for item in items))
+
+    def _digital_pj(self, item: Item) -> float:
+        macs = self._digital_macs(item)
+        return macs * DIGITAL_MAC_PJ + macs / len(self._x) * DIGITAL_WEIGHT_PJ
+
+    def _depths(self, slices_max: int) -> Depths:
+        """Measured for the slices that are there; each further one shrinks the error by the same factor again."""
+        there = min(len(self._block.slices), slices_max)
+        wrong = [self._wrong(depth) for depth in range(1, there + 1)]
+        noise = [self._noise(index, dithered=True) for index in range(there)]
+        roots = [np.sqrt(np.stack(replicas)).sum(axis=0) for replicas in noise]
+        before = self._size if there == 1 else float(wrong[-2].sum())
+        shrinking = float(wrong[-1].sum()) / before if before > 0.0 else 0.0
+        while len(wrong) < slices_max and 0.0 < shrinking < WORTH_SLICING:
+            wrong.append(wrong[-1] * shrinking)
+            roots.append(roots[-1] * math.sqrt(shrinking))
+        return Depths(
+            np.stack(wrong),
+            np.cumsum(roots, axis=0) ** 2 * self._reading_pj(),
+            self._reading_pj(settlings=2) * self._block.arrays.replicas,
+        )
+
+    def _wrong(self, depth: int) -> Matrix64:
+        """(tile rows,), variance that writing left after so many slices."""
+        each = [
+            self._block.programming_variance(
+                self._x[:, start:stop], depth, self._transpose, slice(start, stop)
+            )
+            for start, stop in self._tiles
+        ]
+        return np.array(each)
+
+    def _noise(self, index: int, *, dithered: bool) -> list[Matrix64]:
+        """By replica of this slice (tile rows,), what one reading varies by."""
+        noise = []
+        for side in self._block.sides(index, self._transpose):
+            x = self._x if side.input_scale is None else self._x * side.input_scale
+            energies = np.array([energy_of(x[:, start:stop]) for start, stop in self._tiles])
+            noise.append(energies * _pair_variance(side, self._block.device, dithered))
+        return noise
+
+    def _reading_pj(self, settlings: int = 1) -> Matrix64:
+        """(tile rows,), of converting all rows of X once; two settlings: the peak is looked for first."""
+        device, outputs = self._block.device, self.outputs
+        once = [
+            reading(
+                device,
+                inputs=stop - start,
+                outputs=outputs,
+                settlings=settlings,
+                conversions=1,
+            ).energy_pj
+            for start, stop in self._tiles
+        ]
+        return np.array(once) * len(self._x)
+
+    # -- reading -------------------------------------------------------------------------------------
+
+    def _raw(self, value: Matrix) -> Product:
+        """Every array of the first slice once."""
+        face = self._block.face(1, self._transpose)
+        once = multiply_rows(face, self._x, None, self._key, self._first_row)
+        assert once is not None
+        value += once.value
+        self._block.outliers.add_product(self._x, value, self._transpose)
+        digital = self._block.outliers.count * len(self._x)
+        macs = len(self._x) * self._inputs * self.outputs
+        spread = float(np.sum(self._noise(0, dithered=False)))
+        return Product(
+            value,
+            analog_macs=macs - digital,
+            digital_macs=digital,
+            error_rms_estimate=math.sqrt(float(self._wrong(1).sum()) + spread),
+            reads=once.spent.reads,
+            energy_j=once.spent.energy_pj * 1e-12,
+            latency_s=once.spent.latency_ns * 1e-9,
+            regimes=frozenset({"fast"}),
+        )
+
+    def _read(self, plan: AnalogPlan, value: Matrix) -> _Done:
+        """Add what the plan's tile rows give; what one needs less of the slack, the others may use."""
+        done = _Done()
+        face = self._block.face(plan.depth, self._transpose)
+        budget = VarianceBudget(plan.slack, 1.0)
+        read_x = np.zeros_like(self._x)
+        for tile, part in zip(plan.tiles, plan.parts, strict=True):
+            start, stop = self._tiles[tile]
+            x = self._x[:, start:stop]
+            spent = Spent()
+            for first, last in spans(len(x), ROWS_AT_ONCE):
+                panel = x[first:last]
+                weight = part * energy_of(panel) / self._energies[tile]
+                if weight == 0.0:
+                    continue
+                got = read_tile_row(
+                    face, tile, panel, budget.allowance(weight), self._key, self._first_row + first
+                )
+                if got is None:
+                    done.unread.append(Item(tile, first, last))
+                    continue
+                assert got.variance is not None
+                budget.spend(weight, got.variance)
+                value[first:last] += got.value
+                read_x[first:last, start:stop] = panel
+                done.variance += got.variance
+                spent = spent.then(got.spent)
+            done.spent = done.spent.beside(spent)
+        self._block.outliers.add_product(read_x, value, self._transpose)
+        return done
+
+    # -- what came of it -----------------------------------------------------------------------------
+
+    def _product(
+        self, value: Matrix, plan: AnalogPlan | None, done: _Done, items: list[Item], worked: Spent
+    ) -> Product:
+        spent = done.spent.beside(worked)
+        whole = len(self._x) * self._inputs * self.outputs
+        digital = sum(self._digital_macs(item) for item in items)
+        rest_macs = sum(self._macs(item) for item in items)
+        digital += round(self._block.outliers.share * (whole - rest_macs))
+        return Product(
+            value,
+            analog_macs=whole - digital,
+            digital_macs=digital,
+            error_rms_estimate=math.sqrt(self._expected(plan, done, items)),
+            reads=spent.reads,
+            energy_j=spent.energy_pj * 1e-12,
+            latency_s=spent.latency_ns * 1e-9,
+            regimes=self._regimes(plan, done, items),
+        )
+
+    def _macs(self, item: Item) -> int:
+        start, stop = self._tiles[item.tile]
+        return (item.stop - item.start) * (stop - start) * self.outputs
+
+    def _digital_macs(self, item: Item) -> int:
+        if item.plan is None:
+            return self._macs(item)
+        stuck = self._block.health.stuck_share(item.tile, self._transpose)
+        spoilt = rest.spoilt_share(stuck, self._block.device.faults, item.plan)
+        return round(spoilt * self._macs(item))
+
+    def _expected(self, plan: AnalogPlan | None, done: _Done, items: list[Item]) -> float:
+        """Predicted ||value - X W||_F^2; float32 rounding is not in it."""
+        expected = done.variance
+        if plan is not None:
+            expected += float(self._wrong(plan.depth)[list(plan.tiles)].sum())
+        integers = {item.plan for item in items if item.plan is not None}
+        return expected + sum(one.variance for one in integers)
+
+    def _regimes(self, plan: AnalogPlan | None, done: _Done, items: list[Item]) -> frozenset[str]:
+        regimes = {"digital" if item.plan is None else "integer" for item in items}
+        if done.spent.reads:
+            assert plan is not None
+            plain = plan.depth == 1 and self._block.arrays.replicas == 1
+            regimes.add("fast" if plain else "sliced")
+        return frozenset(regimes or {"digital"})
+
+
+def _pair_variance(side: Side, device: DeviceModel, dithered: bool) -> float:
+    """Of one reading, summed over the outputs, for an input of unit energy.
+
+    Twice the noise of a cell, in units of each output's scale, and the ADC's step, whose range follows the current.
+    """
+    scale_squares = float(side.scale_squares.sum())
+    cells = 2.0 * device.cell_noise**2 * scale_squares
+    cells += device.reading.proportional**2 * side.factor_square
+    bits = device.converters.adc_bits
+    if bits is None:
+        return cells
+    step = side.factor_square * (ADC_PEAKS / ((1 << (bits - 1)) - 1)) ** 2
+    return (max(cells, DITHER_LSB**2 * step) if dithered else cells) + step / 12.0

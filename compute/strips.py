@@ -1,0 +1,71 @@
+"""Writes one tile row of weights: places it, sets the targets of its pairs, pulses, ages, looks through the wires."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from compute import ageing, faults, mapping, placing, writing
+from compute.chance import rows_of, stream_key
+from compute.converters import dac_levels
+from compute.device import DeviceModel
+from compute.face import on_grid
+from compute.health import Counts
+from compute.partition import TILE_SIDE, Matrix
+from compute.programmed import Arrays
+from compute.wiring import Site, differences
+from compute.writing import Cells, WriteReport
+
+SQUARED_CODE_MAX = 255
+"""Squared codes are multiplied with squares in parts of eight bits."""
+
+
+@dataclass(frozen=True, slots=True)
+class Strip:
+    difference: Matrix
+    squares: Matrix | None
+    stuck: Counts | int
+    written: WriteReport
+
+
+def write_strip(
+    wanted: Matrix, scale: Matrix, first_row: int, device: DeviceModel, arrays: Arrays, life: int
+) -> Strip:
+    """One tile row (h, n) in shares of the window; what is beyond it is held at its end.
+
+    `scale` (n,) says how much a column's full conductance stands for, `life` names the arrays.
+    """
+    height = len(wanted)
+    np.clip(wanted, -1.0, 1.0, out=wanted)
+    site, cells, found = _site(wanted, scale, first_row, device, arrays, life)
+    rows = rows_of(first_row, height)
+    targets = mapping.pair_targets(wanted, found)
+    write_key = stream_key(life, "write", arrays.writes)
+    held, written = writing.write(targets, device, cells, write_key, rows)
+    if arrays.age_s > 0.0:
+        held = ageing.aged(held, device, arrays.age_s, life, write_key, rows, stuck=cells.stuck)
+    difference, squares = differences(held, site, device)
+    if device.converters.dac_bits is not None:
+        on_grid(difference, dac_levels(device.converters.dac_bits))
+    if squares is not None:
+        on_grid(squares, SQUARED_CODE_MAX)
+    stuck = 0 if found is None else np.count_nonzero(found, axis=0).astype(np.int8)
+    return Strip(difference, squares, stuck, written)
+
+
+def _site(
+    wanted: Matrix, scale: Matrix, first_row: int, device: DeviceModel, arrays: Arrays, life: int
+) -> tuple[Site, Cells, "faults.Stuck | None"]:
+    """Where the rows and columns lie, the cells there, and which of them a test found stuck."""
+    height, columns = wanted.shape
+    spare = device.wires.spare_rows
+    physical = rows_of((first_row // TILE_SIDE) * (TILE_SIDE + spare), height + spare)
+    cells = writing.make_cells(device, stream_key(life, "cells"), physical, columns)
+    found = faults.march(cells.stuck, device, stream_key(life, "march"), physical)
+    placement = placing.place(wanted, found, spare, arrays.writes - 1, scale)
+    here = Cells(
+        None if cells.stuck is None else placement.placed(cells.stuck),
+        None if cells.floor is None else placement.placed(cells.floor),
+        None if cells.ceiling is None else placement.placed(cells.ceiling),
+    )
+    known = None if found is None else placement.placed(found)
+    return Site(placement, cells.stuck), here, known
