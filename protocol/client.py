@@ -9,10 +9,12 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from protocol.limits import DEADLINE_S_MAX, REPLICAS_MAX, WEIGHTS_NAME_PATTERN
+from protocol.limits import DEADLINE_S_MAX, DEVICE_CHARS_MAX, REPLICAS_MAX, WEIGHTS_NAME_PATTERN
 from protocol.ticket import TTL_S_MAX, USES_MAX
 
 Name = Annotated[str, Meta(pattern=WEIGHTS_NAME_PATTERN)]
+Device = Annotated[str, Meta(min_length=1, max_length=DEVICE_CHARS_MAX)]
+"""A name, or a JSON object with what differs from the device that it names as `base`."""
 
 
 class PutRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -21,7 +23,7 @@ class PutRequest(msgspec.Struct, frozen=True, kw_only=True):
     name: Name
     replicas: Annotated[int, Meta(ge=1, le=REPLICAS_MAX)] = 1
     backend: str | None = None
-    device: str | None = None
+    device: Device | None = None
     seed: Annotated[int, Meta(ge=0, le=(1 << 63) - 1)] = 0
     only: tuple[str, ...] = ()
     """Nodes must carry all of these labels."""
@@ -185,6 +187,7 @@ class WeightsView(msgspec.Struct, frozen=True, kw_only=True):
     dtype: str
     backend: str
     device: str
+    """Its name, or the JSON of a device of one's own."""
     seed: int
     replicas: int
     blocks: int
@@ -205,6 +208,25 @@ class FindingView(msgspec.Struct, frozen=True, kw_only=True):
     means: str
     fix: str
     """What would help; empty where nothing need be done, or nothing can be."""
+
+
+class ArraysView(msgspec.Struct, frozen=True, kw_only=True):
+    """The simulated arrays of a node, and what its ways to multiply cost."""
+
+    device: str = ""
+    """Of weights whose put does not say."""
+    arrays: int = 0
+    """Of 128 x 128 cells, both polarities; what fills none alone shares one."""
+    healthy: float = 0.0
+    """Share of their tiles."""
+    sigma: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    """What a cell is off its target, as a share of the window: 10, 50 and 90 % quantile of the tiles."""
+    stuck: float = 0.0
+    """Share of the cells."""
+    writes: int = 0
+    """Of the cells that were written most often."""
+    seconds_per_mac: dict[str, float] = {}
+    """As measured, by regime: fast | sliced | integer | digital."""
 
 
 class PeerView(msgspec.Struct, frozen=True, kw_only=True):
@@ -250,6 +272,7 @@ class PeerView(msgspec.Struct, frozen=True, kw_only=True):
     """What the last tries at a direct path said, where there is none."""
     relayed: FindingView | None = None
     """Why a relay carries the link, and what would give it a path of its own."""
+    arrays: ArraysView = ArraysView()
 
 
 class StatusView(msgspec.Struct, frozen=True, kw_only=True):
@@ -293,6 +316,11 @@ class StatusView(msgspec.Struct, frozen=True, kw_only=True):
     """By way of which others reach this node, the nearest first: their names, or the beginnings of their ids."""
     forwards_for: int | None = None
     """So many nodes are reached by way of this one; None: it is not public, or set to forward for nobody."""
+    arrays: ArraysView = ArraysView()
+    backend: str = ""
+    """Of weights whose put does not say."""
+    device: str = ""
+    """The same: its name, or the JSON of a device of one's own."""
 
 
 class PlanRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -303,6 +331,7 @@ class PlanRequest(msgspec.Struct, frozen=True, kw_only=True):
     columns: Annotated[int, Meta(ge=1)] | None = None
     replicas: Annotated[int, Meta(ge=1, le=REPLICAS_MAX)] = 1
     backend: str | None = None
+    device: Device | None = None
     only: tuple[str, ...] = ()
     avoid: tuple[str, ...] = ()
     m: Annotated[int, Meta(ge=1)] = 1

@@ -16,6 +16,7 @@ from protocol.limits import HELD_MAX, LABELS_MAX, NAT_CHARS_MAX, TEXT_BYTES_MAX
 Text = Annotated[str, Meta(max_length=TEXT_BYTES_MAX)]
 Count = Annotated[int, Meta(ge=0, le=1 << 62)]
 Seconds = Annotated[float, Meta(ge=0.0, le=1e9)]
+Share = Annotated[float, Meta(ge=0.0, le=1.0)]
 
 
 class MemoryDigest(msgspec.Struct, frozen=True, array_like=True):
@@ -29,7 +30,7 @@ class MemoryDigest(msgspec.Struct, frozen=True, array_like=True):
     rss: Count = 0
     pinned: Count = 0
     """Taken by resident weights."""
-    pressure: Annotated[float, Meta(ge=0.0, le=1.0)] = 0.0
+    pressure: Share = 0.0
     """Share of the budget that is accounted for; at 1 nothing more fits."""
 
 
@@ -47,13 +48,38 @@ class LoadDigest(msgspec.Struct, frozen=True, array_like=True):
     """The same on simulated arrays; `speed_macs_s` is then that of plain arithmetic."""
 
 
+SecondsPerMac = Annotated[float, Meta(ge=0.0, le=1.0)]
+Sigma = Annotated[float, Meta(ge=0.0, le=100.0)]
+
+
+class RegimeCosts(msgspec.Struct, frozen=True, array_like=True):
+    """Seconds for one multiply-accumulate of a shard in each regime, as measured; 0 where none has been."""
+
+    fast: SecondsPerMac = 0.0
+    sliced: SecondsPerMac = 0.0
+    integer: SecondsPerMac = 0.0
+    digital: SecondsPerMac = 0.0
+
+
 class DeviceProfile(msgspec.Struct, frozen=True, array_like=True):
-    """What a node multiplies with where a put does not say."""
+    """What a node multiplies with where a put does not say, and how the arrays are that its blocks stand in."""
 
     backend: Text = ""
     device: Text = ""
     workers: Count = 0
     """Products at work at once."""
+    arrays: Count = 0
+    """Simulated ones of 128 x 128 cells in use, both polarities; what fills none alone shares one."""
+    healthy: Share = 0.0
+    """Of their tiles."""
+    sigma: tuple[Sigma, Sigma, Sigma] = (0.0, 0.0, 0.0)
+    """What a cell is off its target, as a share of the window: the 10, 50 and 90 % quantile of a block's tiles, in the
+    mean of all blocks."""
+    stuck: Share = 0.0
+    """Of their cells."""
+    writes: Count = 0
+    """Of the cells that were written most often."""
+    costs: RegimeCosts = RegimeCosts()
 
 
 class Reachability(StrEnum):

@@ -57,6 +57,9 @@ LABELS_MAX = 32
 TEXT_BYTES_MAX = 256
 """A name, a label, an address or a reason in a message."""
 
+DEVICE_CHARS_MAX = 4096
+"""A device's name, or what a device of one's own has that a known one has not, as JSON."""
+
 WEIGHTS_NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z"
 """Names of weights: they stand in URLs and on command lines. At its end `$` would let a new line pass."""
 

@@ -17,6 +17,7 @@ from protocol.ids import ContentId, MeshId, NodeId
 from protocol.limits import (
     BLOCKS_MAX,
     CALL_MS_MAX,
+    DEVICE_CHARS_MAX,
     DIAL_BACK_MAX,
     MANIFEST_BLOCKS_PER_MESSAGE,
     MATRIX_SIDE_MAX,
@@ -32,6 +33,8 @@ Side = Annotated[int, Meta(ge=1, le=MATRIX_SIDE_MAX)]
 Index = Annotated[int, Meta(ge=0, lt=MATRIX_SIDE_MAX)]
 WeightsName = Annotated[str, Meta(pattern=WEIGHTS_NAME_PATTERN)]
 Pem = Annotated[str, Meta(max_length=PEM_CHARS_MAX)]
+DeviceText = Annotated[str, Meta(max_length=DEVICE_CHARS_MAX)]
+"""A device's name, or JSON that describes one (`compute/presets.py`); empty where there is none."""
 Content = Annotated[ContentId, Meta(pattern=r"^[0-9a-f]{64}\Z")]
 """It names a file, so nothing else may pass for it."""
 Joules = Annotated[float, Meta(ge=0.0, le=1e12)]
@@ -140,7 +143,7 @@ class ManifestHead(msgspec.Struct, frozen=True, kw_only=True):
     rows: Count = 0
     columns: Count = 0
     backend: Text = ""
-    device: Text = ""
+    device: DeviceText = ""
     seed: Count = 0
     """Of the devices: the same seed and block give the same array."""
     sketch_seed: Count = 0
@@ -216,7 +219,7 @@ class StoreBlock(msgspec.Struct, frozen=True, kw_only=True, tag=9, tag_field="op
     rows: Side
     columns: Side
     backend: Text
-    device: Text
+    device: DeviceText
     seed: Count
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sedma.bodies import Body, FileBody
+from sedma.devices import Device, device_text
 from sedma.npy import ArrayBody, Matrix, read_array
 from sedma.transport import Progress, Transport, quoted
 
@@ -134,6 +135,7 @@ class Client:
         shape: tuple[int, int] | None = None,
         replicas: int = 1,
         backend: str | None = None,
+        device: Device | None = None,
         only: Iterable[str] = (),
         avoid: Iterable[str] = (),
         m: int = 1,
@@ -146,6 +148,7 @@ class Client:
             "rows": rows,
             "columns": columns,
             "backend": backend,
+            "device": device_text(device),
             "m": m,
         }
         asked |= {"replicas": replicas, "only": list(only), "avoid": list(avoid)}
@@ -168,7 +171,7 @@ class Client:
         *,
         replicas: int = 1,
         backend: str | None = None,
-        device: str | None = None,
+        device: Device | None = None,
         seed: int | None = None,
         only: Iterable[str] = (),
         avoid: Iterable[str] = (),
@@ -176,10 +179,12 @@ class Client:
     ) -> Weights:
         """Spread a matrix (K, N) over the mesh; a Path names a .npy file, which is streamed.
 
+        `device` is a name, the Path of a TOML file, or a dictionary of what differs from the device named by `base`.
         NoRoom if the mesh cannot hold it `replicas` times.
         """
         body: Body = FileBody.of(w) if isinstance(w, Path) else ArrayBody.of(w, "W")
-        query: dict[str, Any] = {"replicas": replicas, "backend": backend, "device": device}
+        query: dict[str, Any] = {"replicas": replicas, "backend": backend}
+        query["device"] = device_text(device)
         query |= {"seed": seed, "only": tuple(only) or None, "avoid": tuple(avoid) or None}
         path = f"/v1/weights/{quoted(name)}"
         with self._transport.request(

@@ -22,7 +22,7 @@ from protocol.gossip import (
     Told,
 )
 from protocol.ids import ContentId, MeshId, NodeId
-from protocol.limits import BUCKETS, WANTED_MAX
+from protocol.limits import BUCKETS, DEVICE_CHARS_MAX, WANTED_MAX
 from protocol.members import Alive, Cause, Dead, Gossip, MemberRecord, Suspect
 from protocol.messages import (
     ANSWERS,
@@ -83,6 +83,17 @@ MEMBER = MemberRecord(b"\3" * 32, 7, 2, ("192.0.2.1:7879",), Cause.STOPPED, b"\4
 MOVED = Moved(NODE, 1, 2, 3, MemoryDigest(1 << 30, 1 << 29), LOAD)
 STAMP: Stamp = (7, 0, 1, 3)
 
+STORE = StoreBlock(
+    put="p",
+    name="w",
+    version=VERSION,
+    block=(1, 2),
+    rows=1024,
+    columns=512,
+    backend="rram",
+    device="d",
+    seed=7,
+)
 REQUESTS: tuple[Request, ...] = (
     Join(token="token", public_key=b"\1" * 32, proof=b"\2" * 64),
     Compare(buckets=(*range(BUCKETS - 1), (1 << 63) - 1), catalogue="digest"),
@@ -101,17 +112,7 @@ REQUESTS: tuple[Request, ...] = (
     FetchManifest(name="w", first=400),
     Reserve(put="p", nbytes=1 << 22),
     Release(put="p"),
-    StoreBlock(
-        put="p",
-        name="w",
-        version=VERSION,
-        block=(1, 2),
-        rows=1024,
-        columns=512,
-        backend="rram",
-        device="d",
-        seed=7,
-    ),
+    STORE,
     StoreSketch(put="p", nbytes=4096),
     FetchBlock(content=CONTENT, nbytes=4096),
     Multiply(name="w", version=VERSION, blocks=((0, 1),), transpose=True, m=3, share=0.5, x_key=9),
@@ -187,6 +188,20 @@ def test_a_header_that_is_cut_or_goes_on_is_refused(header: codec.Header) -> Non
     for broken in (whole[:-1], whole + b"\0"):
         with pytest.raises(PeerError, match=type(header).__name__):
             codec.decode(type(header), broken)  # type: ignore[type-var]
+
+
+@pytest.mark.parametrize("request_", [PART, STORE], ids=lambda one: type(one).__name__)
+def test_a_device_may_be_described_at_some_length_and_no_more(request_: Request) -> None:
+    def sent(chars: int) -> bytes:
+        told = plain(RequestHeader(request=request_, deadline_ms=1))
+        place = told["request"].get("head", told["request"])
+        place["device"] = "d" * chars
+        packed: bytes = msgpack.packb(told)
+        return packed
+
+    assert codec.decode(RequestHeader, sent(DEVICE_CHARS_MAX))
+    with pytest.raises(PeerError, match="device"):
+        codec.decode(RequestHeader, sent(DEVICE_CHARS_MAX + 1))
 
 
 def test_what_does_not_fit_is_refused_with_its_place() -> None:
