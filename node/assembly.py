@@ -10,6 +10,7 @@ import time
 from importlib.metadata import version
 from socket import gethostname
 
+from compute.presets import device
 from node.api.routes import Defaults as ApiDefaults
 from node.api.server import RunningApi, start_api
 from node.config import Settings, host_port
@@ -49,7 +50,9 @@ def wire(
         software=software,
         labels=settings.node.labels,
         relays=settings.relay.serve,
-        device=DeviceProfile(settings.compute.backend, settings.compute.device, workers),
+        device=DeviceProfile(
+            settings.compute.backend, device(settings.compute.device).name, workers
+        ),
     )
     policy = Policy(
         backend=settings.compute.backend,

@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Meta
 
 from protocol.errors import ConfigError
-from protocol.limits import ADDRESSES_MAX, DEADLINE_S_MAX, LABELS_MAX
+from protocol.limits import ADDRESSES_MAX, DEADLINE_S_MAX, DEVICE_CHARS_MAX, LABELS_MAX
 from protocol.quantities import duration_s, size_bytes
 
 RESOLVED_VARIABLE = "SEDMA_RESOLVED"
@@ -20,6 +20,9 @@ RESOLVED_VARIABLE = "SEDMA_RESOLVED"
 
 KEEPALIVE_S_MIN, KEEPALIVE_S_MAX = 1.0, 300.0
 """Of a punched path: less is a flood, and after more there is none left."""
+
+DEFAULT_DEVICE = "rram-cmo-hfox-2025"
+"""As `compute.presets.DEFAULT_DEVICE`, which is dear to load: a test compares the two."""
 
 ANY_HOST = ("0.0.0.0", "::")  # noqa: S104
 """To listen at; nobody can dial them."""
@@ -215,8 +218,8 @@ class ComputeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     backend: Literal["digital", "rram"] = "rram"
     """What holds weights whose put does not say: plain arithmetic or simulated crossbars."""
 
-    device: Annotated[str, Meta(min_length=1, max_length=64)] = "rram-cmo-hfox-2025"
-    """The simulated cell of `rram` weights whose put does not say."""
+    device: Annotated[str, Meta(min_length=1, max_length=DEVICE_CHARS_MAX)] = DEFAULT_DEVICE
+    """The simulated cell of `rram` weights whose put does not say: a name, or a device of one's own as JSON."""
 
     rtol: Annotated[float, Meta(gt=0.0, le=1.0)] = 1e-2
     """The relative error that a product may have where the request does not say."""
@@ -230,6 +233,18 @@ class ComputeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     def __post_init__(self) -> None:
         if not 0.0 < self.deadline_s <= DEADLINE_S_MAX:
             raise ConfigError(f"expected more than 0s and at most {DEADLINE_S_MAX:g}s")
+        if self.device != DEFAULT_DEVICE:
+            self._check_device()
+
+    def _check_device(self) -> None:
+        # Only who changes it pays for loading what knows all devices.
+        from compute.device import DeviceError
+        from compute.presets import device
+
+        try:
+            device(self.device)
+        except DeviceError as error:
+            raise ConfigError(str(error)) from error
 
     @property
     def deadline_s(self) -> float:

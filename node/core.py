@@ -28,11 +28,13 @@ from node.execution.fleet import Fleet
 from node.execution.room import Room
 from node.execution.serving import Serving
 from node.execution.sketches import SketchCache
+from node.execution.strengthening import Strengthening
 from node.execution.tasks import Tasks
+from node.execution.tending import Tending
 from node.execution.upkeep import Upkeep
 from node.execution.views import Views
 from node.memory.short_term import ShortTerm
-from node.work import Outcome
+from node.work import Outcome, ShardDone
 from protocol.client import (
     MatmulRequest,
     PutRequest,
@@ -116,6 +118,19 @@ class Node:
         self.fleet.backlog_s, self.fleet.silent_s = self.serving.backlog_s, self.asking.silent_s
         self.upkeep = Upkeep(
             self.own, self.desk, self.catalogue, self.holding, self.sketches, self.fleet
+        )
+        self.tending = Tending(
+            self.desk,
+            self.room,
+            self.holding,
+            lambda: self.is_idle and not self.strengthening.at_work,
+        )
+        self.strengthening = Strengthening(
+            self.desk,
+            ledger,
+            self.room,
+            self.holding,
+            lambda: self.is_idle and not self.tending.at_work,
         )
         self.tasks = Tasks(self, policy.backend, policy.device, dice)
         self.views = Views(self.mesh, self.fleet, self.catalogue, policy.backend, policy.device)
@@ -290,7 +305,10 @@ class Node:
 
     def job_done(self, job: int, outcome: Outcome, now: float) -> list[Effect]:
         waiter = self.desk.settle(job)
-        return [] if waiter is None else self._settle(waiter.job_done(job, outcome, now), now)
+        effects = [] if waiter is None else waiter.job_done(job, outcome, now)
+        if isinstance(outcome, ShardDone) and outcome.wanted:
+            effects = [*effects, *self.strengthening.wanted(outcome.wanted, now)]
+        return [] if waiter is None and not effects else self._settle(effects, now)
 
     def job_failed(self, job: int, error: ErrorInfo, now: float) -> list[Effect]:
         waiter = self.desk.settle(job)
@@ -312,6 +330,8 @@ class Node:
         effects += self.tasks.tick(now)
         effects += self.upkeep.tick(now)
         effects += self.serving.tick(now)
+        effects += self.tending.tick(now)
+        effects += self.strengthening.tick(now)
         return self._settle(effects, now)
 
     # -- what tasks ask ------------------------------------------------------------------------------
@@ -325,13 +345,18 @@ class Node:
     def linked(self) -> list[NodeId]:
         return self.fleet.linked()
 
+    @property
+    def is_idle(self) -> bool:
+        """Nobody waits for anything here."""
+        return not (len(self.tasks) or self.serving.open or self.room.waiting)
+
     # -- within --------------------------------------------------------------------------------------
 
     def _settle(self, effects: list[Effect], now: float) -> list[Effect]:
         """After anything happened: forget ended tasks, act on new manifests, tell what changed."""
         effects = effects + self.room.serve(now)
         self.tasks.forget_ended(now)
-        effects = effects + self.upkeep.act_on_news(now)
+        effects = effects + self.upkeep.act_on_news(now) + self.strengthening.settle(now)
         effects += self.mesh.gossip.catalogue_is(self.catalogue.digest, now)
         if self.holding.changes != self._told_changes:
             effects += self._describe(now)
@@ -340,6 +365,8 @@ class Node:
             self.upkeep.deadline,
             self.serving.deadline,
             self.tasks.deadline,
+            self.tending.deadline,
+            self.strengthening.deadline,
         )
         self._others_at = min((at for at in moments if at is not None), default=NEVER)
         return self._talked(effects, now)
@@ -358,8 +385,10 @@ class Node:
 
     def _describe(self, now: float) -> list[Effect]:
         self._told_changes = self.holding.changes
+        costs = self.memory.forecast_costs_s_mac(self.own, now)
         record = msgspec.structs.replace(
             self.mesh.own,
+            device=self.holding.inventory.profile(self.mesh.own.device, costs, now),
             memory=self.ledger.digest(),
             load=self.serving.load(now),
             ready=self.holding.ready,

@@ -4,11 +4,16 @@ Each order names the buffers that it reads and fills; what it answers says only 
 """
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from protocol.client import CertificateView
 from protocol.digests import WeightsVersion
 from protocol.ids import ContentId, NodeId
 from protocol.messages import BlockIndex, Manifest, StoreBlock
+
+if TYPE_CHECKING:
+    # Brings numpy with it, which the daemon's child has no use for.
+    from compute.health import HealthSummary
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +67,15 @@ class RunShard:
 
 
 @dataclass(frozen=True, slots=True)
+class MoreSlices:
+    """In so many slices of this block a product would have taken less energy."""
+
+    version: WeightsVersion
+    block: BlockIndex
+    slices: int
+
+
+@dataclass(frozen=True, slots=True)
 class ShardDone:
     analog_macs: int = 0
     digital_macs: int = 0
@@ -70,6 +84,7 @@ class ShardDone:
     latency_s: float = 0.0
     reads: int = 0
     regime: str = "digital"
+    wanted: tuple[MoreSlices, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,8 +177,42 @@ class LoadBlock:
 
 
 @dataclass(frozen=True, slots=True)
+class BlockArrays:
+    """The arrays that a block stands in, as they were measured when they were written or last looked at."""
+
+    health: "HealthSummary"
+    slices: int
+    replicas: int
+    error: float
+    """||E||_F / ||W||_F: what is wrong with the block as it is read from all its arrays."""
+    fresh_error: float
+    """The same when they had just been written."""
+    drift_t0_s: float | None
+    """From this age on their cells move; None: they stay as they were written."""
+
+
+@dataclass(frozen=True, slots=True)
 class Adopted:
     content: ContentId
+    arrays: BlockArrays | None = None
+    """Where it stands in any."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reprogram:
+    """Read a resident block from disk again and derive how it stands in its arrays by now, or write them `anew`; from
+    then on products use that. With fewer slices than it has, the others are let go and all else stays as it is.
+    Answer: Reprogrammed."""
+
+    store: StoreBlock
+    slices: int
+    anew: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Reprogrammed:
+    arrays: BlockArrays | None
+    """None: the block is not here any more, or other weights have been written to its cells."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,6 +293,8 @@ class Relay:
 class Relayed:
     entries: tuple[tuple[BlockIndex, ContentId, ContentId], ...]
     """(block, content, sketch's content)"""
+    arrays: tuple[tuple[BlockIndex, BlockArrays], ...] = ()
+    """Of those that are held here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,6 +331,7 @@ Job = (
     | AddSketch
     | Adopt
     | LoadBlock
+    | Reprogram
     | WriteContent
     | ReadContent
     | SpoolContent
@@ -291,4 +343,6 @@ Job = (
 )
 
 
-Outcome = ShardDone | Projected | Combined | Adopted | Written | Relayed | RowsTaken | None
+Outcome = (
+    ShardDone | Projected | Combined | Adopted | Reprogrammed | Written | Relayed | RowsTaken | None
+)

@@ -15,6 +15,9 @@ from protocol.client import MatmulRequest, PutRequest
 from protocol.errors import ConfigError, ErrorCode, TaskError
 from protocol.quantities import duration_s
 
+SHOWN_CHARS = 64
+"""Of a word that is refused, in the refusal."""
+
 Request = TypeVar("Request", bound=msgspec.Struct)
 Pairs = Iterable[tuple[str, str]]
 """Parameters in the order in which they came; a name may stand there twice."""
@@ -176,7 +179,7 @@ def _out_of_bounds(
             " the first a letter or a digit"
         )
     parameter = next((word for word, (name, _) in parameters.items() if name == field), field)
-    return f"{parameter}={words.get(parameter, '')}: {_lower(message)}"
+    return f"{parameter}={words.get(parameter, '')[:SHOWN_CHARS]}: {_lower(message)}"
 
 
 def _object(body: bytes, content_type: str) -> dict[str, object]:

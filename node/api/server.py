@@ -19,6 +19,7 @@ from node.api.routes import OPEN_ON_LOOPBACK, Defaults, Routes
 from node.log import Log
 from node.service import Service
 from protocol.errors import ConfigError, ErrorCode, ErrorInfo, SedmaError
+from protocol.limits import DEVICE_CHARS_MAX
 
 GRACE_S = 0.4
 """What is in flight when closing begins may still end by itself."""
@@ -32,6 +33,9 @@ LINGER_S = 5.0
 Closing at once would reset the connection, and a client that sends all before it reads (http.client) would see a
 broken pipe in place of the reason. curl and aiohttp stop sending when the answer comes, so only such clients use
 this time; it lasts for some GiB on a local line, and a slow line is not kept busy for long."""
+
+LINE_BYTES_MAX = 8190 + 3 * DEVICE_CHARS_MAX
+"""Of a request's first line: aiohttp's own, and a device of one's own with each of its characters escaped."""
 
 KEEPALIVE_S = 75.0
 BACKLOG = 128
@@ -78,6 +82,7 @@ async def start_api(
         handler_cancellation=True,
         keepalive_timeout=KEEPALIVE_S,
         lingering_time=LINGER_S,
+        max_line_size=LINE_BYTES_MAX,
         logger=forwarding_logger(log),
         shutdown_timeout=0.05,
     )

@@ -88,6 +88,7 @@ def findings(patient: Patient, now_wall: float) -> Iterator[Finding]:
         yield from mesh.judge_versions(ours, patient.status, patient.peers)
         yield from mesh.judge_peers(patient.peers)
         yield from mesh.judge_relays(patient.status, patient.peers)
+        yield from mesh.judge_arrays(patient.status, patient.peers)
         if patient.pid is None:
             yield ok(
                 "machine", "not looked at: this daemon runs on another one, or is not ours to see"

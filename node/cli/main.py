@@ -26,7 +26,9 @@ COMMANDS = {
     "plan": "node.cli.products",
     "explain": "node.cli.explain",
     "doctor": "node.cli.doctor",
+    "sweep": "node.cli.sweep",
     "simulate": "node.cli.simulate",
+    "crossbar": "node.cli.crossbar",
     "config": "node.cli.config",
     "demo": "node.cli.showing",
 }

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Option
 
+from node.cli.devices import shown_device
 from node.cli.options import Api, DataDir, Json, TokenFile
 from node.cli.session import UsageError, session
 from protocol.errors import ConfigError
@@ -143,7 +144,9 @@ def _show_status(told: dict[str, Any]) -> None:
         ("disk", disk),
         ("peers", f"{told['peers']} connected"),
         ("weights", str(told["weights"])),
+        *_arrays(told.get("arrays", {})),
         ("tasks", f"{tasks}, {told['tasks_failed']} failed"),
+        *_device(told),
         ("listens", ", ".join(told["listen"])),
         *_reached(told),
         ("packets", _packets(told.get("packets", {}))),
@@ -156,6 +159,28 @@ def _show_status(told: dict[str, Any]) -> None:
         ("up", f"{duration_text(told['uptime_s'])}, version {told['version']}"),
     ]
     pairs(lines)
+
+
+def _device(told: dict[str, Any]) -> list[tuple[str, str]]:
+    """What weights are put on whose put does not say."""
+    if not told.get("backend"):
+        return []
+    on = f" on {shown_device(told['device'])}" if told["backend"] == "rram" else ""
+    return [("puts", f"{told['backend']}{on}, where they do not say")]
+
+
+def _arrays(told: dict[str, Any]) -> list[tuple[str, str]]:
+    """How the simulated arrays are, where there are any, and what multiplying costs in each regime."""
+    lines = []
+    if told.get("arrays"):
+        low, middle, high = (f"{100 * sigma:.2g}" for sigma in told["sigma"])
+        found = f"{told['arrays']}, {100 * told['healthy']:.3g}% of their tiles healthy"
+        off = f"cells off by {low}, {middle}, {high}% of the window (10, 50, 90% of the tiles)"
+        lines.append(("arrays", f"{found}; {off}"))
+    if costs := told.get("seconds_per_mac"):
+        ns = (f"{regime} {1e9 * cost:.2g} ns" for regime, cost in costs.items())
+        lines.append(("per MAC", ", ".join(ns)))
+    return lines
 
 
 def _reached(told: dict[str, Any]) -> list[tuple[str, str]]:

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 from typer import Argument, Option
 
+from node.cli.devices import Device, told_device
 from node.cli.files import input_file, output_file, save, shape_in
 from node.cli.options import (
     Api,
@@ -95,6 +96,7 @@ def plan(
     ] = 1,
     replicas: Replicas = 1,
     backend: Backend = None,
+    device: Device = None,
     only: Only = None,
     avoid: Avoid = None,
     data_dir: DataDir = None,
@@ -108,6 +110,8 @@ def plan(
         asked |= {"only": only or [], "avoid": avoid or []}
         if backend:
             asked["backend"] = backend
+        if device is not None:
+            asked["device"] = told_device(device)
         if what.endswith(".npy") or not is_name(what) or Path(what).is_file():
             asked |= _sides_of(Path(what))
         else:

@@ -32,9 +32,12 @@ the start and 2 MiB for good."""
 
 ALLOCATOR = {
     "MALLOC_ARENA_MAX": "2",
-    "MALLOC_TRIM_THRESHOLD_": str(1 << 20),
+    "MALLOC_MMAP_THRESHOLD_": str(2 << 20),
+    "MALLOC_TRIM_THRESHOLD_": str(8 << 20),
 }
-"""Give memory back to the machine soon, since the budget is judged by what the process takes."""
+"""Give memory back to the machine soon, since the budget is judged by what the process takes; but keep what products
+on crossbars take and give back all the time. With less, each temporary is mapped and faulted anew: writing a block took
+120 ms in place of 40, a product of 512 rows 70 in place of 40, for 13 MiB less."""
 
 TICKET_BYTES_MAX = 1 << 16
 

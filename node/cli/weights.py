@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 from typer import Argument, Option
 
+from node.cli.devices import Device, shown_device, told_device
 from node.cli.files import input_file, output_file, save
 from node.cli.options import (
     Api,
@@ -33,9 +34,7 @@ def put(
     file: Annotated[Path, Argument(metavar="FILE", help="The matrix, as .npy.")],
     replicas: Replicas = 1,
     backend: Backend = None,
-    device: Annotated[
-        str | None, Option("--device", metavar="DEVICE", help="The simulated cell of rram weights.")
-    ] = None,
+    device: Device = None,
     seed: Annotated[
         int | None, Option("--seed", min=0, metavar="N", help="Seed of the simulated cells.")
     ] = None,
@@ -49,7 +48,8 @@ def put(
     """Spread a matrix over the mesh under a name."""
     with session(data_dir, api, token_file, as_json) as talk:
         body = input_file(file)
-        query: dict[str, Any] = {"replicas": replicas, "backend": backend, "device": device}
+        query: dict[str, Any] = {"replicas": replicas, "backend": backend}
+        query["device"] = told_device(device)
         query |= {"seed": seed, "only": only or None, "avoid": avoid or None}
         path = f"/v1/weights/{quoted(name)}"
         with (
@@ -183,7 +183,7 @@ def _entry(one: dict[str, Any]) -> tuple[str, ...]:
         _sides(one["shape"]),
         size_text(one["nbytes"]),
         one["backend"],
-        one["device"] or "-",
+        shown_device(one["device"]),
         str(one["replicas"]),
         str(one["blocks"]),
         str(len(one["holders"])),

@@ -6,6 +6,7 @@ manifest is answered once it is on disk.
 """
 
 import hashlib
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -33,6 +34,8 @@ from protocol.messages import (
 
 NAMES_PER_MESSAGE = 256
 """Of at most 64 bytes each, with their versions: some 40 KiB."""
+ENTRY_BYTES = 128
+"""A block's part of a message is longer, by its holders."""
 FETCH_S = 10.0
 NAMES_SHOWN_MAX = 10
 """In the answer to who asks for weights that are not there."""
@@ -43,7 +46,7 @@ Kept = Callable[[ErrorInfo | None, float], list[Effect]]
 
 def parts(manifest: Manifest) -> list[ManifestPart]:
     """A manifest as messages that each fit in a header."""
-    size = MANIFEST_BLOCKS_PER_MESSAGE
+    size = _blocks_per_message(manifest.head)
     starts = range(0, max(len(manifest.entries), 1), size)
     return [
         ManifestPart(
@@ -51,6 +54,11 @@ def parts(manifest: Manifest) -> list[ManifestPart]:
         )
         for first in starts
     ]
+
+
+def _blocks_per_message(head: ManifestHead) -> int:
+    """A long description of a device takes the room of some blocks."""
+    return MANIFEST_BLOCKS_PER_MESSAGE - math.ceil(len(head.device.encode()) / ENTRY_BYTES)
 
 
 def is_sound(manifest: Manifest) -> bool:
@@ -271,7 +279,7 @@ class Catalogue:
         manifest = self.manifests.get(name)
         if manifest is None:
             raise _unknown(name, list(self.manifests))
-        run = manifest.entries[first : first + MANIFEST_BLOCKS_PER_MESSAGE]
+        run = manifest.entries[first : first + _blocks_per_message(manifest.head)]
         return ManifestPart(head=manifest.head, first=first, entries=run)
 
     def answer_part(self, request: int, name: str, first: int) -> Reply | Refuse:

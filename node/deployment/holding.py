@@ -11,8 +11,10 @@ from dataclasses import dataclass, field
 from compute.backend import backend
 from compute.device import DeviceError
 from compute.partition import BlockGrid
+from node.deployment.arrays import Inventory
 from node.deployment.ledger import LEASE_S, Lease, Ledger, NoRoom, Purpose
 from node.effects import Effect, note
+from node.work import BlockArrays
 from protocol.digests import WeightsVersion
 from protocol.errors import ErrorCode, TaskError
 from protocol.ids import ContentId, NodeId
@@ -27,12 +29,22 @@ ENDED_MAX = 1024
 """Puts remembered that have lost blocks here."""
 
 
-def resident_bytes(store: StoreBlock) -> int:
-    """What a block will cost in memory on its backend; TaskError if there is no such backend or device."""
+def resident_bytes(store: StoreBlock, slices: int = 1) -> int:
+    """What a block will cost in memory on its backend, in so many slices of arrays where it stands in any.
+
+    TaskError if there is no such backend or device.
+    """
     try:
-        return backend(store.backend, store.device or None, store.seed).resident_bytes(
-            (store.rows, store.columns)
-        )
+        behind = backend(store.backend, store.device or None, store.seed)
+        shape = (store.rows, store.columns)
+        if slices == 1:
+            return behind.resident_bytes(shape)
+        # Loaded when first asked for: a digital node has no use for crossbars.
+        from compute.programmed import Arrays
+        from compute.rram import Rram
+
+        assert isinstance(behind, Rram), "only arrays have slices"
+        return behind.resident_bytes(shape, Arrays(slices=slices))
     except (DeviceError, ValueError) as wrong:
         raise TaskError(ErrorCode.BAD_REQUEST, str(wrong)) from wrong
 
@@ -88,6 +100,7 @@ class Holding:
         self.changes = 0
         """Grows when what is promised here, or what this node is ready to serve, changes."""
         self.disk_free_bytes = UNMEASURED
+        self.inventory = Inventory()
         self._own = own
         self._ledger = ledger
         self._promises: dict[str, _Promise] = {}
@@ -202,8 +215,9 @@ class Holding:
             promise.lease = self._ledger.renew(promise.lease.id, now)
         return promise is not None
 
-    def adopted(self, store: StoreBlock, now: float) -> bool:
-        """The block is in memory; False if nothing is promised for it any more: it is to be discarded."""
+    def adopted(self, store: StoreBlock, now: float, arrays: BlockArrays | None = None) -> bool:
+        """The block is in memory, in these arrays; False if nothing is promised for it any more: it is to be
+        discarded."""
         promise = self._promises.get(store.put)
         if promise is None:
             return False
@@ -211,6 +225,8 @@ class Holding:
         promise.resident += resident_bytes(store)
         self._tell_ledger(promise)
         self._resident.setdefault(store.version, set()).add(store.block)
+        if arrays is not None:
+            self.inventory.record(store, arrays, now)
         self._ready = None
         self.changes += self.is_ready(store.version) != was_ready
         return True
@@ -267,10 +283,16 @@ class Holding:
             self._ledger.give_way(promise.lease.id)
             self.changes += 1
 
+    def ousted_slices(self) -> list[Lease]:
+        """Leases of further slices that somebody has needed since the last call."""
+        leases, self._ledger.evicted = self._ledger.evicted, []
+        return leases
+
     def ousted(self) -> list[WeightsVersion]:
         """Versions whose memory somebody has needed since the last call: to be dropped at once."""
-        leases, self._ledger.evicted = self._ledger.evicted, []
-        promises = [self._promises[one.owner] for one in leases if self.stands(one.owner, one.id)]
+        leases = [one for one in self._ledger.evicted if self.stands(one.owner, one.id)]
+        self._ledger.evicted = [one for one in self._ledger.evicted if one not in leases]
+        promises = [self._promises[one.owner] for one in leases]
         return [promise.version for promise in promises if promise.version is not None]
 
     # -- ends ----------------------------------------------------------------------------------------
@@ -369,4 +391,5 @@ class Holding:
         self._wanted.pop(version, None)
         self._ready = None
         self._owners.pop(version, None)
+        self.inventory.forget(version)
         return tuple(sorted(self._resident.pop(version, set())))

@@ -146,6 +146,10 @@ class Ledger:
         """The largest lease in bytes that would be granted now for this purpose."""
         return max(self._spare(purpose), 0) if purpose in PASSING else self.within_reach(purpose)
 
+    def spare_for(self, purpose: Purpose) -> int:
+        """Bytes that are free without anybody giving way."""
+        return max(self._spare(purpose), 0)
+
     def within_reach(self, purpose: Purpose) -> int:
         """Bytes that are free once all leases that give way have done so."""
         yielding = sum(lease.nbytes for lease in self._yielding.values())

@@ -175,7 +175,7 @@ class Storing(Errand):
         self._programmed = True
         self._still_promised()
         self.around.holding.wrote(self._store.put, outcome.content)
-        self.around.holding.adopted(self._store, now)
+        self.around.holding.adopted(self._store, now, outcome.arrays)
         return Stored(outcome.content)
 
     def dropped(self) -> list[Effect]:
@@ -287,6 +287,7 @@ class Multiplying(Errand):
             now - self.body_at,
             queued_s,
             analog=self.analog,
+            regime=outcome.regime,
         )
         self.around.memory.record(served, now)
         return Multiplied(

@@ -188,6 +188,7 @@ class Parts:
             queued_s,
             attempt.estimate.total_s,
             analog=self._dealer.analog and not attempt.exact,
+            regime=facts.regime,
         )
         self._around.memory.record(served, now)
         self._around.chooser.served(attempt.node, now - attempt.began_at, now)

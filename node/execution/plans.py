@@ -2,9 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
-from compute.backend import backend
-from compute.device import DeviceError
 from compute.partition import Block, BlockGrid
+from node.deployment.devices import device_text
 from node.deployment.placement import place
 from node.deployment.units import fit, units
 from node.execution.dealing import estimate_s
@@ -19,18 +18,14 @@ Holders = Mapping[Block, tuple[str, ...]]
 
 
 def plan_of_put(request: PlanRequest, fleet: Fleet, device: str, now: float) -> PlanView:
-    """Where a matrix would lie, or why it would not fit. The request names its backend already.
+    """Where a matrix would lie, or why it would not fit. The request names its backend; `device` is where it has none.
 
     TaskError for a request that says nothing, or names a backend or device that does not exist.
     """
     if request.rows is None or request.columns is None:
         raise TaskError(ErrorCode.BAD_REQUEST, "say which: name, or rows and columns")
     assert request.backend is not None
-    device = "" if request.backend == "digital" else device
-    try:
-        backend(request.backend, device or None, 0)
-    except (DeviceError, ValueError) as wrong:
-        raise TaskError(ErrorCode.BAD_REQUEST, str(wrong)) from wrong
+    device = device_text(request.backend, request.device, device)
     grid = BlockGrid(request.rows, request.columns)
     blocks = units(grid, request.backend, device, 0)
     capacities = fleet.capacities(request.only, request.avoid)

@@ -198,13 +198,14 @@ class Put:
         return Route(store, self._grid.column_span(block.column)[0], peers, here)
 
     def _relayed(self, outcome: Relayed, now: float) -> list[Effect]:
+        arrays = dict(outcome.arrays)
         for (row, column), content, sketch in outcome.entries:
             block = Block(row, column)
             self._entries[block] = (content, sketch)
             route = self._route(block)
             if route.here:
                 self._around.holding.wrote(self.task, content, sketch)
-                self._around.holding.adopted(route.store, now)
+                self._around.holding.adopted(route.store, now, arrays.get((row, column)))
         self._row += 1
         return self._relay(now)
 

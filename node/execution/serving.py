@@ -65,6 +65,11 @@ class Serving(OnlyWork):
             free=self._around.holding.room_bytes,
         )
 
+    @property
+    def open(self) -> int:
+        """Requests of others under way here."""
+        return len(self._open)
+
     def backlog_s(self, now: float) -> float:
         """Seconds until a product that comes now would begin, for others' products that are here already."""
         running_s = 0.0

@@ -9,6 +9,7 @@ from typing import Protocol
 import msgspec
 
 from compute.partition import BlockGrid
+from node.deployment.devices import device_text
 from node.effects import Effect
 from node.execution import announce, dealing, fetch, put
 from node.execution.announce import Removal
@@ -55,13 +56,9 @@ class Tasks:
         """Begin a put of a (K, N) matrix; TaskError when it cannot even begin."""
         catalogue = self._around.catalogue
         catalogue.match(request.name, request.if_match)
-        full = msgspec.structs.replace(
-            request,
-            backend=request.backend or self._backend,
-            device=request.device if request.device is not None else self._device,
-        )
-        if full.backend == "digital":
-            full = msgspec.structs.replace(full, device="")
+        backend = request.backend or self._backend
+        device = device_text(backend, request.device, self._device)
+        full = msgspec.structs.replace(request, backend=backend, device=device)
         task = self._number()
         version = catalogue.next_version(wall_ms, self._around.own)
         seed = self._dice.getrandbits(62)

@@ -14,7 +14,7 @@ from node.deployment.ledger import Lease
 from node.effects import Effect, Work, note
 from node.execution.fleet import Fleet
 from node.execution.sketches import SketchCache
-from node.work import Discard, LoadBlock, Outcome
+from node.work import Adopted, Discard, LoadBlock, Outcome
 from protocol.digests import WeightsVersion
 from protocol.errors import ErrorInfo, TaskError
 from protocol.ids import ContentId, NodeId
@@ -99,7 +99,8 @@ class Upkeep(OnlyWork):
             self._discarding.remove(job)
             return []
         store = self._loading.pop(job)
-        if self._holding.adopted(store, now):
+        assert isinstance(outcome, Adopted)
+        if self._holding.adopted(store, now, outcome.arrays):
             return []
         # The weights went while the block came.
         return [self._discard(store.version, (store.block,))]

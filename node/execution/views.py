@@ -1,5 +1,6 @@
 """What people are told of the mesh: its weights and its nodes."""
 
+import msgspec
 from msgspec.structs import replace
 
 from nat.findings import Finding, findings
@@ -9,8 +10,8 @@ from node.deployment.catalogue import Catalogue
 from node.execution.fleet import Fleet
 from node.execution.plans import plan_of_put, plan_of_weights
 from node.execution.shards import VALUE_BYTES
-from protocol.client import FindingView, PeerView, PlanRequest, PlanView, WeightsView
-from protocol.digests import NodeRecord
+from protocol.client import ArraysView, FindingView, PeerView, PlanRequest, PlanView, WeightsView
+from protocol.digests import DeviceProfile, NodeRecord
 from protocol.ids import NodeId
 from protocol.members import Cause
 from protocol.messages import Manifest
@@ -25,8 +26,8 @@ class Views:
         self._mesh = mesh
         self._fleet = fleet
         self._catalogue = catalogue
-        self._backend = backend
-        self._device = device
+        self.backend = backend
+        self.device = device
 
     def weights(self, now: float) -> list[WeightsView]:
         return [self.of(manifest, now) for manifest in self._catalogue.living()]
@@ -42,8 +43,8 @@ class Views:
         if request.name is not None:
             manifest = self._catalogue.find(request.name)
             return plan_of_weights(manifest, request, self._fleet, now)
-        full = replace(request, backend=request.backend or self._backend)
-        return plan_of_put(full, self._fleet, self._device, now)
+        full = replace(request, backend=request.backend or self.backend)
+        return plan_of_put(full, self._fleet, self.device, now)
 
 
 def weights_view(manifest: Manifest, fleet: Fleet, now: float) -> WeightsView:
@@ -97,6 +98,19 @@ def reach_findings(reach: Reach) -> tuple[FindingView, ...]:
     return tuple(map(finding_view, found))
 
 
+def arrays_view(device: DeviceProfile) -> ArraysView:
+    costs = msgspec.structs.asdict(device.costs)
+    return ArraysView(
+        device=device.device,
+        arrays=device.arrays,
+        healthy=device.healthy,
+        sigma=device.sigma,
+        stuck=device.stuck,
+        writes=device.writes,
+        seconds_per_mac={regime: cost for regime, cost in costs.items() if cost},
+    )
+
+
 def finding_view(found: Finding) -> FindingView:
     return FindingView(what=found.what, means=found.means, fix=found.fix)
 
@@ -127,6 +141,7 @@ def _peer(peer: NodeId, mesh: Mesh, fleet: Fleet, now: float) -> PeerView:
         age_s=now - mesh.changed_at.get(peer, now),
         cause="" if cause is None else cause.value,
         why=mesh.linking.why_apart(peer),
+        arrays=arrays_view(record.device),
     )
 
 

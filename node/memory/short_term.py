@@ -40,6 +40,10 @@ RATIOS_NEEDED = 16
 RATIO_AGE_S_MAX = 300.0
 
 
+REGIMES = ("fast", "sliced", "integer", "digital")
+"""Ways to work a part, each with a cost of its own."""
+
+
 @dataclass(frozen=True, slots=True)
 class RttSeen:
     peer: str
@@ -64,6 +68,8 @@ class ShardServed:
     """How long it was expected to take, if that was estimated."""
     analog: bool = False
     """On simulated arrays, which has a speed of its own."""
+    regime: str = ""
+    """How all of it was worked, one of REGIMES; any other word, such as for several of them, says nothing of any."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +139,8 @@ class _Peer:
     bandwidth: _Ratio = field(default_factory=lambda: _Ratio(BANDWIDTH_TAU_S))
     digital: _Ratio = field(default_factory=lambda: _Ratio(SPEED_TAU_S))
     analog: _Ratio = field(default_factory=lambda: _Ratio(SPEED_TAU_S))
+    costs: dict[str, _Ratio] = field(default_factory=dict)
+    """By regime."""
     answered: _Ratio = field(default_factory=lambda: _Ratio(RELIABILITY_TAU_S))
     ratios: deque[tuple[float, float]] = field(default_factory=lambda: deque(maxlen=RATIOS_KEPT))
 
@@ -171,6 +179,14 @@ class ShortTerm:
             return None
         return known.analog.value(now) if analog else known.digital.value(now)
 
+    def forecast_costs_s_mac(self, peer: str, now: float) -> dict[str, float]:
+        """Seconds for each multiply-accumulate in every regime that was measured of late."""
+        known = self._peers.get(peer)
+        if known is None:
+            return {}
+        values = {regime: cost.value(now) for regime, cost in known.costs.items()}
+        return {regime: value for regime, value in values.items() if value is not None}
+
     def forecast_ratio_p95(self, peer: str, now: float) -> float | None:
         """95th percentile of elapsed over estimated time; None with too few recent answers."""
         known = self._peers.get(peer)
@@ -201,6 +217,9 @@ def _served(peer: _Peer, fact: ShardServed, now: float) -> None:
     peer.answered.add(1.0, 1.0, now)
     if fact.macs > 0 and fact.service_s > 0.0:
         (peer.analog if fact.analog else peer.digital).add(fact.macs, fact.service_s, now)
+        if fact.regime in REGIMES:
+            cost = peer.costs.setdefault(fact.regime, _Ratio(SPEED_TAU_S))
+            cost.add(fact.service_s, fact.macs, now)
     if fact.estimate_s is not None and fact.estimate_s > 0.0:
         peer.ratios.append((now, fact.elapsed_s / fact.estimate_s))
     if fact.bytes >= BANDWIDTH_BYTES_MIN:

@@ -8,7 +8,8 @@
     left          the mesh that this node has left; what it had of it is in mesh-left-*
     tickets.json  who used which ticket minted here
     api.url, api.token   how commands on this machine find and address the daemon
-    blocks/, manifests/  weights                  spool/   what clients send and fetch
+    blocks/, manifests/  weights                  arrays.db    what was done to the simulated arrays they stand in
+    spool/   what clients send and fetch
 
 A folder moved to another machine is the same node there.
 """
@@ -24,6 +25,7 @@ from typing import Self
 
 import msgspec
 
+from node.runtime.array_store import ArrayStore
 from node.runtime.durable import atomic_write, remove_leftovers
 from node.runtime.members_store import MembersStore, Places
 from protocol.errors import ConfigError
@@ -77,6 +79,7 @@ class DataDir(Paths):
     def __init__(self, path: Path) -> None:
         super().__init__(path)
         self.members = MembersStore(self.path / "members.db")
+        self.arrays = ArrayStore(self.path / "arrays.db")
         _create(self.path)
         self._lock: int | None = _lock(self.path)
         try:
@@ -93,6 +96,7 @@ class DataDir(Paths):
         for directory in (self.path, self.mesh):
             remove_leftovers(directory)
         migrate(self.path, MIGRATIONS, SCHEMA)
+        self.arrays.begin()
         # We hold the lock, so whoever wrote this address is gone.
         self.withdraw_url()
 
@@ -101,6 +105,7 @@ class DataDir(Paths):
         if self._lock is None:
             return
         self.withdraw_url()
+        self.arrays.close()
         os.close(self._lock)
         self._lock = None
 

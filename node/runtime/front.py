@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from node.execution.views import held_here_alone, reach_findings
+from node.execution.views import arrays_view, held_here_alone, reach_findings
 from node.runtime.awaited import Awaited
 from node.runtime.download import download
 from node.runtime.entry import Entry
@@ -106,6 +106,9 @@ class Front:
             public=reach.proven,
             home_relays=self._home_relays,
             forwards_for=self._forwards_for,
+            arrays=arrays_view(node.mesh.own.device),
+            backend=node.views.backend,
+            device=node.views.device,
         )
 
     def peers(self) -> list[PeerView]:

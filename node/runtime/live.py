@@ -4,6 +4,7 @@ It decides nothing. After every input it re-arms one timer for the Node's deadli
 """
 
 import asyncio
+import time
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar, assert_never
@@ -38,6 +39,7 @@ from node.log import Log
 from node.runtime.alarm import Alarm
 from node.runtime.arena import Arena
 from node.runtime.awaited import Ending
+from node.runtime.chips import Chips
 from node.runtime.chores import Chores
 from node.runtime.datadir import DataDir
 from node.runtime.farewell import Farewell
@@ -93,6 +95,7 @@ class Live:
         self._working = Working(
             self._arena,
             store,
+            Chips(data.arrays, time.time),
             workers,
             self._folder,
             log,

@@ -53,6 +53,7 @@ def whole(done: list[ShardDone]) -> ShardDone:
         latency_s=max(one.latency_s for one in done),
         reads=sum(one.reads for one in done),
         regime="+".join(sorted(regimes)),
+        wanted=tuple(wish for one in done for wish in one.wanted),
     )
 
 

@@ -20,7 +20,7 @@ from node.runtime.store import Store, content_id
 from node.runtime.switchboard import Switchboard
 from node.runtime.threads import to_its_end
 from node.runtime.workshop import Workshop
-from node.work import Relay, Relayed, Route
+from node.work import BlockArrays, Relay, Relayed, Route
 from protocol.digests import LoadDigest
 from protocol.errors import ErrorCode, ErrorInfo, SedmaError, TaskError
 from protocol.ids import ContentId, NodeId, short
@@ -98,6 +98,8 @@ class _Growing:
         self.values: Matrix | None = np.empty(shape, np.float32) if route.here else None
         self.sketch = SketchAccumulator(shape, work.sketch_seed, Block(*store.block))
         self.hash = blake3()
+        self.arrays: BlockArrays | None = None
+        """That it stands in here, once it is written."""
         nbytes = store.rows * store.columns * 4
         self.sendings = [
             _Sending(switchboard, peer, store, nbytes, work.deadline_s, work.task)
@@ -131,10 +133,12 @@ async def relay(
     growing = [_Growing(route, work, switchboard) for route in work.routes]
     try:
         await _stream(work, growing, intake, pool)
-        entries = []
+        entries, arrays = [], []
         for one in growing:
             entries.append(await _finish(one, work, workshop, store, pool, switchboard))
-        return Relayed(tuple(entries))
+            if one.arrays is not None:
+                arrays.append((one.route.store.block, one.arrays))
+        return Relayed(tuple(entries), tuple(arrays))
     finally:
         for one in growing:
             for sending in one.sendings:
@@ -178,7 +182,7 @@ async def _finish(
     if one.values is not None:
         await loop.run_in_executor(pool, store.write, sketch)
         adopting = loop.run_in_executor(pool, workshop.adopt, one.route.store, one.values)
-        await to_its_end(adopting)
+        one.arrays = (await to_its_end(adopting)).arrays
     request = StoreSketch(put=work.put, nbytes=sketch.nbytes)
     sketches = [
         _Sending(switchboard, peer, request, sketch.nbytes, work.deadline_s, work.task, sketch)

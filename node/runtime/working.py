@@ -9,6 +9,7 @@ from pathlib import Path
 from node.effects import Work
 from node.log import Log
 from node.runtime.arena import Arena
+from node.runtime.chips import Chips
 from node.runtime.jobs import Doing, Jobs
 from node.runtime.relay import relay
 from node.runtime.sessions import Session
@@ -39,6 +40,7 @@ class Working:
         self,
         arena: Arena,
         store: Store,
+        chips: Chips,
         workers: int,
         folder: Path,
         log: Log,
@@ -55,7 +57,7 @@ class Working:
         self._arena = arena
         self._store = store
         self._workers = workers
-        self._workshop = Workshop(arena, store)
+        self._workshop = Workshop(arena, store, chips)
         self._done = done
         self._jobs = Jobs(log, done, failed)
 

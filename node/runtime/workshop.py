@@ -8,9 +8,10 @@ from collections.abc import Iterator
 import numpy as np
 
 from compute import verify
-from compute.backend import Backend, Product, Resident, backend
+from compute.backend import Product
 from compute.partition import Matrix, Matrix64
 from node.runtime.arena import Arena
+from node.runtime.chips import Chips, Programmed, in_fewer
 from node.runtime.pieces import Piece, cut
 from node.runtime.store import Store, content_id
 from node.work import (
@@ -23,11 +24,14 @@ from node.work import (
     Discard,
     KeepManifest,
     LoadBlock,
+    MoreSlices,
     Outcome,
     PackColumns,
     Project,
     Projected,
     ReadContent,
+    Reprogram,
+    Reprogrammed,
     RowsTaken,
     RunShard,
     ShardBlock,
@@ -54,6 +58,7 @@ Blocking = (
     | AddSketch
     | Adopt
     | LoadBlock
+    | Reprogram
     | WriteContent
     | ReadContent
     | KeepManifest
@@ -63,19 +68,38 @@ Blocking = (
 class _Held:
     """A block in memory, and where it lies on disk."""
 
-    def __init__(self, store: StoreBlock, content: ContentId, resident: Resident) -> None:
+    def __init__(self, store: StoreBlock, content: ContentId, programmed: Programmed) -> None:
         self.columns = store.columns
         self.content = content
-        self.backend: Backend = _backend(store)
-        self.resident = resident
+        self.backend = programmed.backend
+        self.resident = programmed.resident
+        self.arrays = programmed.arrays
+        self.products = 0
+        """Under a tolerance, so far."""
+
+    def slices_for(self, x: Matrix, share: float, transpose: bool) -> int:
+        """In which a product would take the least energy."""
+        # Loaded by now: the block stands in arrays.
+        from compute.programmed import ProgrammedBlock
+        from compute.rram import Rram
+
+        assert isinstance(self.backend, Rram) and isinstance(self.resident, ProgrammedBlock)
+        return self.backend.wanted(self.resident, x, share, transpose).slices
+
+    def in_fewer(self, work: Reprogram) -> Programmed | None:
+        """The same arrays without the last of them; None if all of those that are asked for have to be written."""
+        if self.arrays is None or work.anew or work.slices >= self.arrays.slices:
+            return None
+        return in_fewer(Programmed(self.backend, self.resident, self.arrays), work.slices)
 
 
 class Workshop:
     """Carries out work; safe to call from several threads at once."""
 
-    def __init__(self, arena: Arena, store: Store) -> None:
+    def __init__(self, arena: Arena, store: Store, chips: Chips) -> None:
         self._arena = arena
         self._store = store
+        self._chips = chips
         self._held: dict[tuple[WeightsVersion, BlockIndex], _Held] = {}
         self._lock = threading.Lock()
 
@@ -98,6 +122,8 @@ class Workshop:
                 return self.adopt(work.store, matrix)
             case LoadBlock():
                 return self._load(work)
+            case Reprogram():
+                return self._reprogram(work)
             case WriteContent():
                 return Written(self._store.write(self._arena.bytes(work.buffer)))
             case ReadContent():
@@ -110,8 +136,7 @@ class Workshop:
     def adopt(self, store: StoreBlock, matrix: Matrix) -> Adopted:
         """Keep a block on disk and program it; the matrix's memory becomes the resident block."""
         content = self._store.write(matrix.data.cast("B"))
-        self._program(store, content, matrix)
-        return Adopted(content)
+        return self._hold(store, content, self._chips.write(store, content, matrix))
 
     def taken(self, x: BufferRef) -> RowsTaken:
         """Rows of a client lie there whole: what noise in their product is keyed by."""
@@ -128,14 +153,34 @@ class Workshop:
     def _load(self, work: LoadBlock) -> Adopted:
         matrix = np.empty((work.store.rows, work.store.columns), np.float32)
         self._store.read_into(work.content, matrix.data.cast("B"))
-        self._program(work.store, work.content, matrix)
-        return Adopted(work.content)
+        standing = self._chips.stand(work.store, work.content, matrix)
+        return self._hold(work.store, work.content, standing)
 
-    def _program(self, store: StoreBlock, content: ContentId, matrix: Matrix) -> None:
-        block_id = f"{store.name}/{store.block[0]}/{store.block[1]}"
-        resident = _backend(store).program(block_id, matrix, overwrite=True)
+    def _reprogram(self, work: Reprogram) -> Reprogrammed:
+        """What products have begun with they end with."""
+        key = (work.store.version, work.store.block)
         with self._lock:
-            self._held[(store.version, store.block)] = _Held(store, content, resident)
+            held = self._held.get(key)
+        if held is None:
+            return Reprogrammed(None)
+        programmed = held.in_fewer(work)
+        if programmed is None:
+            if not (work.anew or self._chips.hold(work.store, held.content)):
+                return Reprogrammed(None)
+            matrix = np.empty((work.store.rows, work.store.columns), np.float32)
+            self._store.read_into(held.content, matrix.data.cast("B"))
+            program = self._chips.write if work.anew else self._chips.stand
+            programmed = program(work.store, held.content, matrix, work.slices)
+        with self._lock:
+            if self._held.get(key) is not held:
+                return Reprogrammed(None)
+            self._held[key] = _Held(work.store, held.content, programmed)
+        return Reprogrammed(programmed.arrays)
+
+    def _hold(self, store: StoreBlock, content: ContentId, programmed: Programmed) -> Adopted:
+        with self._lock:
+            self._held[(store.version, store.block)] = _Held(store, content, programmed)
+        return Adopted(content, programmed.arrays)
 
     def _pack(self, work: PackColumns) -> None:
         x = self._arena.matrix(work.x, work.m, work.width)
@@ -165,7 +210,7 @@ class Workshop:
         for offset, width in {(one.output_offset, one.output_width) for one, _ in piece.blocks}:
             out[offset : offset + work.m * width] = 0.0
         products = [self._multiply(work, block, share, x, out) for block, share in piece.blocks]
-        regimes = sorted({product.regime for product in products})
+        regimes = sorted(frozenset().union(*(product.regimes for product in products)))
         return ShardDone(
             analog_macs=sum(product.analog_macs for product in products),
             digital_macs=sum(product.digital_macs for product in products),
@@ -174,7 +219,26 @@ class Workshop:
             latency_s=max(product.latency_s for product in products),
             reads=sum(product.reads for product in products),
             regime="+".join(regimes),
+            wanted=tuple(self._wanted(work, piece, x)),
         )
+
+    def _wanted(self, work: RunShard, piece: Piece, x: Matrix) -> Iterator[MoreSlices]:
+        """Blocks that would do such products with less energy in more slices.
+
+        Asked at the first product of a block, the second, the fourth and so on: it takes as long as planning one.
+        """
+        for placed, share in piece.blocks:
+            with self._lock:
+                held = self._held.get((work.version, placed.block))
+                if held is None or not share or held.arrays is None:
+                    continue
+                held.products += 1
+                is_asked = held.products.bit_count() == 1
+            if is_asked:
+                columns = x[:, placed.input_start : placed.input_start + placed.input_width]
+                slices = held.slices_for(columns, share, work.transpose)
+                if slices > held.arrays.slices:
+                    yield MoreSlices(work.version, placed.block, slices)
 
     def _multiply(
         self, work: RunShard, placed: ShardBlock, share: float | None, x: Matrix, out: Matrix
@@ -253,10 +317,6 @@ class Workshop:
 
 def _add(total: Matrix64, span: tuple[int, int], part: Matrix64) -> None:
     total[span[0] : span[1]] += part
-
-
-def _backend(store: StoreBlock) -> Backend:
-    return backend(store.backend, store.device or None, store.seed)
 
 
 def _shares(work: RunShard, x: Matrix) -> list[float | None]:

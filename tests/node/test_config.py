@@ -9,9 +9,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from compute import presets
 from nat.relaying import RelayLimits
 from node import config
 from node.config import (
+    ComputeConfig,
     MeshConfig,
     NatConfig,
     RelayConfig,
@@ -168,3 +170,17 @@ def test_nothing_is_wished_of_a_keepalive_unless_it_is_written() -> None:
 def test_a_relay_that_forwards_nothing_is_refused_with_what_to_write(setting: str) -> None:
     with pytest.raises(ConfigError, match="write serve = false"):
         msgspec.convert({setting: "0B"}, RelayConfig)
+
+
+def test_the_default_device_is_the_one_that_the_crossbars_have() -> None:
+    assert config.DEFAULT_DEVICE == presets.DEFAULT_DEVICE == Settings().compute.device
+
+
+def test_a_device_may_be_one_s_own_and_must_be_one_that_can_be() -> None:
+    own = '{"base": "rram-harsh", "wires": {"segment_ohm": 0}}'
+    assert ComputeConfig(device=own).device == own
+
+    with pytest.raises(ConfigError, match="did you mean rram-wan2022"):
+        ComputeConfig(device="rram-wan2002")
+    with pytest.raises(ConfigError, match="wires.segment_ohm: expected"):
+        ComputeConfig(device=own.replace("0", "-1"))

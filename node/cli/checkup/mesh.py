@@ -13,6 +13,9 @@ from protocol.quantities import duration_text
 TOLD_MAX = 16
 """Peers out of reach that are told one by one; of the rest the number."""
 
+HEALTHY_SHARE_MIN = 0.5
+"""Of a node's tiles; with fewer, its arrays are worth a word."""
+
 GONE = ("stopped", "left")
 Document = Mapping[str, Any]
 
@@ -62,6 +65,26 @@ def judge_address(status: Document) -> Iterator[Finding]:
         )
     elif listens:
         yield ok("address", f"others are told {', '.join(listens)}")
+
+
+def judge_arrays(status: Document, peers: Sequence[Document]) -> Iterator[Finding]:
+    """Whose simulated arrays are so bad that products there take many readings, or digital arithmetic."""
+    bad = [one for one in (status, *peers) if _is_bad(one.get("arrays", {}))]
+    for one in bad[:TOLD_MAX]:
+        arrays = one["arrays"]
+        yield warning(
+            "arrays",
+            f"{100 * arrays['healthy']:.3g}% of the tiles of {_name(one)} are healthy;"
+            f" {100 * arrays['stuck']:.3g}% of its cells are stuck",
+            "a tolerance takes more readings there, or is met by digital arithmetic",
+            "put the weights anew with another --seed, or with a --device that has fewer stuck cells",
+        )
+    if len(bad) > TOLD_MAX:
+        yield warning("arrays", f"{len(bad) - TOLD_MAX} more", "see `sedma-node peers --json`")
+
+
+def _is_bad(arrays: Document) -> bool:
+    return bool(arrays.get("arrays")) and arrays["healthy"] < HEALTHY_SHARE_MIN
 
 
 def judge_relays(status: Document, peers: Sequence[Document]) -> Iterator[Finding]:

@@ -12,6 +12,7 @@ from node.work import (
     AddSketch,
     Adopt,
     Adopted,
+    BlockArrays,
     BufferRef,
     Combine,
     Combined,
@@ -85,9 +86,10 @@ class ChargedShop:
     def cut(self, what: Relay, client: Client) -> list[Cut]:
         return [self._cut(route) for route in what.routes]
 
-    def keep(self, store: StoreBlock, cut: Cut) -> None:
+    def keep(self, store: StoreBlock, cut: Cut) -> BlockArrays | None:
         self._program(store)
         self._disk.contents.add(cut.sketch)
+        return None
 
     def _cut(self, route: Route) -> Cut:
         store = route.store

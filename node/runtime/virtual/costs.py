@@ -18,6 +18,7 @@ from node.work import (
     Project,
     ReadContent,
     Relay,
+    Reprogram,
     RunShard,
     SpoolContent,
     TakeRows,
@@ -37,6 +38,8 @@ class Costs:
     """Packing, summing."""
     hash_bytes_s: float = 2e9
     disk_bytes_s: float = 400e6
+    program_bytes_s: float = 50e6
+    """Into simulated arrays, once more."""
     disk_s: float = 0.002
     """Until the disk says that something lies there."""
 
@@ -60,6 +63,9 @@ def seconds(what: Job, costs: Costs, macs_s: float) -> float:
             return costs.job_s + _stored_s(what.buffer.nbytes, costs)
         case LoadBlock():
             return costs.job_s + _stored_s(4 * what.store.rows * what.store.columns, costs)
+        case Reprogram():
+            nbytes = 4 * what.store.rows * what.store.columns
+            return costs.job_s + _stored_s(nbytes, costs) + nbytes / costs.program_bytes_s
         case ReadContent():
             return costs.job_s + _stored_s(what.into.nbytes, costs)
         case KeepManifest() | Discard():

@@ -4,6 +4,7 @@ Only time is charged, so the answer of a product is a true matrix and its certif
 same from seed to seed.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,11 +13,14 @@ import numpy as np
 from compute.partition import Block, Matrix
 from compute.verify import SketchAccumulator
 from node.runtime.arena import Arena
+from node.runtime.array_store import ArrayStore
+from node.runtime.chips import Chips
 from node.runtime.store import Store, content_id
 from node.runtime.virtual.shop import Body, Client, Cut
 from node.runtime.workshop import Workshop
 from node.work import (
     Adopt,
+    BlockArrays,
     BufferRef,
     Discard,
     GiveRows,
@@ -35,11 +39,12 @@ from protocol.messages import Manifest, StoreBlock
 class RealShop:
     """Memory, disk and arithmetic of one machine; what lies in its folder outlives it."""
 
-    def __init__(self, folder: Path, quota_bytes: int) -> None:
+    def __init__(self, folder: Path, quota_bytes: int, wall: Callable[[], float]) -> None:
         self._arena = Arena()
         self._allocated: set[int] = set()
         self._store = Store(folder, quota_bytes)
-        self._workshop = Workshop(self._arena, self._store)
+        chips = Chips(ArrayStore(folder / "arrays.db"), wall)
+        self._workshop = Workshop(self._arena, self._store, chips)
 
     # -- buffers -------------------------------------------------------------------------------------
 
@@ -79,11 +84,11 @@ class RealShop:
         rows = client.take_rows(what.rows)
         return [_cut(route, rows, what.sketch_seed) for route in what.routes]
 
-    def keep(self, store: StoreBlock, cut: Cut) -> None:
+    def keep(self, store: StoreBlock, cut: Cut) -> BlockArrays | None:
         assert isinstance(cut.body, bytes) and isinstance(cut.sketch_body, bytes)
         values = np.frombuffer(cut.body, np.float32).reshape(store.rows, store.columns)
-        self._workshop.adopt(store, values.copy())
         self._store.write(memoryview(cut.sketch_body))
+        return self._workshop.adopt(store, values.copy()).arrays
 
     # -- work ----------------------------------------------------------------------------------------
 

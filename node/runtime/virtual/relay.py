@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING
 from node.runtime.virtual.calls import Calling
 from node.runtime.virtual.costs import carried_s
 from node.runtime.virtual.shop import Body, Client, Cut
-from node.work import Relay, Relayed
+from node.work import BlockArrays, Relay, Relayed
 from protocol.digests import LoadDigest
 from protocol.errors import ErrorCode, ErrorInfo
 from protocol.ids import ContentId, NodeId, short
-from protocol.messages import Response, StoreBlock, Stored, StoreSketch
+from protocol.messages import BlockIndex, Response, StoreBlock, Stored, StoreSketch
 
 if TYPE_CHECKING:
     from node.runtime.virtual.machine import Machine
@@ -31,6 +31,7 @@ class Relaying:
         self._expected: dict[Calling, ContentId] = {}
         self._left = 1
         self._cuts: list[Cut] = []
+        self._arrays: list[tuple[BlockIndex, BlockArrays]] = []
         nbytes = 4 * work.rows * work.columns
         self._ready_at = world.now + machine.row_s + carried_s(nbytes, machine.spec.client_bytes_s)
 
@@ -38,8 +39,8 @@ class Relaying:
         self._cuts = self._machine.shop.cut(self._work, self._client)
         for cut in self._cuts:
             store = cut.route.store
-            if cut.route.here:
-                self._machine.shop.keep(store, cut)
+            if cut.route.here and (arrays := self._machine.shop.keep(store, cut)) is not None:
+                self._arrays.append((store.block, arrays))
             note = StoreSketch(put=self._work.put, nbytes=cut.sketch_bytes)
             for peer in cut.route.peers:
                 self._bring(peer, store, 4 * store.rows * store.columns, cut.body, cut.content)
@@ -106,4 +107,4 @@ class Relaying:
         self._left -= 1
         if not self._left:
             entries = tuple((cut.route.store.block, cut.content, cut.sketch) for cut in self._cuts)
-            self._machine.jobs.done(self._job, Relayed(entries))
+            self._machine.jobs.done(self._job, Relayed(entries, tuple(self._arrays)))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from compute.partition import Matrix
-from node.work import BufferRef, GiveRows, Job, Outcome, Relay, Route, TakeRows
+from node.work import BlockArrays, BufferRef, GiveRows, Job, Outcome, Relay, Route, TakeRows
 from protocol.client import CertificateView
 from protocol.ids import ContentId
 from protocol.messages import Manifest, StoreBlock
@@ -67,8 +67,8 @@ class Shop(Protocol):
     def cut(self, what: Relay, client: Client) -> list[Cut]:
         """Cut a block row and sketch it."""
 
-    def keep(self, store: StoreBlock, cut: Cut) -> None:
-        """A block of a put, and its sketch, stay here."""
+    def keep(self, store: StoreBlock, cut: Cut) -> BlockArrays | None:
+        """A block of a put, and its sketch, stay here; the arrays that the block stands in, if any."""
 
     def manifests(self) -> list[Manifest]:
         """What the disk remembers."""

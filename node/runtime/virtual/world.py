@@ -255,7 +255,7 @@ class World:
     def open_shop(self, machine: Machine) -> Shop:
         if self._folder is None:
             return ChargedShop(machine.disk)
-        return RealShop(self._folder / machine.name, REAL_DISK_BYTES)
+        return RealShop(self._folder / machine.name, REAL_DISK_BYTES, lambda: machine.wall_ms / 1e3)
 
     def next_task(self) -> int:
         self._tasks += 1

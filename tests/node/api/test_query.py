@@ -85,6 +85,8 @@ def test_a_wrong_parameter_of_a_product_is_named_with_what_to_write(
         ([("replicas", "two")], "replicas=two: expected int"),
         ([("seed", "9223372036854775808")], "seed=9223372036854775808: expected int"),
         ([("seed", "-1")], "seed=-1: expected int >= 0"),
+        ([("device", "x" * 4097)], f"device={'x' * 64}: expected str of length <= 4096"),
+        ([("device", "")], "device=: expected str of length >= 1"),
         ([("devise", "x")], r"devise.*did you mean device\?"),
         ([("if_match", "x")], "if_match: no such parameter"),
     ],

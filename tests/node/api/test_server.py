@@ -13,8 +13,9 @@ import pytest
 import uvloop
 
 from node.api.server import RunningApi, start_api
-from protocol.client import StatusView, TaskView, WeightsView
+from protocol.client import PutRequest, StatusView, TaskView, WeightsView
 from protocol.errors import ConfigError, ErrorCode, ErrorInfo, PeerError, TaskError
+from protocol.limits import DEVICE_CHARS_MAX
 from tests.node.api.numpy_service import CERTIFICATE, TOKEN, Log, NumpyService, npy
 
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
@@ -407,3 +408,17 @@ async def test_closing_takes_less_than_a_second_with_all_kinds_of_clients(
         assert service.cancelled.is_set()
         assert "stopping" in (await refused(await working, 503)).reason
     idle.close()
+
+
+async def test_a_device_of_one_s_own_fits_in_the_request_line(
+    client: aiohttp.ClientSession, service: NumpyService
+) -> None:
+    device = '"' * DEVICE_CHARS_MAX
+
+    async with client.put("/v1/weights/w", params={"device": device}, data=npy(W)) as answer:
+        assert answer.status == 201, await answer.text()
+    async with client.put("/v1/weights/w", params={"device": device + "x"}, data=npy(W)) as more:
+        error = await refused(more, 400)
+
+    assert isinstance(service.asked[0], PutRequest) and service.asked[0].device == device
+    assert "length <= 4096" in error.reason and len(error.reason) < 200

@@ -7,15 +7,18 @@ from node.communication.desk import Desk
 from node.deployment.catalogue import Catalogue, parts
 from node.effects import Call, Effect, Note, Refuse, Reply, Work, note
 from node.work import KeepManifest
+from protocol import codec
 from protocol.digests import LoadDigest, WeightsVersion
 from protocol.errors import ErrorCode, ErrorInfo, TaskError
 from protocol.ids import ContentId, NodeId
+from protocol.limits import DEVICE_CHARS_MAX, HEADER_BYTES_MAX
 from protocol.messages import (
     BlockEntry,
     FetchCatalogue,
     FetchManifest,
     Manifest,
     ManifestHead,
+    RequestHeader,
     Response,
     Taken,
 )
@@ -263,3 +266,25 @@ def _answer(catalogue: Catalogue, call: Call) -> Response:
         return catalogue.tell_names(request.after)
     assert isinstance(request, FetchManifest)
     return catalogue.tell_part(request.name, request.first)
+
+
+def test_each_part_of_a_manifest_fits_in_a_header_however_long_its_device() -> None:
+    content = ContentId("c" * 64)
+    head = msgspec.structs.replace(
+        manifest("w" * 64, 1, blocks=1000).head,
+        backend="rram",
+        device="d" * DEVICE_CHARS_MAX,
+        holders=tuple(NodeId(f"{number:052}") for number in range(64)),
+        replicas=4,
+    )
+    whole = Manifest(head, (BlockEntry(content, content, (60, 61, 62, 63)),) * 1000)
+    holder, other = Catalogue(Desk()), Catalogue(Desk())
+    holder.adopt(whole)
+
+    messages = parts(whole)
+
+    for part in messages:
+        assert len(codec.encode(RequestHeader(request=part, deadline_ms=1))) <= HEADER_BYTES_MAX
+        assert holder.tell_part(head.name, part.first) == part
+        other.take_part(part)
+    assert other.get(head.name) == whole

@@ -39,6 +39,8 @@ from node.execution.shards import Sides, lay_out
 from node.execution.sketches import SketchCache
 from node.memory.short_term import ShortTerm
 from node.runtime.arena import Arena
+from node.runtime.array_store import ArrayStore
+from node.runtime.chips import Chips
 from node.runtime.store import Store, content_id
 from node.runtime.workshop import Workshop
 from node.work import BufferRef, GiveRows, Outcome, RowsTaken, RunShard, ShardDone, TakeRows
@@ -72,7 +74,9 @@ class Holder:
     def __init__(self, folder: Path) -> None:
         self.arena = Arena()
         self.store = Store(folder, 1 << 30)
-        self.shop = Workshop(self.arena, self.store)
+        self.shop = Workshop(
+            self.arena, self.store, Chips(ArrayStore(folder / "arrays.db"), lambda: 0.0)
+        )
 
 
 class Weights:

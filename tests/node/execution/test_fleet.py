@@ -1,6 +1,9 @@
 import pytest
 
+from compute.partition import Block
+from node.communication.choosing import choose, query
 from node.communication.outstanding import Sent
+from node.communication.scoring import Cost
 from node.deployment.ledger import MIB
 from node.execution.fleet import FRESH_S
 from node.memory.short_term import RttSeen, ShardServed
@@ -117,6 +120,27 @@ def test_what_was_measured_counts_for_more_than_what_was_told() -> None:
     world.memory.record(ShardServed(B, 4 * 10**9, 2.0, 0, 2.0), 0.0)
 
     assert world.fleet.candidates(VERSION, 0.0)[0].speed_macs_s == pytest.approx(2e9)
+
+
+def test_a_product_goes_to_the_holder_whose_arrays_took_less_time_for_the_last_ones() -> None:
+    world = fleet_of_three()
+    macs = 10**9
+    for peer, analog_s in ((B, 0.9), (C, 0.1)):
+        world.link(peer)
+        world.hear(record(peer, ready=(VERSION,)))
+        for analog, service_s in ((True, analog_s), (False, 0.1)):
+            served = ShardServed(peer, macs, service_s, 0, service_s, analog=analog)
+            world.memory.record(served, 0.0)
+    block = Block(0, 0)
+    costs = {block: Cost(1024, 1024, macs)}
+
+    def dealt_to(*, analog: bool) -> dict[str, list[Block]]:
+        candidates = world.fleet.candidates(VERSION, 0.0, analog=analog)
+        return choose(query({block: (B, C)}, candidates, costs, transpose=False)).hands
+
+    assert dealt_to(analog=True) == {C: [block]}
+    world.memory.record(ShardServed(C, macs, 0.9, 0, 0.9), 0.0)
+    assert dealt_to(analog=False) == {B: [block]}
 
 
 def test_a_peer_is_relayed_while_its_link_runs_by_way_of_a_relay() -> None:

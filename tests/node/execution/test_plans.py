@@ -80,3 +80,22 @@ def test_a_plan_of_weights_that_stand_counts_on_their_holders() -> None:
     assert orphaned.seconds is None
     assert not orphaned.fits and orphaned.reason == "1 of 2 blocks have no holder in reach"
     assert orphaned.need == 2 * 4 * 1024 * 8
+
+
+def need_on(device: str | None) -> int:
+    request = PlanRequest(backend="rram", device=device, rows=300, columns=300)
+    return plan_of_put(request, SmallFleet().fleet, "rram-wan2022", 0.0).need
+
+
+def test_a_plan_is_of_the_device_that_is_asked_for() -> None:
+    worse = '{"base": "rram-wan2022", "faults": {"stuck_low": 0.05}}'
+
+    assert need_on(None) == need_on("rram-wan2022")
+    assert need_on("ideal") < need_on(None) < need_on(worse)
+
+
+def test_a_plan_of_a_device_that_cannot_be_is_refused() -> None:
+    with pytest.raises(TaskError, match=r"faults.stuck: no such key") as refused:
+        need_on('{"faults": {"stuck": 1}}')
+
+    assert refused.value.code is ErrorCode.BAD_REQUEST

@@ -1,5 +1,5 @@
 from node.execution.views import peer_views, weights_view
-from protocol.digests import LoadDigest
+from protocol.digests import DeviceProfile, LoadDigest, RegimeCosts
 from protocol.members import Cause, Dead, Suspect
 from tests.node.execution.small_fleet import VERSION, A, B, C, SmallFleet, manifest, record
 
@@ -60,3 +60,30 @@ def test_a_peer_is_shown_with_what_it_told_and_how_long_ago() -> None:
     assert (view.queue_s, view.in_flight, view.free_bytes) == (1.5, 3, 5)
     assert view.nat == "IPv4 symmetric NAT"
     assert (view.age_s, view.rtt_ms, view.incarnation) == (1.5, None, 1)
+
+
+def test_a_peer_is_shown_with_its_arrays_and_what_its_regimes_cost() -> None:
+    world = SmallFleet()
+    world.hear(
+        record(
+            B,
+            device=DeviceProfile(
+                "rram",
+                "rram-harsh",
+                4,
+                arrays=12,
+                healthy=0.4,
+                sigma=(0.01, 0.02, 0.03),
+                stuck=0.1,
+                writes=7,
+                costs=RegimeCosts(fast=2e-9),
+            ),
+        )
+    )
+
+    (view,) = peer_views(world.mesh, world.fleet, 0.0)
+
+    assert (view.arrays.device, view.arrays.arrays, view.arrays.healthy) == ("rram-harsh", 12, 0.4)
+    assert (view.arrays.sigma, view.arrays.stuck) == ((0.01, 0.02, 0.03), 0.1)
+    assert view.arrays.writes == 7
+    assert view.arrays.seconds_per_mac == {"fast": 2e-9}

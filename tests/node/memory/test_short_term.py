@@ -151,3 +151,16 @@ def test_forecasts_stay_within_what_was_seen(
     assert speed is not None and min(speeds) * 0.999 <= speed <= max(speeds) * 1.001
     assert least_s is not None and least_s <= seen[-1][3]
     assert 0.0 < memory.forecast_reliability("a", now) < 1.0
+
+
+def test_every_regime_has_a_cost_of_its_own_and_a_mixture_tells_of_none() -> None:
+    memory = ShortTerm()
+    for regime, service_s in (("fast", 0.1), ("integer", 0.4), ("digital+fast", 9.0)):
+        served = ShardServed("a", 10**9, service_s, 0, service_s, analog=True, regime=regime)
+        memory.record(served, now=0.0)
+
+    assert memory.forecast_costs_s_mac("a", now=1.0) == pytest.approx(
+        {"fast": 1e-10, "integer": 4e-10}
+    )
+    assert memory.forecast_costs_s_mac("b", now=1.0) == {}
+    assert memory.forecast_costs_s_mac("a", now=1000.0) == {}

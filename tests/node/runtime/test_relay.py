@@ -12,6 +12,8 @@ import pytest
 
 from compute.partition import Matrix
 from node.runtime.arena import Arena
+from node.runtime.array_store import ArrayStore
+from node.runtime.chips import Chips
 from node.runtime.intake import Intake
 from node.runtime.relay import relay
 from node.runtime.store import Store
@@ -40,8 +42,8 @@ ALL_HERE = Relay("t", "p", 0, 64, 32, 5, (Route(STORE, 0, (), True),), 10.0)
 class SlowWorkshop(Workshop):
     """Programs a block only when it is let."""
 
-    def __init__(self, store: Store) -> None:
-        super().__init__(Arena(), store)
+    def __init__(self, store: Store, folder: Path) -> None:
+        super().__init__(Arena(), store, Chips(ArrayStore(folder / "arrays.db"), lambda: 0.0))
         self.begun = threading.Event()
         self.may_end = threading.Event()
         self.adopted = 0
@@ -56,7 +58,7 @@ class SlowWorkshop(Workshop):
 
 async def test_a_relay_that_is_cancelled_ends_no_sooner_than_its_thread(tmp_path: Path) -> None:
     store = Store(tmp_path, 1 << 20)
-    shop = SlowWorkshop(store)
+    shop = SlowWorkshop(store, tmp_path)
     with ThreadPoolExecutor(2) as pool:
         intake = _intake(pool, tmp_path)
         nobody = cast(Switchboard, None)

@@ -4,17 +4,30 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
 from compute.partition import Block, BlockGrid, Matrix
 from node.execution.shards import Layout, Sides, lay_out
 from node.runtime.arena import Arena
+from node.runtime.array_store import ArrayStore
+from node.runtime.chips import Chips
 from node.runtime.pieces import cut, pieces_max
 from node.runtime.shard_run import run_shard
 from node.runtime.store import Store
 from node.runtime.workshop import Workshop
-from node.work import BufferRef, Combine, Part, PartOutput, RunShard, ShardDone
+from node.work import (
+    BufferRef,
+    Combine,
+    Discard,
+    Part,
+    PartOutput,
+    Reprogram,
+    Reprogrammed,
+    RunShard,
+    ShardDone,
+)
 from protocol.digests import WeightsVersion
 from protocol.errors import TaskError
 from protocol.messages import StoreBlock
@@ -29,11 +42,13 @@ W = DICE.normal(size=(GRID.rows, GRID.columns)).astype(np.float32)
 class Bench:
     """A workshop that holds all of W, with an arena of its own."""
 
-    def __init__(self, folder: Path, backend: str) -> None:
+    def __init__(self, folder: Path, backend: str, device: str = "") -> None:
         self.arena = Arena()
-        self.shop = Workshop(self.arena, Store(folder, 1 << 30))
+        self.shop = Workshop(
+            self.arena, Store(folder, 1 << 30), Chips(ArrayStore(folder / "arrays.db"), lambda: 0.0)
+        )
         for block in GRID.blocks():
-            self.shop.adopt(_store(block, backend), _cut(block).copy())
+            self.shop.adopt(_store(block, backend, device), _cut(block).copy())
 
     def matrix(self, number: int, values: Matrix) -> BufferRef:
         buffer = BufferRef(number, values.nbytes)
@@ -64,7 +79,7 @@ class Bench:
         return bytes(self.arena.bytes(work.out))
 
 
-def _store(block: Block, backend: str) -> StoreBlock:
+def _store(block: Block, backend: str, device: str = "") -> StoreBlock:
     rows, columns = GRID.shape(block)
     return StoreBlock(
         put="p",
@@ -74,7 +89,7 @@ def _store(block: Block, backend: str) -> StoreBlock:
         rows=rows,
         columns=columns,
         backend=backend,
-        device="",
+        device=device,
         seed=3,
     )
 
@@ -197,3 +212,68 @@ def test_a_sum_with_values_that_are_no_numbers_has_no_bound(tmp_path: Path, wron
     )
 
     assert outcome.error_bound > 1e38  # type: ignore[union-attr]
+
+
+def test_a_block_says_at_its_1st_2nd_and_4th_product_in_how_many_slices_it_would_do_better(
+    tmp_path: Path,
+) -> None:
+    bench = Bench(tmp_path, "rram", device="rram-milo2021")
+    layout = lay_out(Sides(GRID, False), (Block(1, 2),), M, separate=False)
+    x = DICE.normal(size=(M, 76)).astype(np.float32)
+    share = 0.05 * float(np.linalg.norm(x @ _cut(Block(1, 2))))
+
+    done = [bench.shop.run_whole(bench.shard(layout, x, share=share)) for _ in range(4)]
+    raw = bench.shop.run_whole(bench.shard(layout, x, share=None))
+
+    (wish,) = done[0].wanted
+    assert (wish.version, wish.block) == (VERSION, (1, 2))
+    assert wish.slices > 1
+    assert [len(one.wanted) for one in done] == [1, 1, 0, 1]
+    assert raw.wanted == ()
+
+
+def test_a_block_that_was_given_more_slices_keeps_a_tolerance_by_them_and_without_them_again(
+    tmp_path: Path,
+) -> None:
+    bench = Bench(tmp_path, "rram", device="rram-milo2021")
+    block = Block(1, 2)
+    store = _store(block, "rram", "rram-milo2021")
+    layout = lay_out(Sides(GRID, False), (block,), M, separate=False)
+    x = DICE.normal(size=(M, 76)).astype(np.float32)
+    share = 0.05 * float(np.linalg.norm(x @ _cut(block)))
+
+    def run() -> tuple[str, bytes]:
+        work = bench.shard(layout, x, share=share)
+        return bench.shop.run_whole(work).regime, bench.out(work)
+
+    before = run()
+    more = bench.shop.do(Reprogram(store, 3, anew=False))
+    strong = run()
+    less = bench.shop.do(Reprogram(store, 1, anew=False))
+
+    assert isinstance(more, Reprogrammed) and more.arrays is not None
+    assert isinstance(less, Reprogrammed) and less.arrays is not None
+    assert (more.arrays.slices, less.arrays.slices) == (3, 1)
+    assert (before[0], strong[0]) == ("integer", "sliced")
+    assert run() == before
+
+
+def test_a_block_that_has_gone_is_not_programmed_again(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, "rram")
+    store = _store(Block(0, 0), "rram")
+    bench.shop.discard(Discard(VERSION, ((0, 0),), ()), 0)
+
+    assert bench.shop.do(Reprogram(store, 1, anew=True)) == Reprogrammed(None)
+
+
+def test_a_version_whose_cells_hold_the_next_one_is_not_looked_at(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, "rram")
+    block = Block(1, 2)
+    store = _store(block, "rram")
+    later = msgspec.structs.replace(store, version=WeightsVersion(2, 0, "w"))
+    bench.shop.adopt(later, -_cut(block))
+
+    assert bench.shop.do(Reprogram(store, 1, anew=False)) == Reprogrammed(None)
+    looked = bench.shop.do(Reprogram(later, 1, anew=False))
+    assert isinstance(looked, Reprogrammed) and looked.arrays is not None
+    assert looked.arrays.health.writes == 2

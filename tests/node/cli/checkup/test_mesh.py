@@ -7,6 +7,7 @@ import pytest
 from node.cli.checkup.mesh import (
     TOLD_MAX,
     judge_address,
+    judge_arrays,
     judge_daemon,
     judge_peers,
     judge_reach,
@@ -192,3 +193,19 @@ def test_no_relay_is_missed_where_none_is_needed_or_one_is_there(
     status: dict[str, Any], peers: list[dict[str, Any]]
 ) -> None:
     assert list(judge_relays(status, peers)) == []
+
+
+def test_a_node_with_fewer_than_half_of_its_tiles_healthy_is_a_warning() -> None:
+    def arrays(healthy: float, count: int = 4) -> dict[str, Any]:
+        return {"arrays": {"arrays": count, "healthy": healthy, "stuck": 0.108}}
+
+    peers = [PEER | arrays(0.5), PEER | arrays(0.0, count=0), PEER | arrays(0.49), PEER]
+
+    here, there = judge_arrays(STATUS | arrays(0.25), peers)
+
+    assert (here.state, there.state) == ("warning", "warning")
+    assert here.found == (
+        "25% of the tiles of attic (abcdef012345) are healthy; 10.8% of its cells are stuck"
+    )
+    assert there.found.startswith("49% of the tiles of cellar")
+    assert list(judge_arrays(STATUS, [PEER])) == []

@@ -1,0 +1,153 @@
+"""The command `crossbar`."""
+
+import sys
+from collections.abc import Callable
+from contextlib import nullcontext
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from typer import Option
+
+from node.cli.devices import told_device
+from node.cli.files import output_file
+from node.cli.options import Json
+from node.cli.session import UsageError, telling
+from protocol.errors import ConfigError
+from protocol.quantities import duration_s
+
+if TYPE_CHECKING:
+    from compute.device import DeviceModel
+    from node.cli.characterization.findings import Findings
+    from node.cli.characterization.measuring import Characterization, Chip
+
+SIDE_MAX = 1024
+"""Of the weights: one block, as a node holds it."""
+ROWS_MAX = 4096
+AGE_S_MAX = 1e10
+"""Three centuries."""
+KINDS = (".html", ".png")
+MISSING = "pip install 'sedma[plots]'"
+
+Draw = Callable[["Characterization"], bytes]
+
+
+def crossbar(
+    device: Annotated[
+        str | None,
+        Option(
+            "--device",
+            metavar="NAME|FILE.toml",
+            help="The simulated cell: a name, or a file of what differs from one. Default: that of rram weights.",
+        ),
+    ] = None,
+    seed: Annotated[
+        int, Option("--seed", metavar="S", min=0, help="Names the chip, the weights and the noise.")
+    ] = 1,
+    size: Annotated[
+        tuple[int, int], Option("--size", metavar="K N", help="Of the random weights.")
+    ] = (256, 256),
+    rows: Annotated[
+        int, Option("--rows", metavar="M", min=1, max=ROWS_MAX, help="Of the random inputs.")
+    ] = 64,
+    age: Annotated[
+        str, Option("--age", metavar="1h", help="How long ago the arrays were written.")
+    ] = "0s",
+    report: Annotated[
+        Path | None,
+        Option(
+            "--report",
+            metavar="FILE",
+            help="Draw what was found: a page (.html) or a picture (.png).",
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Show what a kind of simulated cell does to a product.
+
+    Writes random weights into arrays, reads them and multiplies under tolerances from 1e-1 to 1e-6: what cells hold,
+    how wrong answers are and are said to be, what that takes. Needs no daemon.
+    """
+    with telling(as_json):
+        chip = _chip(device, seed, size, rows, age)
+        draw = None if report is None else _drawing(report)
+        # Opened before the work, which may take long; until it is whole, what stood there stays.
+        with nullcontext() if report is None else output_file(report) as file:
+            found = _found(chip)
+            _show(found.findings, as_json)
+            if file is not None and draw is not None:
+                file.write(draw(found))
+        if report is None and find_spec("matplotlib") is None:
+            print(f"note: --report draws this with matplotlib: {MISSING}", file=sys.stderr)
+
+
+def _chip(word: str | None, seed: int, size: tuple[int, int], rows: int, age: str) -> "Chip":
+    from node.cli.characterization.measuring import Chip
+
+    if not all(1 <= side <= SIDE_MAX for side in size):
+        told = " ".join(map(str, size))
+        raise UsageError(f"--size {told}: write two numbers from 1 to {SIDE_MAX}")
+    try:
+        age_s = duration_s(age)
+    except ConfigError as error:
+        raise UsageError(f"--age: {error}") from error
+    if age_s > AGE_S_MAX:
+        raise UsageError(f"--age {age}: write at most {AGE_S_MAX:g} seconds")
+    return Chip(_device(word), seed, size, rows, age_s)
+
+
+def _device(word: str | None) -> "DeviceModel":
+    from compute.device import DeviceError
+    from compute.presets import DEFAULT_DEVICE, device
+
+    try:
+        return device(told_device(word) or DEFAULT_DEVICE)
+    except DeviceError as error:
+        raise UsageError(f"--device: {error}") from error
+
+
+def _drawing(report: Path) -> Draw:
+    """What draws a report of this kind; UsageError where nothing can."""
+    if report.suffix not in KINDS:
+        raise UsageError(f"--report {report}: write a file that ends in {' or '.join(KINDS)}")
+    if find_spec("matplotlib") is None:
+        raise UsageError(f"--report draws with matplotlib: {MISSING}")
+    if report.suffix == ".png":
+        from node.cli.characterization.sheet import sheet
+
+        return sheet
+    from node.cli.characterization.page import html
+
+    return lambda found: html(found).encode()
+
+
+def _found(chip: "Chip") -> "Characterization":
+    from node.cli.characterization.measuring import characterize
+
+    told = sys.stderr.isatty()
+
+    def tell(what: str) -> None:
+        if told:
+            print(f"\r\033[K{what} ", end="", file=sys.stderr, flush=True)
+
+    try:
+        return characterize(chip, tell)
+    finally:
+        if told:
+            print("\r\033[K", end="", file=sys.stderr, flush=True)
+
+
+def _show(findings: "Findings", as_json: bool) -> None:
+    if as_json:
+        import msgspec
+
+        print(msgspec.json.encode(findings).decode())
+        return
+    from node.cli.characterization.words import HEADS, line, summary, title
+    from node.cli.tables import pairs
+    from node.cli.tables import rows as table
+
+    print(title(findings))
+    pairs(summary(findings))
+    print()
+    table(HEADS, (line(one) for one in findings.products))

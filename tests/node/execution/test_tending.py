@@ -1,0 +1,235 @@
+"""Arrays are looked after in idle time, as seldom as their cells move."""
+
+from dataclasses import replace
+from math import e
+
+import pytest
+
+from compute.health import HealthSummary
+from node.communication.desk import Desk
+from node.deployment.holding import Holding
+from node.deployment.ledger import MIB, Ledger, Purpose
+from node.effects import Effect, Note, Work
+from node.execution.room import Room
+from node.execution.tending import PUT_OFF_S, REST_RATIO, REWRITE_S, TEND_S, Tending
+from node.work import BlockArrays, Reprogram, Reprogrammed
+from protocol.digests import WeightsVersion
+from protocol.errors import ErrorCode, ErrorInfo
+from protocol.ids import ContentId, NodeId
+from protocol.messages import BlockEntry, Manifest, ManifestHead
+
+OWN = NodeId("a" * 64)
+VERSION = WeightsVersion(1, 0, "w")
+FRESH = BlockArrays(
+    HealthSummary(1, 1, (0.01, 0.01, 0.01), 0.0, writes=1, age_s=0.0),
+    slices=1,
+    replicas=1,
+    error=0.1,
+    fresh_error=0.1,
+    drift_t0_s=1.0,
+)
+LOST = ErrorInfo(code=ErrorCode.NOT_FOUND, reason="not on this disk")
+
+
+def aged(age_s: float, error: float = 0.1, writes: int = 1) -> BlockArrays:
+    health = replace(FRESH.health, age_s=age_s, writes=writes)
+    return replace(FRESH, health=health, error=error)
+
+
+def manifest(blocks: int) -> Manifest:
+    """Of 1024 x 128 each."""
+    head = ManifestHead(
+        name="w",
+        version=VERSION,
+        rows=1024 * blocks,
+        columns=128,
+        backend="rram",
+        device="rram-wan2022",
+        holders=(OWN,),
+        blocks=blocks,
+    )
+    entry = BlockEntry(ContentId("c" * 64), ContentId("d" * 64), (0,))
+    return Manifest(head, (entry,) * blocks)
+
+
+class Keeper:
+    """A node that holds some blocks, with its orders and notes so far."""
+
+    def __init__(self, arrays: BlockArrays | None = FRESH, blocks: int = 1, mib: int = 200) -> None:
+        self.ledger = Ledger(mib * MIB)
+        self.holding = Holding(OWN, self.ledger)
+        self.idle = True
+        self.orders: list[tuple[int, Reprogram]] = []
+        self.notes: list[Note] = []
+        room = Room(self.ledger)
+        self.tending = Tending(Desk(), room, self.holding, lambda: self.idle)
+        for store in self.holding.expect(manifest(blocks), 0.0):
+            self.holding.adopted(store, 0.0, arrays)
+        self.leased = self.ledger.accounted_bytes
+
+    def feed(self, effects: list[Effect]) -> None:
+        for effect in effects:
+            match effect:
+                case Work(job, Reprogram() as what):
+                    self.orders.append((job, what))
+                case Note():
+                    self.notes.append(effect)
+                case _:
+                    raise AssertionError(effect)
+
+    def tick(self, now: float) -> list[Reprogram]:
+        """What is ordered at this moment."""
+        before = len(self.orders)
+        self.feed(self.tending.tick(now))
+        return [what for _, what in self.orders[before:]]
+
+    def done(self, arrays: BlockArrays | None, now: float) -> None:
+        self.feed(self.tending.job_done(self.orders[-1][0], Reprogrammed(arrays), now))
+
+
+def test_a_block_is_looked_at_when_its_arrays_are_e_times_as_old_as_at_the_last_look() -> None:
+    keeper = Keeper()
+    assert keeper.tending.deadline == pytest.approx(e)
+    assert keeper.tick(2.7) == []
+
+    (look,) = keeper.tick(20.0)
+    assert (look.store.block, look.slices, look.anew) == ((0, 0), 1, False)
+    assert keeper.tending.deadline is None
+    keeper.done(aged(20.0), 20.1)
+
+    assert keeper.tending.deadline == pytest.approx(0.1 + 20.0 * e)
+
+
+def test_a_year_takes_some_twenty_looks() -> None:
+    keeper = Keeper()
+    while (now := keeper.tending.deadline) is not None and now < 365 * 86_400:
+        keeper.tick(now)
+        keeper.done(aged(now), now)
+
+    assert 10 < len(keeper.orders) <= 20
+
+
+def test_devices_without_drift_and_plain_arithmetic_are_never_tended() -> None:
+    still = replace(FRESH, drift_t0_s=None)
+
+    for arrays in (still, None):
+        keeper = Keeper(arrays)
+        assert keeper.tending.deadline is None
+        assert keeper.tick(1e9) == []
+
+
+def test_one_block_has_its_turn_at_a_time_and_the_next_one_a_while_later() -> None:
+    keeper = Keeper(blocks=2)
+
+    assert [look.store.block for look in keeper.tick(5.0)] == [(0, 0)]
+    assert keeper.tick(5.0 + TEND_S) == []
+    keeper.done(aged(5.0), 5.0625)
+
+    assert keeper.tending.deadline == 5.0 + TEND_S
+    assert [look.store.block for look in keeper.tick(5.0 + TEND_S)] == [(1, 0)]
+
+
+def test_after_a_turn_that_took_long_the_next_one_comes_the_later() -> None:
+    keeper = Keeper(blocks=2)
+    keeper.tick(5.0)
+    keeper.done(aged(5.0), 9.0)
+
+    assert keeper.tending.deadline == pytest.approx(9.0 + REST_RATIO * 4.0)
+
+
+def test_while_somebody_waits_for_a_product_nothing_is_tended() -> None:
+    keeper = Keeper()
+    keeper.idle = False
+    assert keeper.tick(5.0) == []
+    keeper.idle = True
+
+    assert keeper.tending.deadline == 5.0 + TEND_S
+    assert len(keeper.tick(5.0 + TEND_S)) == 1
+
+
+def test_a_block_that_has_drifted_far_is_written_anew_once_it_is_an_hour_old() -> None:
+    keeper = Keeper()
+    keeper.tick(1000.0)
+    keeper.done(aged(1000.0, error=0.16), 1000.0)
+
+    assert keeper.tending.deadline == pytest.approx(1000.0 * e)
+    (look,) = keeper.tick(1000.0 * e)
+    assert not look.anew
+    keeper.done(aged(1000.0 * e, error=0.17), 1000.0 * e)
+
+    assert keeper.tending.deadline == REWRITE_S
+    (writing,) = keeper.tick(REWRITE_S)
+    assert writing.anew
+    keeper.done(aged(0.0, writes=2), REWRITE_S)
+
+    (rewritten,) = keeper.notes
+    assert rewritten.event == "arrays.rewritten"
+    assert rewritten.fields["writes"] == 2
+    assert (rewritten.fields["error_before"], rewritten.fields["error"]) == (0.17, 0.1)
+    assert keeper.tending.deadline == pytest.approx(REWRITE_S + TEND_S)
+
+
+def test_a_block_that_has_drifted_little_is_left_as_it_stands() -> None:
+    keeper = Keeper(aged(1e6, error=0.149))
+
+    (look,) = keeper.tick(2e6)
+
+    assert not look.anew
+
+
+def test_the_work_has_memory_of_its_own_which_it_gives_back() -> None:
+    keeper = Keeper()
+    keeper.tick(5.0)
+    matrix = 4 * 1024 * 128
+    assert keeper.ledger.accounted_bytes >= keeper.leased + 5 * matrix
+
+    keeper.done(aged(5.0), 5.1)
+
+    assert keeper.ledger.accounted_bytes == keeper.leased
+
+
+def test_without_memory_for_it_a_block_is_put_off() -> None:
+    keeper = Keeper()
+    rest = keeper.ledger.free_for(Purpose.STREAM)
+    keeper.ledger.reserve("others", Purpose.STREAM, rest, 0.0)
+
+    assert keeper.tick(5.0) == []
+
+    assert [one.event for one in keeper.notes] == ["arrays.not_tended"]
+    assert keeper.tending.deadline == 5.0 + PUT_OFF_S
+
+
+def test_a_block_that_cannot_be_read_is_put_off_and_the_memory_given_back() -> None:
+    keeper = Keeper()
+    keeper.tick(5.0)
+    keeper.feed(keeper.tending.job_failed(keeper.orders[-1][0], LOST, 6.0))
+
+    assert [one.fields["reason"] for one in keeper.notes] == ["not on this disk"]
+    assert keeper.tending.deadline == 6.0 + PUT_OFF_S
+    assert keeper.ledger.accounted_bytes == keeper.leased
+
+
+def test_a_block_to_whose_cells_others_were_written_is_written_again_if_it_stays() -> None:
+    keeper = Keeper()
+    keeper.tick(5.0)
+    keeper.done(None, 5.1)
+    assert keeper.tending.deadline == 5.1 + PUT_OFF_S
+
+    (order,) = keeper.tick(5.1 + PUT_OFF_S)
+    keeper.done(aged(0.0, writes=3), 605.2)
+
+    assert order.anew
+    (again,) = keeper.tick(800.0)
+    assert not again.anew
+
+
+@pytest.mark.parametrize("arrays", [None, aged(5.0)])
+def test_weights_that_went_meanwhile_are_not_remembered(arrays: BlockArrays | None) -> None:
+    keeper = Keeper()
+    keeper.tick(5.0)
+    keeper.holding.drop(VERSION)
+    keeper.done(arrays, 5.1)
+
+    assert keeper.holding.inventory.blocks == []
+    assert keeper.tending.deadline is None
+    assert keeper.tick(100.0) == []
