@@ -23,6 +23,7 @@ from tests.live.daemons import Daemons
 TOGETHER_S = 60.0
 SETTLED_S = 10.0
 """After which what the daemons had to find out about themselves and each other is said."""
+LISTENS_MAX = 3
 LISTEN_S = 20.0
 PROBES_MIN = 4
 """Pings in that time from each side to the other: each probes three others, one in a second."""
@@ -110,10 +111,14 @@ def what_is(first: int) -> str:
 
 
 def test_probes_cross_the_hole_by_themselves_in_both_directions(mesh: Mesh) -> None:
-    before = mesh.near.status()["packets"], mesh.far.status()["packets"]
-    found = through_the_hole(mesh, LISTEN_S)
-    after = mesh.near.status()["packets"], mesh.far.status()["packets"]
-    print(f"\n    in {LISTEN_S:.0f} s: {dict(found)}", end="")
+    """Nodes also tell each other news, which goes by QUIC: where there is much of it, listen again."""
+    for _ in range(LISTENS_MAX):
+        before = mesh.near.status()["packets"], mesh.far.status()["packets"]
+        found = through_the_hole(mesh, LISTEN_S)
+        after = mesh.near.status()["packets"], mesh.far.status()["packets"]
+        print(f"\n    in {LISTEN_S:.0f} s: {dict(found)}", end="")
+        if all(found["quic", sent] < found["packet", sent] / 2 for sent in (True, False)):
+            break
 
     for is_sent in (True, False):
         # Each ping has its answer.

@@ -1,5 +1,6 @@
 """One daemon for real: its process, its HTTP side, its disk."""
 
+import json
 import os
 import signal
 import subprocess
@@ -50,6 +51,41 @@ def test_an_analog_product_keeps_the_tolerance_asked_and_says_what_was_analog(
     assert error_of(certified, exact) <= certified.certificate.bound <= 1e-2
     assert certified.certificate.analog_fraction >= 0.9
     assert error_of(certified, exact) < error_of(naive, exact) <= naive.certificate.bound
+
+
+def test_a_device_of_one_s_own_is_known_by_what_it_is_and_stays_over_a_restart(
+    daemon: Start, tmp_path: Path
+) -> None:
+    cells = tmp_path / "cells.toml"
+    cells.write_text(
+        'base = "rram-wan2022"\nname = "attic"\n[drift]  # none\nsigma_us = 0.0\n[reading]\nconstant = 0.1\n'
+    )
+    first = daemon()
+    client = first.client()
+    sound = client.put("sound", W, backend="rram", device="rram-wan2022", seed=1)
+    own = client.put("own", W, backend="rram", device=cells, seed=1)
+    told = {
+        "reading": {"proportional": 0.0, "constant": 0.1},
+        "drift": {"sigma_us": 0},
+        "name": "attic",
+        "base": sound.info["device"],
+    }
+    assert (
+        client.put("same", W, backend="rram", device=told, seed=1).info["device"]
+        == own.info["device"]
+    )
+    assert json.loads(own.info["device"])["name"] == "attic"
+
+    before = client.matmul("own", X, rtol=None)
+    exact = X.astype(np.float64) @ W
+    assert error_of(before, exact) > 2 * error_of(client.matmul("sound", X, rtol=None), exact)
+    assert first.stop() == 0
+
+    client = daemon().client()
+    assert np.array_equal(client.matmul("own", X, rtol=None), before)
+    with pytest.raises(sedma.SedmaError, match=r"faults\.stuck: no such key") as refused:
+        client.put("w", W, backend="rram", device={"faults": {"stuck": 0.1}})
+    assert refused.value.code == "bad_request"
 
 
 def test_the_same_request_gives_the_same_bytes(daemon: Start) -> None:
