@@ -23,11 +23,12 @@ import msgspec
 import numpy as np
 
 from compute import fused
-from compute.crossbar import Face, Layer, face, multiply_rows, on_grid
 from compute.device import Converters, DeviceModel, ReadNoise, Window
+from compute.face import Face, Layer, face, on_grid
 from compute.partition import Matrix
 from compute.presets import device
 from compute.programmed import ProgrammedBlock
+from compute.raw import read_all_once
 from compute.rram import Rram
 
 ADC = DeviceModel(
@@ -88,7 +89,7 @@ def main() -> None:
 
 
 def read(seen: Face, x: Matrix, *, may_fuse: bool) -> None:
-    multiply_rows(seen, x, None, key=1, first_row=0, may_fuse=may_fuse)
+    read_all_once(seen, x, key=1, first_row=0, may_fuse=may_fuse)
 
 
 def multiply(rram: Rram, block: ProgrammedBlock, x: Matrix, *, may_fuse: bool) -> None:

@@ -170,7 +170,7 @@ def _written(
     return difference, np.zeros(wanted.shape, np.bool_) if known is None else _either(known)
 
 
-def _either(stuck: mapping.Stuck) -> Mask:
+def _either(stuck: faults.Stuck) -> Mask:
     """(h, n), pairs of which one cell or both are stuck."""
     either: Mask = (stuck != 0).any(axis=0)
     return either

@@ -20,7 +20,7 @@ import numpy as np
 from compute.ageing import aged
 from compute.chance import normal_table, rows_of
 from compute.device import DeviceModel
-from compute.faults import count, march
+from compute.faults import march
 from compute.partition import BLOCK_SIDE, TILE_SIDE, Matrix
 from compute.presets import PRESETS
 from compute.programming import program
@@ -90,7 +90,7 @@ def _outcome(model: DeviceModel, targets: Matrix) -> dict[str, float]:
     return {
         "pulses_a_cell": report.pulses / report.cells,
         "yield": 1.0 - report.unwritten / report.cells,
-        "stuck": 0.0 if cells.stuck is None else count(cells.stuck).share,
+        "stuck": 0.0 if cells.stuck is None else np.count_nonzero(cells.stuck) / cells.stuck.size,
         "energy_uj": report.energy_pj * 1e-6,
         "time_ms": report.time_ns * 1e-6,
         "loop_pulses": float(loop.pulses.mean()),

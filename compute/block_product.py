@@ -9,7 +9,7 @@ from compute import rest
 from compute.backend import Panels, Product
 from compute.chance import stream_key
 from compute.converters import DITHER_LSB
-from compute.crossbar import energy_of, multiply_rows, read_tile_row
+from compute.crossbar import energy_of, read_tile_row
 from compute.device import DeviceModel
 from compute.energy import Spent, reading
 from compute.face import Side
@@ -17,6 +17,7 @@ from compute.magnitude import exponent_of, scaled
 from compute.partition import TILE_SIDE, Matrix, Matrix64, spans
 from compute.planner import VarianceBudget
 from compute.programmed import Arrays, ProgrammedBlock
+from compute.raw import read_all_once
 from compute.regimes import AnalogPlan, Depths, plan_analog
 from compute.rest import Item, Source
 
@@ -226,8 +227,7 @@ class BlockProduct:
     def _raw(self, value: Matrix) -> Product:
         """Every array of the first slice once."""
         face = self._block.face(1, self._transpose)
-        once = multiply_rows(face, self._x, None, self._key, self._first_row)
-        assert once is not None
+        once = read_all_once(face, self._x, self._key, self._first_row)
         value += once.value
         self._block.outliers.add_product(self._x, value, self._transpose)
         digital = self._block.outliers.count * len(self._x)
@@ -265,7 +265,6 @@ class BlockProduct:
                 if got is None:
                     done.unread.append(Item(tile, first, last))
                     continue
-                assert got.variance is not None
                 budget.spend(weight, got.variance)
                 value[first:last] += got.value
                 read_x[first:last, start:stop] = panel

@@ -16,23 +16,11 @@ import numpy as np
 from compute.chance import Words, rows_of, stream_key
 from compute.converters import drive
 from compute.energy import Spent
-from compute.face import Face, Layer, face, on_grid
+from compute.face import Face
 from compute.partition import TILE_SIDE, Matrix, spans
-from compute.planner import ReadNoise, VarianceBudget, reads_for, slices_for, variance_after
-from compute.raw import currents_of, dice_of, read_all_once, sigma_of
+from compute.planner import ReadNoise, reads_for, slices_for, variance_after
+from compute.raw import currents_of, dice_of, sigma_of
 from compute.readout import Sensed, acquire, calibration_variance, read_noise, sense
-
-__all__ = [
-    "Face",
-    "Layer",
-    "Reading",
-    "energy_of",
-    "face",
-    "multiply_rows",
-    "on_grid",
-    "read_tile_row",
-]
-
 
 PANEL_ROWS = 64
 """Rows that are averaged at once: what this takes on the way stays in a near cache."""
@@ -43,48 +31,11 @@ class Reading:
     """What reading gave, and what it took."""
 
     value: Matrix
-    variance: float | None
-    """Predicted, summed over all values, where a variance was allowed; errors of programming are not in it."""
+    variance: float
+    """Predicted, summed over all values; errors of programming are not in it."""
     spent: Spent
     slices: int = 1
     """Of the input, at most."""
-
-
-def multiply_rows(
-    face: Face,
-    x: Matrix,
-    variance: float | None,
-    key: int,
-    first_row: int,
-    *,
-    may_fuse: bool = True,
-) -> Reading | None:
-    """x (M, inputs) through the arrays, within a variance of reading; None where that cannot be had.
-
-    Without a variance: one reading of one slice. `key` names the product, `first_row` the first row of x in it.
-    `may_fuse`: by compiled code where `compute.fused` is warm; the bits are the same.
-    """
-    if variance is None:
-        read_key = stream_key(key, "read") if face.is_noisy else 0
-        value, spent = read_all_once(face, x, read_key, first_row, may_fuse)
-        return Reading(value, None, spent)
-    scale = face.sides[0].input_scale
-    seen = x if scale is None else x * scale
-    budget = VarianceBudget(variance, energy_of(seen))
-    value = np.zeros((len(x), face.outputs), np.float32)
-    spent, spread, slices = Spent(), 0.0, 1
-    for tile, (start, stop) in enumerate(spans(face.inputs, TILE_SIDE)):
-        energy = energy_of(seen[:, start:stop])
-        part = x[:, start:stop]
-        reading = read_tile_row(face, tile, part, budget.allowance(energy), key, first_row)
-        if reading is None or reading.variance is None:
-            return None
-        budget.spend(energy, reading.variance)
-        value += reading.value
-        spent = spent.beside(reading.spent)
-        spread += reading.variance
-        slices = max(slices, reading.slices)
-    return Reading(value, spread, spent, slices)
 
 
 def energy_of(x: Matrix) -> float:

@@ -6,53 +6,18 @@ write all cells low and read them, write all high and read them again.
 """
 
 import math
-from dataclasses import dataclass
-from typing import Self
 
 import numpy as np
 import numpy.typing as npt
 
 from compute.chance import Words, stream_key, uniform, words
 from compute.device import DeviceModel
-from compute.partition import TILE_SIDE
 
 Stuck = npt.NDArray[np.int8]
 """(2, h, n) cells, plus and minus of each pair: 0 sound, -1 stuck at g_min, +1 stuck at g_max."""
 
 SURE = 2.0**-53
 """No value that `chance.uniform` throws is as small as this: what is less likely does not happen."""
-
-
-@dataclass(frozen=True, slots=True)
-class FaultCounts:
-    """How many of some cells are stuck."""
-
-    cells: int = 0
-    low: int = 0
-    high: int = 0
-
-    def __add__(self, other: Self) -> "FaultCounts":
-        return FaultCounts(self.cells + other.cells, self.low + other.low, self.high + other.high)
-
-    @property
-    def share(self) -> float:
-        return (self.low + self.high) / self.cells if self.cells else 0.0
-
-
-def count(stuck: Stuck) -> FaultCounts:
-    return FaultCounts(
-        cells=stuck.size,
-        low=int(np.count_nonzero(stuck < 0)),
-        high=int(np.count_nonzero(stuck > 0)),
-    )
-
-
-def faults_by_tile(stuck: Stuck) -> npt.NDArray[np.int64]:
-    """(tile rows, tile columns), stuck cells of both polarities in each tile of a block."""
-    _, height, width = stuck.shape
-    faults = np.count_nonzero(stuck, axis=0)
-    by_row = np.add.reduceat(faults, np.arange(0, height, TILE_SIDE), axis=0)
-    return np.add.reduceat(by_row, np.arange(0, width, TILE_SIDE), axis=1)
 
 
 def draw(device: DeviceModel, key: int, rows: Words, columns: int) -> Stuck | None:

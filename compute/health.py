@@ -68,11 +68,6 @@ class TileHealth:
             age_s=self.age_s,
         )
 
-    def row_sigma(self, tile: int, transpose: bool) -> float:
-        """Of the tiles that share inputs: a tile row, or a tile column where columns are driven."""
-        line = self.write_sigma[:, tile] if transpose else self.write_sigma[tile]
-        return float(np.sqrt(np.mean(np.square(line, dtype=np.float64))))
-
     def stuck_share(self, tile: int, transpose: bool) -> float:
         """Of the cells of the tiles that share inputs."""
         line = (slice(None), tile) if transpose else (tile, slice(None))

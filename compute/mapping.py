@@ -14,10 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from compute.device import DeviceModel
+from compute.faults import Stuck
 from compute.partition import TILE_SIDE, Matrix, Matrix64, spans
-
-Stuck = npt.NDArray[np.int8]
-"""(2, h, n), plus and minus cells: 0 sound, -1 stuck at g_min, +1 stuck at g_max."""
 
 CLIPPED_SHARE_MAX = 0.02
 """Of a column's weights, so many may be digital for the sake of its scale."""

@@ -21,7 +21,7 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from compute.mapping import Stuck
+from compute.faults import Stuck
 from compute.partition import TILE_SIDE, Matrix, Matrix64, spans
 
 Order = npt.NDArray[np.intp]

@@ -9,12 +9,13 @@ of 128 this takes 1.7-1.8 times as long as the plain product, 2.6-3.0 with read 
 import math
 import threading
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from compute import fused
-from compute.chance import Words, fill_normal, rows_of
+from compute.chance import Words, fill_normal, rows_of, stream_key
 from compute.converters import Drive, drive
 from compute.energy import Spent
 from compute.face import Face, Side, exact_product
@@ -43,10 +44,24 @@ TILE_ROWS_MAX = 1024
 """Of a layer."""
 
 
+@dataclass(frozen=True, slots=True)
+class RawReading:
+    """What reading every array once gave, and what it took."""
+
+    value: Matrix
+    """(M, outputs)"""
+    spent: Spent
+
+
 def read_all_once(
-    face: Face, x: Matrix, key: int, first_row: int, may_fuse: bool
-) -> tuple[Matrix, Spent]:
-    """x (M, inputs) through all arrays, each read once; its rows are named from `first_row` on."""
+    face: Face, x: Matrix, key: int, first_row: int, *, may_fuse: bool = True
+) -> RawReading:
+    """x (M, inputs) through all arrays, each read once, by one slice of the input.
+
+    `key` names the product, `first_row` the first row of x in it. `may_fuse`: by compiled code where `compute.fused`
+    is warm; the bits are the same.
+    """
+    key = stream_key(key, "read") if face.is_noisy else 0
     value = np.empty((len(x), face.outputs), np.float32)
     work = _Work(face, len(x))
     silent = np.zeros((len(face.sides), face.tile_rows), np.int64)
@@ -60,7 +75,7 @@ def read_all_once(
                 silent[index] += np.count_nonzero(driving.peak == 0.0, axis=(1, 2))
             read = _read_panel(face, index, driving, key, rows, work, may_fuse)
             _add_scaled(panel, read, side.output_scale, first=index == 0)
-    return value, _spent_once(face, len(x), silent)
+    return RawReading(value, _spent_once(face, len(x), silent))
 
 
 def _add_scaled(panel: Matrix, read: Matrix, scale: Matrix | None, *, first: bool) -> None:

@@ -49,11 +49,6 @@ class AnalogPlan:
     energy_pj: float
     """Predicted."""
 
-    def variance_of(self, tile: int, wrong: Matrix64) -> float:
-        """What this tile row adds, writing and reading together, as planned."""
-        part = self.parts[self.tiles.index(tile)]
-        return float(wrong[self.depth - 1, tile]) + self.slack * part
-
 
 def plan_analog(depths: Depths, energies: Sequence[float], variance: float) -> AnalogPlan | None:
     """The cheapest depth at which as many tile rows as possible can be read within the variance.

@@ -11,9 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from compute.crossbar import Layer, Reading, face, multiply_rows, on_grid, read_tile_row
+from compute.crossbar import Reading, read_tile_row
 from compute.device import Converters, Costs, DeviceModel, ReadNoise, Window
-from compute.partition import Matrix
+from compute.face import Face, Layer, face, on_grid
+from compute.partition import TILE_SIDE, Matrix, spans
+from compute.raw import RawReading, read_all_once
 
 EXACT = DeviceModel(name="no error at all")
 QUIET = DeviceModel(
@@ -69,10 +71,21 @@ def held(layers: tuple[Layer, ...]) -> Matrix:
     return weights
 
 
-def read(device: DeviceModel, x: Matrix, *layers: Layer, transpose: bool = False) -> Reading:
-    reading = multiply_rows(face(layers, device, transpose, key=3), x, None, key=5, first_row=0)
-    assert reading is not None
-    return reading
+def read(device: DeviceModel, x: Matrix, *layers: Layer, transpose: bool = False) -> RawReading:
+    return read_all_once(face(layers, device, transpose, key=3), x, key=5, first_row=0)
+
+
+def averaged(seen: Face, x: Matrix, variance: float) -> list[Reading]:
+    """Each tile row within its part of the variance, by the energy of what drives it."""
+    scale = seen.sides[0].input_scale
+    energies = np.square(x if scale is None else x * scale).sum(axis=0, dtype=np.float64)
+    readings = []
+    for tile, (start, stop) in enumerate(spans(seen.inputs, TILE_SIDE)):
+        allowed = variance * float(energies[start:stop].sum() / energies.sum())
+        reading = read_tile_row(seen, tile, x[:, start:stop], allowed, 5, 0)
+        assert reading is not None
+        readings.append(reading)
+    return readings
 
 
 # -- exactness -------------------------------------------------------------------------------------
@@ -128,7 +141,7 @@ def test_one_reading_has_the_same_bits_however_the_rows_are_cut(
 
     for cuts in ([0, 1, 3, 6, 13, 77, 512], [0, 64, 128, 500, 512], [0, 300, 512]):
         for first, last in pairwise(cuts):
-            part = multiply_rows(seen, x[first:last], None, key=5, first_row=first)
+            part = read_all_once(seen, x[first:last], key=5, first_row=first)
             assert part is not None and np.array_equal(part.value, whole[first:last])
 
 
@@ -179,7 +192,7 @@ def test_threads_read_the_same_bits(threads: int) -> None:
     seen, x = face((one,), NOISY, False, key=3), normal(60, 300)
 
     def row(at: int) -> Matrix:
-        reading = multiply_rows(seen, x[at : at + 1], None, key=5, first_row=at)
+        reading = read_all_once(seen, x[at : at + 1], key=5, first_row=at)
         assert reading is not None
         return reading.value
 
@@ -259,13 +272,12 @@ def test_noise_of_rows_outputs_layers_and_products_is_independent() -> None:
     x = np.ones((500, 256), np.float32)
     x[:, 128:] = 0.0
     first, second = (
-        multiply_rows(face((silent,), device, False, key=3), x, None, key=key, first_row=0)
+        read_all_once(face((silent,), device, False, key=3), x, key=key, first_row=0)
         for key in (5, 6)
     )
-    other_tile = multiply_rows(
-        face((silent,), device, False, key=3), x[:, ::-1].copy(), None, key=5, first_row=0
+    other_tile = read_all_once(
+        face((silent,), device, False, key=3), x[:, ::-1].copy(), key=5, first_row=0
     )
-    assert first is not None and second is not None and other_tile is not None
 
     shifted = first.value[1:].ravel(), first.value[:-1].ravel()
     for one, another in (
@@ -291,12 +303,13 @@ def test_the_predicted_error_of_reading_is_the_one_seen(
     x = normal(24, len(weights)) * np.logspace(-2, 2, 24, dtype=np.float32)[:, None]
     variance = part * float(np.linalg.norm(x @ weights)) ** 2
 
-    reading = multiply_rows(face(layers, device, transpose, key=3), x, variance, 5, 0)
+    readings = averaged(face(layers, device, transpose, key=3), x, variance)
 
-    assert reading is not None and reading.variance is not None
-    seen = float(np.linalg.norm(reading.value - x @ weights))
-    assert reading.variance <= variance
-    assert math.sqrt(reading.variance) == pytest.approx(seen, rel=0.12)
+    value = np.sum([reading.value for reading in readings], axis=0)
+    predicted = math.fsum(reading.variance for reading in readings)
+    seen = float(np.linalg.norm(value - x @ weights))
+    assert predicted <= variance
+    assert math.sqrt(predicted) == pytest.approx(seen, rel=0.12)
 
 
 def test_replicas_are_averaged_without_being_told() -> None:
@@ -324,20 +337,7 @@ def test_calibrated_converters_are_nearly_as_good_as_perfect_ones() -> None:
 def test_no_number_of_readings_reaches_the_precision_of_float32() -> None:
     one = layer(128, 128, NOISY)
 
-    assert multiply_rows(face((one,), NOISY, False, 3), normal(2, 128), 1e-6, 1, 0) is None
-
-
-def test_a_tile_row_by_itself_is_what_it_is_in_the_whole() -> None:
-    one = layer(128, 200, NOISY)
-    x = normal(9, 128)
-    seen = face((one,), NOISY, False, 3)
-    variance = 1e-3 * float(np.linalg.norm(x @ held((one,)))) ** 2
-
-    whole = multiply_rows(seen, x, variance, 5, 0)
-    part = read_tile_row(seen, 0, x, variance, 5, 0)
-
-    assert whole is not None and part is not None
-    assert np.array_equal(whole.value, part.value)
+    assert read_tile_row(face((one,), NOISY, False, 3), 0, normal(2, 128), 1e-6, 1, 0) is None
 
 
 # -- what it takes ---------------------------------------------------------------------------------

@@ -10,12 +10,13 @@ import pytest
 from compute import fused
 from compute.chance import fill_normal, row_states, rows_of
 from compute.converters import AdcErrors, Ranging, ranging
-from compute.crossbar import Layer, face, multiply_rows, on_grid
 from compute.device import Converters, DeviceModel, ReadNoise
+from compute.face import Layer, face, on_grid
 from compute.outliers import Outliers
 from compute.partition import Matrix
 from compute.presets import PRESETS
 from compute.programming import program
+from compute.raw import read_all_once
 from compute.readout import read_once, sense
 from compute.write_errors import relax
 
@@ -63,8 +64,8 @@ def test_compiled_code_has_the_bits_of_numpy(device: DeviceModel, transpose: boo
     x[m // 2] = 0.0
     x[0] = 1.0
 
-    compiled = multiply_rows(seen, x, None, 5, 7)
-    plain = multiply_rows(seen, x, None, 5, 7, may_fuse=False)
+    compiled = read_all_once(seen, x, 5, 7)
+    plain = read_all_once(seen, x, 5, 7, may_fuse=False)
 
     assert compiled is not None and plain is not None
     assert np.array_equal(compiled.value.view(np.uint32), plain.value.view(np.uint32))
@@ -79,7 +80,7 @@ def test_no_product_has_to_wait_for_the_compiler() -> None:
         for transpose in (False, True):
             for m in (1, 70, 300):
                 seen = face(layers(130, 200), device, transpose, key=3)
-                multiply_rows(seen, normal(m, seen.inputs), None, 5, 7)
+                read_all_once(seen, normal(m, seen.inputs), 5, 7)
 
     outliers = Outliers.of(normal(900, 200) > 1.0, normal(900, 200))
     for m in (1, 70, 300):
@@ -187,12 +188,13 @@ def test_cells_relax_by_the_same_bits(
 def test_nothing_loads_numba_until_it_is_asked_for() -> None:
     code = (
         "import sys, numpy as np\n"
-        "from compute.crossbar import Layer, face, multiply_rows\n"
+        "from compute.face import Layer, face\n"
+        "from compute.raw import read_all_once\n"
         "from compute.device import Converters, DeviceModel\n"
         "device = DeviceModel(name='d', converters=Converters(dac_bits=8, adc_bits=8))\n"
         "ones = np.ones((4, 4), np.float32)\n"
         "seen = face((Layer(ones, None, ones[0]),), device, False, 1)\n"
-        "assert multiply_rows(seen, ones, None, 1, 0).value.all()\n"
+        "assert read_all_once(seen, ones, 1, 0).value.all()\n"
         "assert 'numba' not in sys.modules and 'numpy.random' not in sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 from compute.chance import rows_of
 from compute.integer import input_codes, lines_of, multiply, poisson, weight_codes
-from compute.integer_bits import digits, multiply_bit_by_bit
 from compute.integer_law import (
     CellNoise,
     IntegerPlan,
@@ -20,6 +19,7 @@ from compute.integer_law import (
 )
 from compute.integer_law import conversion_sd as sd_of
 from compute.partition import Matrix, Matrix64
+from tests.compute.integer_bits import digits, multiply_bit_by_bit
 
 SILENT = CellNoise(write=0.0, read=0.0)
 

@@ -12,10 +12,10 @@ from compute.chance import rows_of
 from compute.device import Converters, DeviceModel, Window
 from compute.energy import reading
 from compute.integer import driven_of, input_codes, lines_of, multiply, weight_codes
-from compute.integer_bits import digits, multiply_bit_by_bit, read_bit_by_bit
 from compute.integer_law import SD_MAX, CellNoise, IntegerPlan, adc_bits, conversion_sd
 from compute.integer_plan import Load, load_of, plan, spent_on
 from compute.partition import Matrix, Matrix64, spans
+from tests.compute.integer_bits import digits, multiply_bit_by_bit, read_bit_by_bit
 
 WAN = CellNoise(write=0.041, read=0.01)
 """As measured on rram-wan2022: writing 4 % of the window, reading 1 %."""

@@ -4,7 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from compute.device import DeviceModel, ReadNoise, Window
-from compute.mapping import CLIPPED_SHARE_MAX, Stuck, column_scale, pair_targets
+from compute.faults import Stuck
+from compute.mapping import CLIPPED_SHARE_MAX, column_scale, pair_targets
 from compute.partition import Matrix
 
 NOISY = DeviceModel(name="noisy", reading=ReadNoise(constant=0.01))

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from compute.mapping import Stuck, pair_targets
+from compute.faults import Stuck
+from compute.mapping import pair_targets
 from compute.partition import TILE_SIDE, Matrix
 from compute.placing import Placement, fault_cost, place
 
