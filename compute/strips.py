@@ -9,6 +9,7 @@ from compute.chance import rows_of, stream_key
 from compute.converters import dac_levels
 from compute.device import DeviceModel
 from compute.face import on_grid
+from compute.faults import Stuck
 from compute.health import Counts
 from compute.partition import TILE_SIDE, Matrix
 from compute.programmed import Arrays
@@ -20,41 +21,71 @@ SQUARED_CODE_MAX = 255
 
 
 @dataclass(frozen=True, slots=True)
+class StripCells:
+    """Cells of one tile row in the order of the weights, (h, n) or (2, h, n) by polarity, in shares of the window."""
+
+    wanted: Matrix
+    """-1 to 1."""
+    scale: Matrix
+    """(n,), what full conductance stands for in each column."""
+    targets: Matrix
+    held: Matrix
+    found: Stuck | None
+    """What a test of the arrays found stuck; None where the device has no faults."""
+    site: Site
+    """Where they lie."""
+    written: WriteReport
+
+
+@dataclass(frozen=True, slots=True)
 class Strip:
+    """The same as products see it."""
+
     difference: Matrix
+    """(h, n), G+ - G- in shares of the window, once currents have passed the wires."""
     squares: Matrix | None
+    """(h, n), G+^2 + G-^2 in the same units; None where no noise is in proportion to them."""
     stuck: Counts | int
+    """(h, n), cells of each pair that were found stuck; 0 where the device has no faults."""
     written: WriteReport
 
 
 def write_strip(
     wanted: Matrix, scale: Matrix, first_row: int, device: DeviceModel, arrays: Arrays, life: int
 ) -> Strip:
-    """One tile row (h, n) in shares of the window; what is beyond it is held at its end.
+    """One tile row, as `write_cells` says."""
+    cells = write_cells(wanted, scale, first_row, device, arrays, life)
+    difference, squares = differences(cells.held, cells.site, device)
+    if device.converters.dac_bits is not None:
+        on_grid(difference, dac_levels(device.converters.dac_bits))
+    if squares is not None:
+        on_grid(squares, SQUARED_CODE_MAX)
+    found = cells.found
+    stuck = 0 if found is None else np.count_nonzero(found, axis=0).astype(np.int8)
+    return Strip(difference, squares, stuck, cells.written)
+
+
+def write_cells(
+    wanted: Matrix, scale: Matrix, first_row: int, device: DeviceModel, arrays: Arrays, life: int
+) -> StripCells:
+    """One tile row (h, n) in shares of the window; what is beyond it is held at its end (`wanted` is changed).
 
     `scale` (n,) says how much a column's full conductance stands for, `life` names the arrays.
     """
-    height = len(wanted)
     np.clip(wanted, -1.0, 1.0, out=wanted)
     site, cells, found = _site(wanted, scale, first_row, device, arrays, life)
-    rows = rows_of(first_row, height)
+    rows = rows_of(first_row, len(wanted))
     targets = mapping.pair_targets(wanted, found)
     write_key = stream_key(life, "write", arrays.writes)
     held, written = writing.write(targets, device, cells, write_key, rows)
     if arrays.age_s > 0.0:
         held = ageing.aged(held, device, arrays.age_s, life, write_key, rows, stuck=cells.stuck)
-    difference, squares = differences(held, site, device)
-    if device.converters.dac_bits is not None:
-        on_grid(difference, dac_levels(device.converters.dac_bits))
-    if squares is not None:
-        on_grid(squares, SQUARED_CODE_MAX)
-    stuck = 0 if found is None else np.count_nonzero(found, axis=0).astype(np.int8)
-    return Strip(difference, squares, stuck, written)
+    return StripCells(wanted, scale, targets, held, found, site, written)
 
 
 def _site(
     wanted: Matrix, scale: Matrix, first_row: int, device: DeviceModel, arrays: Arrays, life: int
-) -> tuple[Site, Cells, "faults.Stuck | None"]:
+) -> tuple[Site, Cells, Stuck | None]:
     """Where the rows and columns lie, the cells there, and which of them a test found stuck."""
     height, columns = wanted.shape
     spare = device.wires.spare_rows

@@ -16,10 +16,11 @@ from compute.device import DeviceModel
 from compute.partition import TILE_SIDE, Matrix, Matrix64
 from compute.programmed import ProgrammedBlock
 from compute.rram import Rram
+from compute.strips import StripCells
 from node.cli.characterization import law
 from node.cli.characterization.findings import Certified, Findings, Raw, Wired, Written
 from node.cli.characterization.law import Histogram
-from node.cli.characterization.tile import Strip, Tile, first_strip, first_tile, seen
+from node.cli.characterization.tile import Tile, first_strip, first_tile, seen
 
 RTOLS = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
 REACH = 5.0
@@ -182,18 +183,20 @@ def _relative(result: AnalogResult, exact: Matrix64) -> float:
     return float(np.linalg.norm(result.value - exact) / np.linalg.norm(exact))
 
 
-def _off(strip: Strip, device: DeviceModel, block: ProgrammedBlock) -> Matrix:
+def _off(strip: StripCells, device: DeviceModel, block: ProgrammedBlock) -> Matrix:
     """(h, n) in shares of the window, once the column's gain has taken out what its errors have in common."""
     gain = block.slices[0][0].scale / strip.scale
     return seen(strip, device) * gain - strip.wanted
 
 
-def _pairs(strip: Strip, off: Matrix, chip: Chip) -> Histogram:
+def _pairs(strip: StripCells, off: Matrix, chip: Chip) -> Histogram:
     """Of the first tile, in uS."""
     tile = (slice(None), slice(0, TILE_SIDE))
     width_us = np.float64(chip.device.window.width_us)
     held = (strip.held[0] - strip.held[1] - strip.wanted)[tile] * width_us
-    spoilt = (strip.stuck != 0).any(axis=0)[tile]
+    spoilt = np.zeros(held.shape, np.bool_)
+    if strip.found is not None:
+        spoilt = (strip.found != 0).any(axis=0)[tile]
     at_edge = off[tile].ravel() * width_us
     sound = held[~spoilt]
     edges = law.bins_over(at_edge if not len(sound) else sound, REACH)

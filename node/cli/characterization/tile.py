@@ -9,36 +9,19 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from compute import ageing, faults, mapping, placing, writing
-from compute.chance import rows_of, stream_key
+from compute import mapping
+from compute.chance import stream_key
 from compute.device import DeviceModel
 from compute.faults import Stuck
 from compute.ir_drop import effective
 from compute.partition import TILE_SIDE, Matrix, Matrix64
-from compute.placing import Placement
 from compute.programmed import Arrays
-from compute.wiring import Site, differences
-from compute.writing import Cells
+from compute.strips import StripCells, write_cells
+from compute.wiring import differences
 
 NEAR = 4
 """Cells on each side that what the wires leave is taken over: currents that sneak through other cells would make a
 share of a single one's that holds next to nothing meaningless."""
-
-
-@dataclass(frozen=True, slots=True)
-class Strip:
-    """The first tile row of a block, in the order of the weights: (h, n), or (2, h, n) by polarity."""
-
-    wanted: Matrix
-    """In shares of the window, -1 to 1."""
-    scale: Matrix
-    """(n,), what full conductance stands for in each column."""
-    targets: Matrix
-    """In shares of the window, like what is held."""
-    held: Matrix
-    stuck: Stuck
-    """What a test of the arrays found."""
-    site: Site
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,43 +37,19 @@ class Tile:
     """Share of the current of a cell and those near it that comes through the wires; None where wires are perfect."""
 
 
-def first_strip(weights: Matrix, device: DeviceModel, key: int, arrays: Arrays) -> Strip:
-    """Write the first tile row of a block as it was written; `key` is the block's own."""
-    life = stream_key(stream_key(key, "slice", 0), "replica", 0)
+def first_strip(weights: Matrix, device: DeviceModel, key: int, arrays: Arrays) -> StripCells:
+    """Write the first tile row of a block's first slice as it was written; `key` is the block's own."""
     scale = mapping.column_scale(weights, device)
-    wanted = np.clip(weights[:TILE_SIDE] / scale, -1.0, 1.0)
-    height, columns = wanted.shape
-    lines = rows_of(0, height + device.wires.spare_rows)
-    cells = writing.make_cells(device, stream_key(life, "cells"), lines, columns)
-    found = faults.march(cells.stuck, device, stream_key(life, "march"), lines)
-    turn = arrays.writes - 1
-    placement = placing.place(wanted, found, device.wires.spare_rows, turn, scale)
-    known = None if found is None else placement.placed(found)
-    targets = mapping.pair_targets(wanted, known)
-    here, rows = _placed(cells, placement), rows_of(0, height)
-    write_key = stream_key(life, "write", arrays.writes)
-    held, _ = writing.write(targets, device, here, write_key, rows)
-    if arrays.age_s > 0.0:
-        held = ageing.aged(held, device, arrays.age_s, life, write_key, rows, stuck=here.stuck)
-    none = np.zeros(targets.shape, np.int8)
-    stuck = none if known is None else known
-    return Strip(wanted, scale, targets, held, stuck, Site(placement, cells.stuck))
+    life = stream_key(stream_key(key, "slice", 0), "replica", 0)
+    return write_cells(weights[:TILE_SIDE] / scale, scale, 0, device, arrays, life)
 
 
-def _placed(cells: Cells, placement: Placement) -> Cells:
-    return Cells(
-        None if cells.stuck is None else placement.placed(cells.stuck),
-        None if cells.floor is None else placement.placed(cells.floor),
-        None if cells.ceiling is None else placement.placed(cells.ceiling),
-    )
-
-
-def seen(strip: Strip, device: DeviceModel) -> Matrix:
+def seen(strip: StripCells, device: DeviceModel) -> Matrix:
     """(h, n) of G+ - G- as the edges of the arrays see it, in shares of the window."""
     return differences(strip.held, strip.site, device)[0]
 
 
-def first_tile(strip: Strip, device: DeviceModel) -> Tile:
+def first_tile(strip: StripCells, device: DeviceModel) -> Tile:
     """Its cells where they lie. Spare rows hold nothing but what is stuck there."""
     window, placement = device.window, strip.site.placement
     height, width = len(strip.wanted), min(TILE_SIDE, strip.wanted.shape[1])

@@ -8,7 +8,8 @@ from compute.partition import TILE_SIDE, Matrix
 from compute.presets import device
 from compute.programmed import Arrays, ProgrammedBlock
 from compute.programming import program
-from node.cli.characterization.tile import Strip, Tile, first_strip, first_tile, seen
+from compute.strips import StripCells
+from node.cli.characterization.tile import Tile, first_strip, first_tile, seen
 
 OWN = DeviceModel(
     name="own",
@@ -23,7 +24,7 @@ WEIGHTS: Matrix = np.random.default_rng(5).standard_normal((140, 150), np.float3
 
 def looked_at(
     model: DeviceModel, arrays: Arrays, weights: Matrix = WEIGHTS
-) -> tuple[ProgrammedBlock, Strip]:
+) -> tuple[ProgrammedBlock, StripCells]:
     block = program(weights, model, 3, "0/0", arrays)
     return block, first_strip(weights, model, block.key, arrays)
 
