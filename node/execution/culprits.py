@@ -25,6 +25,9 @@ from protocol.messages import Manifest
 FLOAT32_ERROR = 1e-5
 """Of a part's norm: what float32 sums may be off without anybody being wrong."""
 
+FLOAT32_STEP = 2.0**-149
+"""Between one float32 and the next below 1e-38: what digits small values have left."""
+
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
@@ -38,6 +41,11 @@ Found = Callable[[list[Verdict], float], list[Effect]]
 GaveUp = Callable[[str, float], list[Effect]]
 
 
+def least_error(sides: Sides, m: int) -> float:
+    """What float32 may be off by (Frobenius) however small the answer is: half a step for each product."""
+    return 0.5 * FLOAT32_STEP * sides.width_in * math.sqrt(m * sides.width_out)
+
+
 def is_wrong(attempt: Attempt, checked: Combined, sides: Sides, m: int) -> bool:
     """Whether the part's error is more than its share explains, in 999 of 1,000 cases; digital parts need none."""
     bound, norm = checked.error_bound, checked.norm
@@ -46,7 +54,7 @@ def is_wrong(attempt: Attempt, checked: Combined, sides: Sides, m: int) -> bool:
     assert attempt.facts is not None and attempt.share is not None
     allowed = attempt.share * safety_factor(m) if attempt.facts.analog_macs else 0.0
     rounding = FLOAT32_ERROR * norm + round_off(sides.width_in + sides.width_out, norm)
-    return bound > max(allowed, rounding)
+    return bound > max(allowed, rounding) + least_error(sides, m) * safety_factor(m)
 
 
 class Inquest(OnlyWork):

@@ -1,6 +1,7 @@
 """Whether the sum of a panel's parts stands its check, and what is done about it where it does not.
 
 bound <= rtol          the answer stands
+no float32 holds X W   the task fails, and nobody is blamed
 bound > rtol           a part is wrong: it alone is done again, by another holder if there is one
   (the first time)     no part is wrong, so honest errors have added up: analog parts once more, digitally
                        the parts cannot be checked: all of them once more, digitally
@@ -10,10 +11,10 @@ bound > rtol again     the task fails, with the reason
 import math
 from collections.abc import Callable
 
-from compute.verify import relative_bound
+from compute.verify import relative_bound, safety_factor
 from node.effects import Effect, note
 from node.execution.attempts import Attempt, PanelRows
-from node.execution.culprits import Inquest, Verdict, is_wrong
+from node.execution.culprits import Inquest, Verdict, is_wrong, least_error
 from node.execution.dealing import Surroundings
 from node.execution.parts import Parts
 from node.execution.shards import Sides
@@ -24,6 +25,10 @@ from protocol.messages import Manifest
 
 FLOAT32_BOUND_MAX = 1e-3
 """A digital answer with a larger bound is not merely rounded."""
+
+FLOAT32_MAX = 3.4e38
+NORM_SPREAD = 2.0
+"""How far the estimate of ||X W|| may be off."""
 
 
 class Judge:
@@ -61,6 +66,8 @@ class Judge:
         bound = relative_bound(combined.error_bound, combined.norm)
         if rtol is None or bound <= rtol:
             return self._stands(bound)
+        if not math.isfinite(combined.norm) and self._norm > FLOAT32_MAX / NORM_SPREAD:
+            return self._failed(self._too_large(), now)
         if self.redone:
             return self._digitally(bound, rtol, now)
         self.redone = True
@@ -100,6 +107,9 @@ class Judge:
         analog = [part for part in self._parts.answered_parts if _is_analog(part)]
         if analog:
             return self._parts.redo_digitally(analog, now)
+        least = least_error(self._sides, self._rows.m)
+        if not self._culprits and least * safety_factor(self._rows.m) > rtol * self._norm:
+            return self._failed(self._too_small(rtol), now)
         return self._failed(self._irreparable(bound, rtol), now)
 
     def _named(self, verdict: Verdict) -> Effect:
@@ -112,6 +122,20 @@ class Judge:
         self._inquest = None
         unchecked = note("parts.unchecked", task=self._rows.task, reason=reason)
         return [unchecked, *self._parts.redo_digitally(self._parts.answered_parts, now)]
+
+    def _too_large(self) -> TaskError:
+        return TaskError(
+            ErrorCode.BAD_REQUEST,
+            f"the product's values go beyond float32's {FLOAT32_MAX:.2g} (all together about {self._norm:.2g}):"
+            " scale X down, and the answer up",
+        )
+
+    def _too_small(self, rtol: float) -> TaskError:
+        return TaskError(
+            ErrorCode.BAD_REQUEST,
+            f"the product's values are so small (all together about {self._norm:.2g}) that float32 has no digits"
+            f" left for an rtol of {rtol:.2g}: scale X up, and the answer down",
+        )
 
     def _irreparable(self, bound: float, rtol: float) -> TaskError:
         """Why the answer cannot be made better: all of it is digital already."""

@@ -288,7 +288,7 @@ class Workshop:
                 y[:, output.start : output.start + output.width] += partial
         xs = self._arena.matrix64(work.xs, work.m, verify.SKETCH_WIDTH)
         probe = verify.project(y, work.sketch_seed, "rows" if work.transpose else "columns")
-        norm = float(np.linalg.norm(y))
+        norm = verify.norm_of(y)
         bound = verify.residual_bound(probe, xs, verify.round_off(work.depth, norm))
         return Combined(norm, bound if math.isfinite(bound) else math.inf)
 
@@ -329,7 +329,7 @@ def _shares(work: RunShard, x: Matrix) -> list[float | None]:
     for block in work.blocks:
         if block.input_start not in norms:
             columns = x[:, block.input_start : block.input_start + block.input_width]
-            norms[block.input_start] = float(np.linalg.norm(columns))
+            norms[block.input_start] = verify.norm_of(columns)
     weights = [norms[b.input_start] * float(np.sqrt(b.output_width)) for b in work.blocks]
     if not any(weights):
         return [0.0] * len(work.blocks)

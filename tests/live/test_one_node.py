@@ -88,6 +88,25 @@ def test_a_device_of_one_s_own_is_known_by_what_it_is_and_stays_over_a_restart(
     assert refused.value.code == "bad_request"
 
 
+@pytest.mark.parametrize("backend", ["digital", "rram"])
+def test_values_of_any_size_are_certified_and_what_no_float32_holds_is_told(
+    daemon: Start, backend: str
+) -> None:
+    client = daemon().client()
+    w, x = W[:150, :131] * np.float32(0.3), X[:, :150]
+    client.put("w", w, backend=backend)
+
+    for size in (1e-40, 1e-30, 1.0, 1e20, 1e35):
+        scaled = (x * size).astype(np.float32)
+        y = client.matmul("w", scaled)
+        assert error_of(y, scaled.astype(np.float64) @ w) <= y.certificate.bound <= 1e-2
+    with pytest.raises(sedma.SedmaError, match=r"beyond float32's 3.4e\+38 .* scale X down"):
+        client.matmul("w", x * 1e38)
+    with pytest.raises(sedma.SedmaError, match="so small .* scale X up"):
+        client.matmul("w", np.full((4, 150), 2e-45, np.float32))
+    assert client.matmul("w", x).certificate.bound <= 1e-2
+
+
 def test_the_same_request_gives_the_same_bytes(daemon: Start) -> None:
     client = daemon().client()
     client.put("w", W, backend="rram")
