@@ -2,16 +2,14 @@
 
 import sys
 from collections.abc import Callable
-from contextlib import nullcontext
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from typer import Option
 
 from node.cli.devices import told_device
-from node.cli.files import output_file
-from node.cli.options import Json
+from node.cli.options import Json, checked_sides
+from node.cli.reports import INSTALL, is_drawn, kind_of, report_file
 from node.cli.session import UsageError, telling
 from protocol.errors import ConfigError
 from protocol.quantities import duration_s
@@ -26,8 +24,6 @@ SIDE_MAX = 1024
 ROWS_MAX = 4096
 AGE_S_MAX = 1e10
 """Three centuries."""
-KINDS = (".html", ".png")
-MISSING = "pip install 'sedma[plots]'"
 
 Draw = Callable[["Characterization"], bytes]
 
@@ -71,22 +67,19 @@ def crossbar(
     with telling(as_json):
         chip = _chip(device, seed, size, rows, age)
         draw = None if report is None else _drawing(report)
-        # Opened before the work, which may take long; until it is whole, what stood there stays.
-        with nullcontext() if report is None else output_file(report) as file:
+        with report_file(report) as file:
             found = _found(chip)
             _show(found.findings, as_json)
             if file is not None and draw is not None:
                 file.write(draw(found))
-        if report is None and find_spec("matplotlib") is None:
-            print(f"note: --report draws this with matplotlib: {MISSING}", file=sys.stderr)
+        if report is None and not is_drawn():
+            print(f"note: --report draws this with matplotlib: {INSTALL}", file=sys.stderr)
 
 
 def _chip(word: str | None, seed: int, size: tuple[int, int], rows: int, age: str) -> "Chip":
     from node.cli.characterization.measuring import Chip
 
-    if not all(1 <= side <= SIDE_MAX for side in size):
-        told = " ".join(map(str, size))
-        raise UsageError(f"--size {told}: write two numbers from 1 to {SIDE_MAX}")
+    checked_sides(size, SIDE_MAX)
     try:
         age_s = duration_s(age)
     except ConfigError as error:
@@ -108,17 +101,13 @@ def _device(word: str | None) -> "DeviceModel":
 
 def _drawing(report: Path) -> Draw:
     """What draws a report of this kind; UsageError where nothing can."""
-    if report.suffix not in KINDS:
-        raise UsageError(f"--report {report}: write a file that ends in {' or '.join(KINDS)}")
-    if find_spec("matplotlib") is None:
-        raise UsageError(f"--report draws with matplotlib: {MISSING}")
-    if report.suffix == ".png":
+    if kind_of(report) == ".png":
         from node.cli.characterization.sheet import sheet
 
         return sheet
     from node.cli.characterization.page import html
 
-    return lambda found: html(found).encode()
+    return html
 
 
 def _found(chip: "Chip") -> "Characterization":

@@ -6,6 +6,7 @@ from typing import Annotated
 
 from typer import Argument, BadParameter, Option
 
+from node.cli.session import UsageError
 from protocol.limits import WEIGHTS_NAME_PATTERN
 
 
@@ -21,6 +22,13 @@ def _named(word: str) -> str:
             " the first a letter or a digit"
         )
     return word
+
+
+def checked_sides(size: tuple[int, int], most: int) -> None:
+    """UsageError where a `--size` is that of no matrix, or of too large a one."""
+    if not all(1 <= side <= most for side in size):
+        told = " ".join(map(str, size))
+        raise UsageError(f"--size {told}: write two numbers from 1 to {most}")
 
 
 DataDir = Annotated[

@@ -3,16 +3,15 @@
 import json
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
-from importlib.util import find_spec
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument, Option
 
 from node.cli.devices import told_device
-from node.cli.files import output_file
-from node.cli.options import Api, Avoid, DataDir, Only, TokenFile, is_name
+from node.cli.options import Api, Avoid, DataDir, Only, TokenFile, checked_sides, is_name
+from node.cli.reports import kind_of, report_file
 from node.cli.session import Interrupted, Session, UsageError, session
 from protocol.errors import ConfigError
 from protocol.limits import DEADLINE_S_MAX, MATRIX_SIDE_MAX
@@ -27,7 +26,6 @@ SIDES = (256, 256)
 SEED_MAX = (1 << 62) - 1
 SEEDS_MAX = 100_000
 AT_ONCE_MAX = 8
-KINDS = (".html", ".png")
 Draw = Callable[[list["Reading"], str], bytes]
 
 
@@ -104,8 +102,7 @@ def sweep(
         rtols, deadline_s = tuple(_rtols(rtol)), _deadline_s(deadline)
         devices = list(dict.fromkeys(map(told_device, device or ()))) or [None]
         _check_source(name, size)
-        # Opened before what may take hours; until it is whole, what stood there stays.
-        with nullcontext() if report is None else output_file(report) as page:
+        with report_file(report) as page:
             from node.cli.sweeping.chips import Bench, Terms, chips
             from sedma.client import Client
 
@@ -177,10 +174,11 @@ def _show(talk: Session, found: list["Reading"]) -> None:
 def _product(
     client: "Client", name: str | None, sides: tuple[int, int], rows: int, seed: int
 ) -> "Product":
-    from node.cli.sweeping.chips import Product, drawn_weights, drawn_x
+    from node.cli.normal import normal_inputs, normal_weights
+    from node.cli.sweeping.chips import Product
 
-    weights = drawn_weights(seed, sides) if name is None else client.get(name)
-    product = Product.of(weights, drawn_x(seed, rows, weights.shape[0]))
+    weights = normal_weights(seed, sides) if name is None else client.get(name)
+    product = Product.of(weights, normal_inputs(seed, rows, weights.shape[0]))
     if not product.exact.any():
         raise UsageError(f"{name}: is zero everywhere, so that no error is relative to anything")
     return product
@@ -191,8 +189,8 @@ def _check_source(name: str | None, size: tuple[int, int] | None) -> None:
         raise UsageError("--size: say either the NAME of weights, or the size of those to draw")
     if name is not None and not is_name(name):
         raise UsageError(f"{name}: is no name of weights")
-    if size is not None and not all(1 <= side <= MATRIX_SIDE_MAX for side in size):
-        raise UsageError(f"--size: write two numbers from 1 to {MATRIX_SIDE_MAX}")
+    if size is not None:
+        checked_sides(size, MATRIX_SIDE_MAX)
 
 
 def _rtols(text: str) -> Iterator[float | None]:
@@ -221,14 +219,11 @@ def _deadline_s(text: str) -> float:
 
 
 def _drawing(report: Path) -> Draw:
-    """What draws a report of this kind."""
-    if report.suffix not in KINDS:
-        raise UsageError(f"--report {report}: write a file that ends in {' or '.join(KINDS)}")
-    if find_spec("matplotlib") is None:
-        raise UsageError("--report draws with matplotlib: pip install 'sedma[plots]'")
+    """What draws a report of this kind; UsageError where nothing can."""
+    kind = kind_of(report)
     from node.cli.sweeping import plots
 
-    return plots.html if report.suffix == ".html" else plots.png
+    return plots.html if kind == ".html" else plots.png
 
 
 @contextmanager

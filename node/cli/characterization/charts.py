@@ -10,20 +10,11 @@ from matplotlib.container import BarContainer
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from compute.block_product import DIGITAL_MAC_PJ
-from node.cli.characterization.drawing import (
-    BLUE,
-    GREEN,
-    GREY,
-    INK,
-    PURPLE,
-    RED,
-    Canvas,
-    centres,
-    grid,
-)
+from node.cli.characterization.drawing import Canvas, centres
 from node.cli.characterization.findings import Certified, Findings
 from node.cli.characterization.law import Histogram
 from node.cli.characterization.measuring import RAW, SEEN, SOUND, SPOILT, Characterization
+from node.pages.pictures import BLUE, GREEN, GREY, INK, PURPLE, RED, grid
 
 HEIGHT = 350
 PLOT = 230

@@ -1,8 +1,7 @@
-"""Draws what was found out: maps of a tile's cells, histograms of errors, and what a tolerance costs.
+"""A canvas whose places are pixels, and what is drawn on several of its parts.
 
-Places are in pixels of a page at 100 dots per inch, so that a cell of a map is a whole number of them; a higher
-resolution multiplies all alike. Colours are told apart by colour-blind eyes too (after Okabe and Ito 2008). Figures
-are made without pyplot, which keeps global state.
+A page has 100 dots per inch, so that a cell of a map is a whole number of them; a higher resolution multiplies all
+alike.
 """
 
 import io
@@ -13,27 +12,21 @@ from typing import Any
 import numpy as np
 from matplotlib import rc_context
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+
+from node.pages import pictures
+from node.pages.pictures import GREY, INK
 
 DOTS = 100
 """Of an inch."""
 
-BLUE, RED, GREEN, PURPLE, GREY, INK = (
-    "#0072b2", "#d55e00", "#009e73", "#aa4499", "#8a8a8a", "#1a1a1a",
-)  # fmt: skip
-STYLE: Any = {
-    "font.family": "DejaVu Sans",
+STYLE: dict[Any, Any] = pictures.STYLE | {
     "font.size": 8.0,
     "axes.titlesize": 9.0,
-    "axes.titlelocation": "left",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
     "axes.edgecolor": GREY,
     "axes.labelcolor": INK,
     "xtick.color": INK,
     "ytick.color": INK,
-    "legend.frameon": False,
     "legend.fontsize": 7.5,
 }
 
@@ -68,18 +61,15 @@ def png(width: int, height: int, draw: Draw, scale: int, colours: int | None = N
     """A picture of so many pixels times `scale`; with `colours` of a palette, which takes a third of the bytes."""
     with rc_context(STYLE):
         figure = Figure(figsize=(width / DOTS, height / DOTS), dpi=DOTS * scale)
-        FigureCanvasAgg(figure)
         draw(Canvas(figure, 0, 0))
-        file = io.BytesIO()
-        # Without the name of the program that wrote it, the same findings are the same bytes.
-        figure.savefig(file, format="png", metadata={"Software": None})
-    return file.getvalue() if colours is None else _with_palette(file, colours)
+        picture = pictures.png(figure)
+    return picture if colours is None else _with_palette(picture, colours)
 
 
-def _with_palette(file: io.BytesIO, colours: int) -> bytes:
+def _with_palette(content: bytes, colours: int) -> bytes:
     from PIL import Image  # comes with matplotlib
 
-    with Image.open(file) as picture:
+    with Image.open(io.BytesIO(content)) as picture:
         few = picture.convert("RGB").quantize(colours, dither=Image.Dither.NONE)
     packed = io.BytesIO()
     few.save(packed, format="png", optimize=True)
@@ -100,11 +90,6 @@ def legend_line(axes: Axes, labels: Sequence[tuple[str, str]]) -> None:
         columnspacing=1.0,
         borderpad=0.0,
     )
-
-
-def grid(axes: Axes) -> None:
-    axes.grid(True, color="#e4e4e4", linewidth=0.6)
-    axes.set_axisbelow(True)
 
 
 def centres(edges: np.typing.NDArray[np.float64]) -> np.typing.NDArray[np.float64]:

@@ -11,10 +11,11 @@ from matplotlib.image import AxesImage
 from matplotlib.ticker import MaxNLocator
 
 from compute.partition import TILE_SIDE, Matrix
-from node.cli.characterization.drawing import BLUE, INK, RED, Canvas, legend_line
+from node.cli.characterization.drawing import Canvas, legend_line
 from node.cli.characterization.findings import Findings
 from node.cli.characterization.measuring import Characterization
 from node.cli.characterization.tile import Tile
+from node.pages.pictures import BLUE, INK, RED
 from protocol.quantities import duration_text
 
 SIDE = 264

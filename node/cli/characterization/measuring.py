@@ -1,7 +1,6 @@
 """Writes random weights into arrays of a kind of cell, multiplies by them under ever closer tolerances, and measures.
 
-Weights and inputs are normal: the errors of an answer are then those of the device, not of the matrix. The exact
-product is taken in float64.
+The exact product is taken in float64.
 """
 
 import math
@@ -21,6 +20,7 @@ from node.cli.characterization import law
 from node.cli.characterization.findings import Certified, Findings, Raw, Wired, Written
 from node.cli.characterization.law import Histogram
 from node.cli.characterization.tile import Tile, first_strip, first_tile, seen
+from node.cli.normal import normal_inputs, normal_weights
 
 RTOLS = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
 REACH = 5.0
@@ -46,13 +46,6 @@ class Chip:
     rows: int
     age_s: float
 
-    def weights(self) -> Matrix:
-        return np.random.default_rng((self.seed, 0)).standard_normal(self.shape, np.float32)
-
-    def inputs(self) -> Matrix:
-        shape = (self.rows, self.shape[0])
-        return np.random.default_rng((self.seed, 1)).standard_normal(shape, np.float32)
-
 
 @dataclass(frozen=True, slots=True)
 class Characterization:
@@ -69,7 +62,8 @@ class Characterization:
 
 def characterize(chip: Chip, tell: Tell) -> Characterization:
     """`tell` is told what is done next."""
-    weights, x = chip.weights(), chip.inputs()
+    weights = normal_weights(chip.seed, chip.shape)
+    x = normal_inputs(chip.seed, chip.rows, chip.shape[0])
     exact = x.astype(np.float64) @ weights.astype(np.float64)
     tell("writing the arrays")
     matrix = AnalogMatrix(weights, chip.device, seed=chip.seed)

@@ -45,7 +45,7 @@ TOLERANCE = (
 )
 
 
-def html(found: Characterization) -> str:
+def html(found: Characterization) -> bytes:
     """The whole page."""
     findings = found.findings
     parts = [f"<h1>{escape(title(findings))}</h1>", note(OPENING), _numbers(findings)]
@@ -68,7 +68,7 @@ def html(found: Characterization) -> str:
     costs = note(f"Unit costs: {findings.costs}.")
     body = drawn + _table(findings) + note(TOLERANCE) + costs
     parts.append(section("What a tolerance costs", body))
-    return page(f"sedma: {title(findings)}", parts, STYLE)
+    return page(f"sedma: {title(findings)}", parts, STYLE).encode()
 
 
 def _numbers(findings: Findings) -> str:

@@ -1,9 +1,10 @@
 """Everything on one picture."""
 
 from node.cli.characterization import charts, maps
-from node.cli.characterization.drawing import INK, Canvas, png
+from node.cli.characterization.drawing import Canvas, png
 from node.cli.characterization.measuring import Characterization
 from node.cli.characterization.words import summary, title
+from node.pages.pictures import INK
 
 HEAD = 30
 COLOURS = 256

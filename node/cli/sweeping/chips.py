@@ -14,13 +14,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from node.cli.normal import Matrix
 from sedma.client import Answer, Client
 from sedma.errors import SedmaError
 
 SLOTS = 8
 """Names of one experiment, and so the most chips that it has in the mesh at once."""
-
-Matrix = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,16 +176,6 @@ class Bench:
         except SedmaError as error:
             if error.code != "not_found":
                 self.left.append(name)
-
-
-def drawn_weights(seed: int, sides: tuple[int, int]) -> Matrix:
-    """Normal W (K, N)."""
-    return np.random.default_rng((seed, 0)).standard_normal(sides, dtype=np.float32)
-
-
-def drawn_x(seed: int, rows: int, width: int) -> Matrix:
-    """Normal X (rows, width)."""
-    return np.random.default_rng((seed, 1)).standard_normal((rows, width), dtype=np.float32)
 
 
 def chips(devices: Sequence[str | None], seeds: range, experiment: str) -> list[Chip]:

@@ -1,7 +1,7 @@
 """What many chips have in common: medians, tails, and how many of them are any good."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -108,5 +108,5 @@ def _figures(label: str, group: list[Reading], raw: list[Reading] | None) -> Fig
     )
 
 
-def _share(held: Any) -> float:
-    return float(np.mean([float(one) for one in held]))
+def _share(held: Iterable[bool]) -> float:
+    return float(np.mean(list(held)))

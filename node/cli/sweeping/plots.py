@@ -1,32 +1,23 @@
 """Distributions over chips, drawn: the share of chips that lie below each value, so a yield can be read off."""
 
 import base64
-import io
 from collections.abc import Callable, Sequence
 from html import escape
 from typing import Any
 
 from matplotlib import rc_context
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from node.cli.sweeping.chips import Reading
 from node.cli.sweeping.figures import Figures, figures, labels_of
 from node.cli.sweeping.words import HEADS, NOTES, line
+from node.pages import pictures
 from node.pages.page import note, page, row, section, table
+from node.pages.pictures import BLUE, GREEN, GREY, INK, ORANGE, PURPLE, RED, grid
 
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#aa4499", "#8a8a8a", "#e69f00")
-"""Told apart by colour-blind eyes too (after Okabe and Ito 2008)."""
-STYLE: dict[Any, Any] = {
-    "font.size": 9.0,
-    "axes.titlesize": 10.0,
-    "axes.titlelocation": "left",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "legend.frameon": False,
-    "svg.hashsalt": "sedma",
-}
+COLOURS = (BLUE, RED, GREEN, PURPLE, GREY, ORANGE)
+STYLE: dict[Any, Any] = pictures.STYLE | {"font.size": 9.0, "axes.titlesize": 10.0}
 LINES = ("solid", "dashed", "dotted")
 ACROSS_IN, ACROSS_MIN_IN, DOWN_IN, DOTS = 3.4, 6.0, 7.6, 110
 TICKS = 4
@@ -41,11 +32,7 @@ QUANTITIES: tuple[tuple[str, Callable[[Reading], float]], ...] = (
 
 def png(readings: Sequence[Reading], words: str) -> bytes:
     with rc_context(STYLE):
-        drawn = _drawn(readings, words)
-        file = io.BytesIO()
-        # Without the name of the program that wrote it, the same readings are the same bytes.
-        drawn.savefig(file, format="png", dpi=DOTS, metadata={"Software": None})
-    return file.getvalue()
+        return pictures.png(_drawn(readings, words))
 
 
 def html(readings: Sequence[Reading], words: str) -> bytes:
@@ -66,22 +53,20 @@ def html(readings: Sequence[Reading], words: str) -> bytes:
 def _drawn(readings: Sequence[Reading], words: str) -> Figure:
     """A column for each tolerance, a row for each quantity, a curve for each device."""
     rtols = list(dict.fromkeys(one.rtol for one in readings))
-    figure = Figure(
-        figsize=(max(ACROSS_IN * len(rtols), ACROSS_MIN_IN), DOWN_IN), layout="constrained"
-    )
-    FigureCanvasAgg(figure)
+    sides = max(ACROSS_IN * len(rtols), ACROSS_MIN_IN), DOWN_IN
+    figure = Figure(figsize=sides, dpi=DOTS, layout="constrained")
     figure.suptitle(words, x=0.01, ha="left", fontsize=10)
-    grid = figure.subplots(len(QUANTITIES), len(rtols), squeeze=False, sharey=True)
+    places = figure.subplots(len(QUANTITIES), len(rtols), squeeze=False, sharey=True)
     for column, rtol in enumerate(rtols):
         of_rtol = [one for one in readings if one.rtol == rtol]
-        for axes, (name, value) in zip(grid[:, column], QUANTITIES, strict=True):
+        for axes, (name, value) in zip(places[:, column], QUANTITIES, strict=True):
             _curves(axes, of_rtol, value)
             axes.set_xlabel(name)
-        _tell_tolerance(grid[0, column], rtol, [one for one in rtols if one is not None])
-        _tell_yields(grid[0, column], [one for one in figures(readings) if one.rtol == rtol])
-    for axes in grid[:, 0]:
+        _tell_tolerance(places[0, column], rtol, [one for one in rtols if one is not None])
+        _tell_yields(places[0, column], [one for one in figures(readings) if one.rtol == rtol])
+    for axes in places[:, 0]:
         axes.set_ylabel("share of chips below")
-    handles, labels = grid[0, 0].get_legend_handles_labels()
+    handles, labels = places[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower left", ncols=min(len(labels), 4))
     return figure
 
@@ -100,8 +85,7 @@ def _curves(axes: Axes, readings: Sequence[Reading], value: Callable[[Reading], 
     else:
         axes.locator_params(axis="x", nbins=TICKS)
     axes.set_ylim(0.0, 1.02)
-    axes.grid(True, color="#e4e4e4", linewidth=0.6)
-    axes.set_axisbelow(True)
+    grid(axes)
 
 
 def _tell_tolerance(axes: Axes, rtol: float | None, others: Sequence[float]) -> None:
@@ -110,7 +94,7 @@ def _tell_tolerance(axes: Axes, rtol: float | None, others: Sequence[float]) -> 
     low, high = axes.get_xlim()
     for limit in others if rtol is None else (rtol,):
         if rtol is not None or low < limit < high:
-            axes.axvline(limit, color="#1a1a1a", linestyle="dashed", linewidth=1.0)
+            axes.axvline(limit, color=INK, linestyle="dashed", linewidth=1.0)
 
 
 def _tell_yields(axes: Axes, told: Sequence[Figures]) -> None:

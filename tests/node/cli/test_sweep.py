@@ -15,15 +15,13 @@ from typer.testing import CliRunner, Result
 
 from node.api.server import RunningApi, start_api
 from node.cli.main import app
-from node.cli.sweeping import chips, crowd, plots
+from node.cli.normal import normal_inputs, normal_weights
+from node.cli.sweeping import chips, crowd
 from node.cli.sweeping.chips import SLOTS, Bench, Chip, Product, Reading, Stopped, Terms
-from node.cli.sweeping.crowd import TRIES_MAX, Crowd
-from node.cli.sweeping.figures import Spread, figures
 from node.cli.sweeping.flight import fly
 from node.service import MatrixAnswer, MatrixBody
 from protocol.client import MatmulRequest, PutRequest, WeightsView
 from protocol.errors import ErrorCode, TaskError
-from protocol.limits import WEIGHTS_NAME_PATTERN
 from sedma.client import Client
 from sedma.transport import Endpoint, Transport
 from tests.node.api.numpy_service import TOKEN, Log, NumpyService
@@ -228,7 +226,7 @@ async def test_a_chip_that_somebody_else_changed_is_no_reading(
         (("--rtol", "1e-2,some"), "--rtol 1e-2,some: write numbers between 0 and 1, or none"),
         (("--rtol", "2"), "--rtol 2: write numbers between 0 and 1"),
         (("--deadline", "2h"), "--deadline 2h: write more than 0s and at most"),
-        (("--size", "0", "9"), "--size: write two numbers from 1 to"),
+        (("--size", "0", "9"), "--size 0 9: write two numbers from 1 to"),
         (("--device", "no.toml"), "--device no.toml: no such file"),
         (("--report", "out.pdf"), "--report out.pdf: write a file that ends in .html or .png"),
         (("--report", "no/out.png"), "no/out.png: cannot be written"),
@@ -277,76 +275,14 @@ async def test_a_report_holds_all_that_was_read(
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 
-def test_the_same_readings_are_the_same_picture() -> None:
-    pytest.importorskip("matplotlib")
-    read = [reading(seed, 1e-2, 1e-3 * (1 + seed)) for seed in range(3)]
-
-    assert plots.png(read, "words") == plots.png(read, "words") != plots.png(read[1:], "words")
-
-
-# -- what chips have in common -----------------------------------------------------------------------
-
-
-def reading(
-    seed: int, rtol: float | None, error: float, device: str = "d", analog: float = 1.0
-) -> Reading:
-    return Reading(
-        device=device, seed=seed, rtol=rtol, error=error, bound=None if rtol is None else rtol / 2,
-        confidence=0.999999, regime="fast" if analog else "digital", analog_fraction=analog,
-        energy_j=1e-6 * (seed + 1), latency_s=1e-3, reads=1, seconds=0.1, nodes=1,
-    )  # fmt: skip
-
-
-def test_figures_are_medians_and_twentieths() -> None:
-    (told,) = figures([reading(seed, None, float(seed)) for seed in range(21)])
-
-    assert told.error == Spread(1.0, 10.0, 19.0)
-    assert told.energy_j.median == pytest.approx(11e-6)
-    assert (told.bound, told.kept, told.analog_yield, told.raw_yield) == (None, None, None, None)
-
-
-def test_a_chip_yields_if_it_keeps_the_tolerance_on_its_cells() -> None:
-    certified = [
-        reading(0, 0.1, 0.01),
-        reading(1, 0.1, 0.06),
-        reading(2, 0.1, 0.0, analog=0.0),
-        reading(3, 0.1, 0.2),
-    ]
-    raw = [reading(seed, None, 0.04 * seed) for seed in range(4)]
-
-    told, rough = figures([*certified, *raw])
-
-    assert (told.kept, told.analog_yield, told.raw_yield) == (0.75, 0.5, 0.75)
-    assert told.broken == 2
-    assert told.regimes == {"fast": 3, "digital": 1}
-    assert (rough.rtol, rough.chips, rough.kept) == (None, 4, None)
-
-
-def test_devices_of_one_name_are_told_apart() -> None:
-    devices = ["rram-harsh", '{"wires":{"spare_rows":1}}', '{"wires":{"spare_rows":2}}']
-
-    told = figures([reading(0, None, 0.1, device) for device in devices])
-
-    assert [one.label for one in told] == ["rram-harsh", "custom (1)", "custom (2)"]
-
-
-# -- chips and their names ---------------------------------------------------------------------------
-
-
-def test_the_same_experiment_meets_the_same_chips_under_few_names() -> None:
-    some = chips.chips(["a", None], range(100), "12 x 7")
-
-    assert some == chips.chips(["a", None], range(100), "12 x 7")
-    assert len({one.name for one in some}) == 2 * SLOTS
-    assert all(re.match(WEIGHTS_NAME_PATTERN, one.name) for one in some)
-    assert Chip.of("a", 3, "12 x 7").name != Chip.of("a", 3, "13 x 7").name
+# -- ends ------------------------------------------------------------------------------------------
 
 
 async def test_ctrl_c_ends_it_with_nothing_left_in_the_mesh(
     api: RunningApi, service: Chips
 ) -> None:
     client = Client(Transport(Endpoint(api.url, TOKEN)))
-    product = Product.of(chips.drawn_weights(1, (12, 7)), chips.drawn_x(1, 3, 12))
+    product = Product.of(normal_weights(1, (12, 7)), normal_inputs(1, 3, 12))
     bench = Bench(client, product, Terms((1e-2, None), 10.0))
 
     def pressed(readings: list[Reading]) -> None:
@@ -362,41 +298,3 @@ async def test_ctrl_c_ends_it_with_nothing_left_in_the_mesh(
     await asyncio.to_thread(run)
     assert service.held == {} and bench.left == []
     assert 1 <= len(service.requests) <= 5
-
-
-# -- how many at once --------------------------------------------------------------------------------
-
-
-def test_a_refusal_makes_the_crowd_as_large_as_what_had_room() -> None:
-    crowd = Crowd(4)
-    for _ in range(4):
-        assert crowd.has_place
-        crowd.began()
-    assert not crowd.has_place
-
-    assert crowd.refused() == 0.0
-    assert (crowd.limit, crowd.has_place) == (3, False)
-    crowd.ended()
-    assert crowd.has_place
-
-
-def test_one_chip_alone_tries_again_for_a_while() -> None:
-    crowd = Crowd(4)
-    waits = []
-    for _ in range(TRIES_MAX):
-        crowd.began()
-        waits.append(crowd.refused())
-
-    assert waits[:3] == [0.5, 1.0, 2.0]
-    assert waits[-1] is None and None not in waits[:-1]
-
-
-def test_a_chip_that_found_room_begins_the_count_anew() -> None:
-    crowd = Crowd(1)
-    crowd.began()
-    crowd.refused()
-    crowd.began()
-    crowd.ended()
-    crowd.began()
-
-    assert crowd.refused() == 0.5
