@@ -99,4 +99,4 @@ def _site(
         None if cells.ceiling is None else placement.placed(cells.ceiling),
     )
     known = None if found is None else placement.placed(found)
-    return Site(placement, cells.stuck), here, known
+    return Site(placement, cells.stuck, stream_key(life, "site", first_row)), here, known

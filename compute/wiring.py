@@ -2,16 +2,22 @@
 
 Plus and minus cells of a tile stand in two arrays of the same layout, and the two columns' currents are subtracted.
 Rows and columns lie where the placement put them; spare rows are not driven, but what is stuck there still leaks.
+
+A remnant of a block fills no array, and shares one with others (`compute/packing.py`). Their cells load the same lines,
+and it lies the farther from the edges the more of the array is between. Which others those are depends on what else is
+held, so where a remnant lies is drawn once for the array's life, and its neighbours conduct as its own cells do on
+average: sums over many cells hardly tell the difference.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 
+from compute.chance import rows_of, stream_key, uniform
 from compute.device import DeviceModel
 from compute.faults import Stuck
 from compute.ir_drop import effective
-from compute.partition import TILE_SIDE, Matrix, spans
+from compute.partition import TILE_SIDE, Matrix, Matrix64, spans
 from compute.placing import Placement
 
 
@@ -22,6 +28,14 @@ class Site:
     placement: Placement
     stuck: Stuck | None
     """(2, h + spare rows, n), by physical place."""
+    name: int
+    """Of the tile row's arrays, for life."""
+
+    def corner(self, start: int, rows: int, columns: int) -> tuple[int, int]:
+        """Row and column of the array that holds the tile from column `start` on, where its first cell lies."""
+        free = (TILE_SIDE - rows + 1, TILE_SIDE - columns + 1)
+        thrown = uniform(stream_key(self.name, "corner", start), rows_of(0, 1), 2)[0]
+        return int(thrown[0] * free[0]), int(thrown[1] * free[1])
 
 
 def differences(held: Matrix, site: Site, device: DeviceModel) -> tuple[Matrix, Matrix | None]:
@@ -43,16 +57,28 @@ def differences(held: Matrix, site: Site, device: DeviceModel) -> tuple[Matrix, 
 def _through_wires(conductance: Matrix, site: Site, device: DeviceModel) -> Matrix:
     """(2, h, n) as seen from the edges, in units of the window, like what comes in."""
     width_us = device.window.width_us
+    height = conductance.shape[1]
     seen = np.empty_like(conductance)
     for start, stop in spans(conductance.shape[2], TILE_SIDE):
         columns = slice(start, stop)
         rows = site.placement.rows[:, None]
         places = site.placement.columns[columns][None, :] - start
-        array = _unused(site, columns, conductance.shape[1], device)
-        array[:, rows, places] = conductance[:, :, columns]
-        through = effective(array * width_us, device.wires.segment_ohm) / width_us
-        seen[:, :, columns] = through[:, rows, places]
+        own = _unused(site, columns, height, device)
+        own[:, rows, places] = conductance[:, :, columns]
+        left = through(own * width_us, site.corner(start, height, stop - start), device) / width_us
+        seen[:, :, columns] = left[:, rows, places]
     return seen
+
+
+def through(own_us: Matrix, corner: tuple[int, int], device: DeviceModel) -> Matrix64:
+    """(2, lines, columns) in uS as seen from the edges of the arrays, in which these cells begin at `corner`."""
+    _, lines, columns = own_us.shape
+    whole = np.empty((2, TILE_SIDE + device.wires.spare_rows, TILE_SIDE), np.float32)
+    whole[:] = own_us.mean(axis=(1, 2), dtype=np.float64)[:, None, None]
+    top, left = corner
+    here = (slice(None), slice(top, top + lines), slice(left, left + columns))
+    whole[here] = own_us
+    return effective(whole, device.wires.segment_ohm)[here]
 
 
 def _unused(site: Site, columns: slice, rows: int, device: DeviceModel) -> Matrix:

@@ -4,16 +4,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from compute.device import DeviceModel, Faults, Wires
-from compute.faults import Stuck
-from compute.ir_drop import effective
+from compute.device import Faults, Wires
 from compute.partition import TILE_SIDE, Matrix
-from compute.placing import Placement
 from compute.presets import DEFAULT_DEVICE, PRESETS, device
 from compute.programmed import Arrays, ProgrammedBlock, resident_bytes
 from compute.programming import program, read_back_error
 from compute.strips import write_strip
-from compute.wiring import Site, differences
 
 WAN = PRESETS["rram-wan2022"]
 FAULTY = msgspec.structs.replace(WAN, faults=Faults(stuck_low=0.0175, stuck_high=0.0904))
@@ -299,72 +295,6 @@ def test_the_second_tile_row_lies_on_other_cells_than_the_first() -> None:
     ]
 
     assert not np.array_equal(strips[0].stuck, strips[1].stuck)
-
-
-def with_wires(spare_rows: int) -> DeviceModel:
-    return msgspec.structs.replace(
-        PRESETS["ideal"], name="wires", wires=Wires(segment_ohm=20.0, spare_rows=spare_rows)
-    )
-
-
-def pairs(rows: int, columns: int) -> Matrix:
-    return np.random.default_rng(3).random((2, rows, columns), np.float32)
-
-
-def test_without_wires_a_pair_is_the_difference_of_its_cells_and_its_place_is_all_one() -> None:
-    cells = pairs(40, 30)
-    placement = Placement(np.arange(40)[::-1], np.arange(30)[::-1])
-
-    seen, squares = differences(cells, Site(placement, None), PRESETS["rram-wan2022"])
-
-    assert np.array_equal(seen, cells[0] - cells[1]) and squares is None
-
-
-def test_squares_are_of_whole_conductances() -> None:
-    of, cells = PRESETS["pcm-joshi"], pairs(40, 30)
-    floor = np.float32(of.window.g_min_us / of.window.width_us)
-
-    _, squares = differences(cells, Site(Placement(np.arange(40), np.arange(30)), None), of)
-
-    assert squares is not None
-    assert np.allclose(squares, (cells[0] + floor) ** 2 + (cells[1] + floor) ** 2)
-
-
-@pytest.mark.parametrize("spare_rows", [0, 3])
-def test_wires_see_cells_where_they_lie(spare_rows: int) -> None:
-    """Each array by itself: lines in the order of their places, spare rows at g_min but for stuck cells."""
-    of, cells = with_wires(spare_rows), pairs(20, 150)
-    dice = np.random.default_rng(4)
-    order = np.concatenate((dice.permutation(128), 128 + dice.permutation(22)))
-    placement = Placement(dice.permutation(20 + spare_rows)[:20], order)
-    stuck: Stuck = dice.choice(np.array([-1, 0, 1], np.int8), (2, 20 + spare_rows, 150))
-
-    seen, _ = differences(cells, Site(placement, stuck), of)
-
-    array = (stuck > 0).astype(np.float32) * 100.0
-    array[:, placement.rows[:, None], order] = cells * 100.0
-    through = np.concatenate(
-        [effective(array[:, :, :128], 20.0), effective(array[:, :, 128:], 20.0)], axis=2
-    )
-    expected = (through[0] - through[1])[placement.rows[:, None], order] / 100.0
-    assert np.allclose(seen, expected, atol=1e-6)
-
-
-def test_what_leaks_in_spare_rows_takes_current_from_the_others() -> None:
-    cells = pairs(20, 30)
-    cells[1] = 0.0
-    placement = Placement(np.arange(20), np.arange(30))
-    clean = np.zeros((2, 23, 30), np.int8)
-    leaking = clean.copy()
-    leaking[0, 20:] = 1
-
-    plain, _ = differences(
-        cells, Site(Placement(np.arange(20), np.arange(30)), None), with_wires(0)
-    )
-    spare, _ = differences(cells, Site(placement, clean), with_wires(3))
-    leak, _ = differences(cells, Site(placement, leaking), with_wires(3))
-
-    assert leak.sum() < spare.sum() < plain.sum() < cells[0].sum()
 
 
 def test_resistive_wires_are_allowed_for_by_the_gain() -> None:

@@ -13,11 +13,10 @@ from compute import mapping
 from compute.chance import stream_key
 from compute.device import DeviceModel
 from compute.faults import Stuck
-from compute.ir_drop import effective
 from compute.partition import TILE_SIDE, Matrix, Matrix64
 from compute.programmed import Arrays
 from compute.strips import StripCells, write_cells
-from compute.wiring import differences
+from compute.wiring import differences, through
 
 NEAR = 4
 """Cells on each side that what the wires leave is taken over: currents that sneak through other cells would make a
@@ -66,15 +65,14 @@ def first_tile(strip: StripCells, device: DeviceModel) -> Tile:
         targets_us=targets * np.float32(window.width_us) + np.float32(window.g_min_us),
         held_us=held_us,
         stuck=stuck,
-        left=_left(held_us, device),
+        left=_left(held_us, strip.site.corner(0, height, width), device),
     )
 
 
-def _left(held_us: Matrix, device: DeviceModel) -> Matrix | None:
+def _left(held_us: Matrix, corner: tuple[int, int], device: DeviceModel) -> Matrix | None:
     if not device.wires.segment_ohm:
         return None
-    through = effective(held_us, device.wires.segment_ohm)
-    held, left = _sums_near(held_us), _sums_near(through)
+    held, left = _sums_near(held_us), _sums_near(through(held_us, corner, device))
     share: Matrix = np.divide(left, held, out=np.ones_like(left), where=held > 0.0)
     return share.astype(np.float32)
 
