@@ -1,5 +1,4 @@
 import tracemalloc
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -7,26 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from compute.backend import Backend, Panels, Product, Resident, backend
+from compute.backend import Backend, Product, Resident, backend
 from compute.device import DeviceError
-from compute.partition import TILE_SIDE, Matrix, spans
-
-
-def normal(*shape: int, seed: int = 1) -> Matrix:
-    return np.random.default_rng(seed).standard_normal(shape, np.float32)
-
-
-def panels_of(weights: Matrix) -> Panels:
-    """As a store reads them: each panel into the memory of the one before."""
-
-    def panels() -> Iterator[tuple[int, Matrix]]:
-        room = np.empty((TILE_SIDE, weights.shape[1]), np.float32)
-        for start, stop in spans(len(weights), TILE_SIDE):
-            room[: stop - start] = weights[start:stop]
-            yield start, room[: stop - start]
-            room[:] = np.nan
-
-    return panels
+from compute.partition import Matrix
+from tests.compute.matrices import normal, panels_of
 
 
 def product(

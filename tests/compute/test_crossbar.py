@@ -16,6 +16,7 @@ from compute.device import Converters, Costs, DeviceModel, ReadNoise, Window
 from compute.face import Face, Layer, face, on_grid
 from compute.partition import TILE_SIDE, Matrix, spans
 from compute.raw import RawReading, read_all_once
+from tests.compute.matrices import normal
 
 EXACT = DeviceModel(name="no error at all")
 QUIET = DeviceModel(
@@ -32,10 +33,6 @@ CROOKED = msgspec.structs.replace(
 FINE = msgspec.structs.replace(NOISY, converters=Converters(dac_bits=12, adc_bits=10))
 ANALOG_IN = msgspec.structs.replace(QUIET, converters=Converters(adc_bits=8))
 DEVICES = [QUIET, NOISY, UNEVEN, CROOKED, FINE]
-
-
-def normal(*shape: int, seed: int = 1) -> Matrix:
-    return np.random.default_rng(seed).standard_normal(shape, np.float32)
 
 
 def layer(rows: int, columns: int, device: DeviceModel, seed: int = 2) -> Layer:

@@ -19,6 +19,7 @@ from compute.programming import program
 from compute.raw import read_all_once
 from compute.readout import read_once, sense
 from compute.write_errors import relax
+from tests.compute.matrices import normal
 
 needs_numba = pytest.mark.skipif(
     not fused.is_installed(), reason="numba is not installed (pip install 'sedma[fast]')"
@@ -39,10 +40,6 @@ DEVICES = {
     ),
     "no DAC": msgspec.structs.replace(QUIET, converters=Converters(adc_bits=8)),
 }
-
-
-def normal(*shape: int, seed: int = 1) -> Matrix:
-    return np.random.default_rng(seed).standard_normal(shape, np.float32)
 
 
 def layers(rows: int, columns: int) -> tuple[Layer, ...]:

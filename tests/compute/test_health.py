@@ -7,12 +7,9 @@ from compute.health import HEALTHY_STUCK_SHARE, measure
 from compute.partition import Matrix
 from compute.presets import PRESETS
 from compute.programming import program
+from tests.compute.matrices import normal
 
 WAN = PRESETS["rram-wan2022"]
-
-
-def normal(*shape: int, seed: int = 1) -> Matrix:
-    return np.random.default_rng(seed).standard_normal(shape, np.float32)
 
 
 def nothing(*shape: int) -> Matrix:

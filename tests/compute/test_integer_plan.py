@@ -16,16 +16,13 @@ from compute.integer_law import SD_MAX, CellNoise, IntegerPlan, adc_bits, conver
 from compute.integer_plan import Load, load_of, plan, spent_on
 from compute.partition import Matrix, Matrix64, spans
 from tests.compute.integer_bits import digits, multiply_bit_by_bit, read_bit_by_bit
+from tests.compute.matrices import normal
 
 WAN = CellNoise(write=0.041, read=0.01)
 """As measured on rram-wan2022: writing 4 % of the window, reading 1 %."""
 
 QUIET = CellNoise(write=0.003, read=0.01)
 DEVICE = DeviceModel(name="plain")
-
-
-def normal(*shape: int, seed: int = 1) -> Matrix:
-    return np.random.default_rng(seed).standard_normal(shape, np.float32)
 
 
 def load(x: Matrix, weights: Matrix) -> Load:

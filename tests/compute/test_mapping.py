@@ -7,16 +7,13 @@ from compute.device import DeviceModel, ReadNoise, Window
 from compute.faults import Stuck
 from compute.mapping import CLIPPED_SHARE_MAX, column_scale, pair_targets
 from compute.partition import Matrix
+from tests.compute.matrices import normal
 
 NOISY = DeviceModel(name="noisy", reading=ReadNoise(constant=0.01))
 LARGEST = float(np.finfo(np.float32).max)
 SMALLEST = float(np.finfo(np.float32).tiny)
 
 seeds = st.integers(0, 2**32 - 1)
-
-
-def normal(*shape: int, seed: int = 1) -> Matrix:
-    return np.random.default_rng(seed).standard_normal(shape, np.float32)
 
 
 def uniform(*shape: int, seed: int = 1) -> Matrix:

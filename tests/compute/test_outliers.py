@@ -10,14 +10,11 @@ from compute.device import DeviceModel, ReadNoise
 from compute.mapping import column_scale
 from compute.outliers import WORK_BYTES_MAX, Mask, Outliers, largest
 from compute.partition import Matrix
+from tests.compute.matrices import normal
 
 seeds = st.integers(0, 2**32 - 1)
 shares = st.sampled_from([0.0, 0.01, 0.05, 0.3, 1.0])
 sides = st.integers(1, 150)
-
-
-def normal(*shape: int, seed: int = 1) -> Matrix:
-    return np.random.default_rng(seed).standard_normal(shape, np.float32)
 
 
 def sprinkled(*shape: int, share: float, seed: int = 1) -> Mask:

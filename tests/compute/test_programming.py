@@ -9,15 +9,11 @@ from compute.partition import TILE_SIDE, Matrix
 from compute.presets import DEFAULT_DEVICE, PRESETS, device
 from compute.programmed import Arrays, ProgrammedBlock, resident_bytes
 from compute.programming import program, read_back_error
-from compute.strips import write_strip
+from tests.compute.matrices import normal
 
 WAN = PRESETS["rram-wan2022"]
 FAULTY = msgspec.structs.replace(WAN, faults=Faults(stuck_low=0.0175, stuck_high=0.0904))
 PRESETS_WITHOUT_WIRES = [name for name, of in PRESETS.items() if not of.wires.segment_ohm]
-
-
-def normal(*shape: int, seed: int = 1) -> Matrix:
-    return np.random.default_rng(seed).standard_normal(shape, np.float32)
 
 
 def held(block: ProgrammedBlock, slices: int | None = None) -> Matrix:
@@ -34,16 +30,11 @@ def relative_error(block: ProgrammedBlock, weights: Matrix, slices: int | None =
     return float(np.linalg.norm(held(block, slices) - weights) / np.linalg.norm(weights))
 
 
-def third(rows: int, columns: int) -> Matrix:
-    """Three standard deviations to the window."""
-    return normal(rows, columns) / np.float32(3.0)
-
-
 def correlation(one: Matrix, other: Matrix) -> float:
     return float(np.corrcoef(one.ravel(), other.ravel())[0, 1])
 
 
-# -- cells ---------------------------------------------------------------------------------------
+# -- cells -------------------------------------------------------------------------------------------
 
 
 def test_the_same_seed_and_block_are_the_same_cells() -> None:
@@ -96,7 +87,7 @@ def test_what_it_took_is_counted_for_every_cell() -> None:
     assert once.cells < once.pulses and once.energy_pj > 0.0 and once.time_ns > 0.0
 
 
-# -- errors --------------------------------------------------------------------------------------
+# -- errors ------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", PRESETS_WITHOUT_WIRES)
@@ -206,7 +197,34 @@ def test_a_few_weights_far_beyond_the_others_do_not_spoil_their_column() -> None
     assert np.allclose(held(block)[3], 1e4)
 
 
-# -- time ----------------------------------------------------------------------------------------
+def test_resistive_wires_are_allowed_for_by_the_gain() -> None:
+    """What all cells of a column lose alike costs nothing; what they lose by their place does."""
+    weights = normal(128, 32)
+    wired = msgspec.structs.replace(WAN, wires=Wires(segment_ohm=2.5))
+    plain, drop = (program(weights, of, 5, "w") for of in (WAN, wired))
+
+    assert relative_error(drop, weights) < 1.3 * relative_error(plain, weights)
+    assert drop.slices[0][0].scale.mean() > plain.slices[0][0].scale.mean()
+
+
+def test_what_is_read_back_through_proportional_noise_is_known_so_well_only() -> None:
+    weights = normal(256, 128)
+    block = program(weights, PRESETS["pcm-joshi"], 5, "w", Arrays(slices=5))
+
+    assert 1e-4 < relative_error(block, weights) < 3e-3
+
+
+def test_the_stuck_share_is_that_of_all_replicas_cells() -> None:
+    weights = normal(256, 128)
+    one, two = (
+        program(weights, FAULTY, 5, "w", Arrays(replicas=n)).health.stuck_share(0, False)
+        for n in (1, 2)
+    )
+
+    assert two == pytest.approx(one, rel=0.2)
+
+
+# -- time --------------------------------------------------------------------------------------------
 
 
 def test_cells_drift_further_on_the_way_of_their_writing() -> None:
@@ -237,7 +255,20 @@ def test_writing_again_meets_the_same_stuck_cells_and_new_noise() -> None:
     assert np.allclose([relative_error(block, weights) for block in blocks], 0.16, atol=0.015)
 
 
-# -- memory --------------------------------------------------------------------------------------
+def test_drift_is_not_made_up_for_by_slices_that_were_written_before_it() -> None:
+    weights = normal(256, 128)
+    day = 86_400.0
+    one, two = (
+        relative_error(
+            program(weights, PRESETS[DEFAULT_DEVICE], 5, "w", Arrays(slices=n, age_s=day)), weights
+        )
+        for n in (1, 2)
+    )
+
+    assert two > 0.7 * one
+
+
+# -- memory ------------------------------------------------------------------------------------------
 
 
 @settings(max_examples=60, deadline=None)
@@ -275,63 +306,3 @@ def test_a_whole_block_of_stuck_cells_takes_what_was_declared_and_hardly_less() 
     block = program(weights, FAULTY, 3, "w")
 
     assert 0.6 * declared < block.nbytes <= declared
-
-
-# -- tile rows and wires -------------------------------------------------------------------------
-
-
-def test_a_tile_row_is_rounded_to_a_power_of_two_grid() -> None:
-    strip = write_strip(third(128, 60), np.ones(60, np.float32), 0, WAN, Arrays(), life=9)
-    steps = strip.difference * np.float32(2.0**18)
-
-    assert np.array_equal(steps, np.rint(steps))
-    assert strip.squares is None and strip.written.cells == 2 * 128 * 60
-
-
-def test_the_second_tile_row_lies_on_other_cells_than_the_first() -> None:
-    wanted, scale = third(128, 60), np.ones(60, np.float32)
-    strips = [
-        write_strip(wanted.copy(), scale, first, FAULTY, Arrays(), life=9) for first in (0, 128)
-    ]
-
-    assert not np.array_equal(strips[0].stuck, strips[1].stuck)
-
-
-def test_resistive_wires_are_allowed_for_by_the_gain() -> None:
-    """What all cells of a column lose alike costs nothing; what they lose by their place does."""
-    weights = normal(128, 32)
-    wired = msgspec.structs.replace(WAN, wires=Wires(segment_ohm=2.5))
-    plain, drop = (program(weights, of, 5, "w") for of in (WAN, wired))
-
-    assert relative_error(drop, weights) < 1.3 * relative_error(plain, weights)
-    assert drop.slices[0][0].scale.mean() > plain.slices[0][0].scale.mean()
-
-
-def test_drift_is_not_made_up_for_by_slices_that_were_written_before_it() -> None:
-    weights = normal(256, 128)
-    day = 86_400.0
-    one, two = (
-        relative_error(
-            program(weights, PRESETS[DEFAULT_DEVICE], 5, "w", Arrays(slices=n, age_s=day)), weights
-        )
-        for n in (1, 2)
-    )
-
-    assert two > 0.7 * one
-
-
-def test_what_is_read_back_through_proportional_noise_is_known_so_well_only() -> None:
-    weights = normal(256, 128)
-    block = program(weights, PRESETS["pcm-joshi"], 5, "w", Arrays(slices=5))
-
-    assert 1e-4 < relative_error(block, weights) < 3e-3
-
-
-def test_the_stuck_share_is_that_of_all_replicas_cells() -> None:
-    weights = normal(256, 128)
-    one, two = (
-        program(weights, FAULTY, 5, "w", Arrays(replicas=n)).health.stuck_share(0, False)
-        for n in (1, 2)
-    )
-
-    assert two == pytest.approx(one, rel=0.2)

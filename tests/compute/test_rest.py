@@ -5,26 +5,18 @@ import msgspec
 import numpy as np
 import pytest
 
-from compute.backend import Panels
 from compute.device import Faults
 from compute.energy import Spent
 from compute.integer_law import CellNoise, IntegerPlan
-from compute.partition import TILE_SIDE, Matrix, spans
+from compute.partition import Matrix
 from compute.presets import PRESETS
 from compute.programmed import ProgrammedBlock
 from compute.programming import program
 from compute.rest import Item, Source, plan_integer, spoilt_share, work
+from tests.compute.matrices import normal, panels_of
 
 WAN = PRESETS["rram-wan2022"]
 SHAPE = (300, 200)
-
-
-def normal(*shape: int, seed: int = 1) -> Matrix:
-    return np.random.default_rng(seed).standard_normal(shape, np.float32)
-
-
-def panels_of(weights: Matrix) -> Panels:
-    return lambda: ((start, weights[start:stop]) for start, stop in spans(len(weights), TILE_SIDE))
 
 
 @pytest.fixture(scope="module")

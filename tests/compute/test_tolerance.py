@@ -13,10 +13,7 @@ from compute import verify
 from compute.analog import AnalogMatrix
 from compute.partition import Block, Matrix
 from compute.presets import PRESETS
-
-
-def normal(*shape: int, seed: int = 1) -> Matrix:
-    return np.random.default_rng(seed).standard_normal(shape, np.float32)
+from tests.compute.matrices import normal
 
 
 def broken_promises(lines: list[Line]) -> list[Line]:

@@ -22,13 +22,10 @@ from compute.verify import (
     safety_factor,
     split_share,
 )
+from tests.compute.matrices import normal
 
 SEED = 0xFEED_FACE_CAFE_BEEF
 GOLDEN = [-0.9251660808355762, -0.42449732791157896, 0.6278894017213182]
-
-
-def normal(*shape: int, seed: int = 1) -> Matrix:
-    return np.random.default_rng(seed).standard_normal(shape, np.float32)
 
 
 def whole_sketches(weights: Matrix) -> tuple[Matrix64, Matrix64]:
