@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from protocol.client import (
-    CertificateView,
     LeaveRequest,
     LeftView,
     MatmulRequest,
@@ -18,13 +17,13 @@ from protocol.client import (
     PlanView,
     PutRequest,
     StatusView,
-    TaskView,
     TicketRequest,
     TicketView,
     WeightsView,
 )
 from protocol.errors import ErrorCode
 from protocol.npy import NpyHeader
+from protocol.tasks import CertificateView, TaskView
 
 
 @dataclass(frozen=True, slots=True)

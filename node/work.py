@@ -6,10 +6,10 @@ Each order names the buffers that it reads and fills; what it answers says only 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from protocol.client import CertificateView
 from protocol.digests import WeightsVersion
 from protocol.ids import ContentId, NodeId
 from protocol.messages import BlockIndex, Manifest, StoreBlock
+from protocol.tasks import CertificateView
 
 if TYPE_CHECKING:
     # Brings numpy with it, which the daemon's child has no use for.

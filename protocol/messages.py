@@ -267,7 +267,7 @@ class Multiply(msgspec.Struct, frozen=True, kw_only=True, tag=12, tag_field="op"
     """Hash of X, which keys the device noise: the same request draws the same noise."""
     separate: bool = False
     exact: bool = False
-    """Do it digitally: this is the second try of a part that failed its check."""
+    """Do it digitally: on arrays it did not keep the tolerance."""
     back_ms: Annotated[int, Meta(ge=0, le=CALL_MS_MAX)] = 0
     """What of the task's time goes by on the way: so much earlier the answer has to leave."""
 

@@ -16,6 +16,8 @@ SHAPES = {
     "split": "split among several nodes",
     "": "nothing was decided",
 }
+REDONE = {"stronger": "with a stronger plan", "digital": "digitally"}
+"""Parts of a product that failed its check."""
 TERMS = ("rtt", "transfer", "queue", "service", "cold", "risk", "total")
 Names = Mapping[str, str]
 ID_LENGTH_MAX = 64
@@ -91,6 +93,8 @@ def _facts(told: dict[str, Any], why: dict[str, Any]) -> Iterator[tuple[str, str
         yield "estimate", f"{expected} for {rows}, with {left} left"
     counts = ("decisions", "probes", "hedges", "rescues", "failures", "refusals")
     yield "counts", ", ".join(f"{name} {why[name]}" for name in counts)
+    if again := [f"{why[how]} {words}" for how, words in REDONE.items() if why.get(how)]:
+        yield "redone", ", ".join(again)
 
 
 def _candidate(one: dict[str, Any], names: Names) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from compute.partition import Block
 from compute.verify import FAILURE_PROBABILITY
 from node.work import ShardDone
-from protocol.client import AccountView, CertificateView, WorkView
+from protocol.tasks import AccountView, CertificateView, WorkView
 
 
 @dataclass(slots=True)

@@ -1,6 +1,7 @@
 """One part under way: some blocks of a panel at one holder, and the words in which they are asked for."""
 
 from dataclasses import dataclass, replace
+from enum import IntEnum
 from math import inf
 
 from compute.partition import Block
@@ -14,6 +15,20 @@ from protocol.messages import ManifestHead, Multiplied, Multiply
 
 WAY_SHARE_MAX = 0.5
 """Of what is left, the most that is set aside for the way: a figure that is wrong must not leave no time at all."""
+
+
+STRONGER = 0.5
+"""Of its share of the tolerance, what a part gets that is done with a stronger plan: the same as rows of an
+`AnalogMatrix` that fail their check."""
+
+
+class Rigour(IntEnum):
+    """How a part is worked; each where the one before it did not keep the tolerance. Its number tells noise apart."""
+
+    PLANNED = 0
+    STRONGER = 1
+    """Under a smaller share, which takes more readings or another regime, and with noise of its own."""
+    DIGITAL = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +52,7 @@ class Attempt:
     layout: Layout
     out: BufferRef
     share: float | None
-    exact: bool
+    rigour: Rigour
     macs: int
     reserved: int
     """Bytes of the panel's own lease."""
@@ -67,6 +82,10 @@ class Attempt:
         return self.layout.blocks
 
     @property
+    def exact(self) -> bool:
+        return self.rigour is Rigour.DIGITAL
+
+    @property
     def due_at(self) -> float:
         """When to look at it next; infinity once it is answered."""
         if self.facts is not None:
@@ -81,13 +100,32 @@ class Lost:
     blocks: tuple[Block, ...]
     share: float | None
     at: float
-    exact: bool = False
+    rigour: Rigour = Rigour.PLANNED
     avoid: frozenset[NodeId] = frozenset()
     """Who failed with them, or gave them back."""
     refused: bool = False
     """The last of these had no time for them."""
     tries: int = 0
     """That failed before."""
+
+
+@dataclass(frozen=True, slots=True)
+class Redo:
+    """An answer that does not stand, and how it is made anew."""
+
+    attempt: Attempt
+    why: str
+    rigour: Rigour
+    """By the same holder, or by any where nobody is to blame."""
+    elsewhere: Rigour | None = None
+    """It is wrong: by another holder, if there is one."""
+
+
+def risen_share(share: float | None, before: Rigour, after: Rigour) -> float | None:
+    """A part's share of the tolerance once it is worked with more rigour."""
+    if share is None or after is before:
+        return share
+    return STRONGER * share if after is Rigour.STRONGER else 0.0
 
 
 def share_of(share: float | None, blocks: int, of: int) -> float | None:
@@ -117,7 +155,7 @@ def shard_here(sides: Sides, rows: PanelRows, attempt: Attempt) -> RunShard:
         x_width=sides.width_in,
         out=attempt.out,
         share=attempt.share,
-        x_key=rows.x_key,
+        x_key=_noise_key(rows, attempt),
         exact=attempt.exact,
     )
 
@@ -131,7 +169,7 @@ def multiply_request(rows: PanelRows, attempt: Attempt, now: float) -> Multiply:
         transpose=rows.request.transpose,
         m=rows.m,
         share=attempt.share,
-        x_key=rows.x_key,
+        x_key=_noise_key(rows, attempt),
         separate=rows.request.deterministic,
         exact=attempt.exact,
         back_ms=int(min(attempt.back_s, WAY_SHARE_MAX * max(rows.ends_at - now, 0.0)) * 1e3),
@@ -148,3 +186,8 @@ def facts_of(answer: Multiplied) -> ShardDone:
         answer.reads,
         answer.regime,
     )
+
+
+def _noise_key(rows: PanelRows, attempt: Attempt) -> int:
+    """The same X meets the same noise at every holder, for they simulate the same cells; a second try meets other."""
+    return rows.x_key ^ attempt.rigour

@@ -2,8 +2,8 @@
 
     sketches -> panel: memory -> rows -> norm estimate -> parts -> sum and check -> rows out -> next panel
                                                             ^            |
-                                                            +- what is --+  once, where the check fails
-                                                               wrong
+                                                            +- what is --+  where the check fails: with a
+                                                               wrong        stronger plan, at last digitally
 
 Every task ends: with an answer and its certificate, or with an error that says why. Who does which part stands in
 `dealing`, what becomes of the parts in `parts`, whether their sum stands in `judging`, what it all took in `account`.
@@ -36,10 +36,11 @@ from node.work import (
     RowsTaken,
     TakeRows,
 )
-from protocol.client import CertificateView, MatmulRequest, TaskView
+from protocol.client import MatmulRequest
 from protocol.errors import ErrorCode, ErrorInfo, TaskError
 from protocol.ids import TaskId
 from protocol.messages import Manifest
+from protocol.tasks import CertificateView, TaskView
 
 PANEL_BYTES = 6 * 1024 * 1024
 """What one panel takes at its coordinator: half of the least activation reserve, so that any two nodes can serve
@@ -211,6 +212,7 @@ class Matmul(OnlyWork):
             self._around,
             lambda bound: self._pass_on(panel, bound),
             self._fail,
+            now,
         )
         return panel.parts.spread(hands, dealer.shares(hands, m, panel.norm), now)
 

@@ -7,6 +7,7 @@
 Says when every block has its answer, and takes answers back that turn out wrong.
 """
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from math import inf
@@ -14,7 +15,17 @@ from math import inf
 from compute.partition import Block
 from node.effects import Effect, note
 from node.execution.account import Account
-from node.execution.attempts import Attempt, Lost, PanelRows, facts_of, named, share_of
+from node.execution.attempts import (
+    Attempt,
+    Lost,
+    PanelRows,
+    Redo,
+    Rigour,
+    facts_of,
+    named,
+    risen_share,
+    share_of,
+)
 from node.execution.dealing import Dealer, Hand, Surroundings
 from node.execution.lateness import Step, Verdict, judge
 from node.execution.reasons import Reasons
@@ -92,31 +103,43 @@ class Parts:
             effects += launched or []
         return effects + self._again(now)
 
-    def blame(self, wrong: list[Attempt], now: float) -> list[Effect]:
-        """These answers are wrong: once more, from another holder, or digitally if there is none."""
+    def redo(self, redone: list[Redo], now: float) -> list[Effect]:
+        """These answers do not stand: once more, those that are wrong from another holder if there is one."""
         effects: list[Effect] = []
-        for attempt in wrong:
-            self._around.memory.record(ShardFailed(attempt.node), now)
-            self._reasons.step("failed", attempt.node, "its part was wrong", now)
+        before = len(self._lost)
+        for redo in redone:
+            attempt, avoid = redo.attempt, frozenset[NodeId]()
+            here, elsewhere = attempt.blocks, tuple[Block, ...]()
             effects += self._put_away(attempt, now)
-            there = [block for block in attempt.blocks if not self._other(block, attempt, now)]
-            elsewhere = [block for block in attempt.blocks if block not in there]
-            for blocks, exact in ((elsewhere, attempt.exact), (there, True)):
-                if blocks:
-                    share = share_of(attempt.share, len(blocks), len(attempt.blocks))
-                    avoid = frozenset((attempt.node,))
-                    lost = Lost(tuple(blocks), share, now, exact, avoid, tries=attempt.tries)
-                    self._lost.append(lost)
-        return effects + self._again(now)
+            if redo.elsewhere is not None:
+                self._around.memory.record(ShardFailed(attempt.node), now)
+                self._reasons.step("failed", attempt.node, redo.why, now)
+                avoid = frozenset((attempt.node,))
+                elsewhere = tuple(one for one in here if self._other(one, attempt, now))
+                here = tuple(one for one in here if one not in elsewhere)
+                self._redo_blocks(redo, elsewhere, redo.elsewhere, avoid, now)
+            self._redo_blocks(redo, here, redo.rigour, avoid, now)
+        counts = Counter(lost.rigour for lost in self._lost[before:])
+        told = {rigour.name.lower(): counts[rigour] for rigour in Rigour}
+        redone_note = note("parts.redone", task=self._rows.task, **told)
+        return [redone_note, *effects, *self._again(now)]
 
-    def redo_digitally(self, attempts: list[Attempt], now: float) -> list[Effect]:
-        """Nobody is to blame: the errors of these parts add up to more than was asked for."""
-        effects: list[Effect] = []
-        for attempt in attempts:
-            effects += self._put_away(attempt, now)
-            lost = Lost(attempt.blocks, 0.0, now, exact=True, tries=attempt.tries)
-            self._lost.append(lost)
-        return effects + self._again(now)
+    def _redo_blocks(
+        self,
+        redo: Redo,
+        blocks: tuple[Block, ...],
+        rigour: Rigour,
+        avoid: frozenset[NodeId],
+        now: float,
+    ) -> None:
+        if not blocks:
+            return
+        attempt = redo.attempt
+        if rigour is not attempt.rigour:
+            self._reasons.step(rigour.name.lower(), attempt.node, redo.why, now)
+        share = share_of(attempt.share, len(blocks), len(attempt.blocks))
+        risen = risen_share(share, attempt.rigour, rigour)
+        self._lost.append(Lost(blocks, risen, now, rigour, avoid, tries=attempt.tries))
 
     def tick(self, now: float) -> list[Effect]:
         return self._see_to_late(now) + self._again(now)
@@ -218,7 +241,7 @@ class Parts:
         if tries == TRIES_MAX or now + pause_s + _takes_s(attempt, refused) >= rows.ends_at:
             return effects + self._failed(TaskError.of(error), now)
         share = share_of(attempt.share, len(rest), len(attempt.blocks))
-        lost = Lost(rest, share, now + pause_s, attempt.exact, avoid, refused, tries)
+        lost = Lost(rest, share, now + pause_s, attempt.rigour, avoid, refused, tries)
         self._lost.append(lost)
         return effects + self._again(now)
 
@@ -276,7 +299,7 @@ class Parts:
             return []
         hand, avoid = Hand(verdict.other, attempt.blocks), frozenset((attempt.node,))
         share, tries = attempt.share, attempt.tries
-        again = Lost(attempt.blocks, share, now, attempt.exact, avoid, tries=tries)
+        again = Lost(attempt.blocks, share, now, attempt.rigour, avoid, tries=tries)
         launched = self._launch(hand, again, now)
         if launched is None:
             return []

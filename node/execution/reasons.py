@@ -6,8 +6,8 @@ import msgspec
 
 from node.communication.choosing import Option
 from node.execution.dealing import Decision
-from protocol.client import CandidateView, ExplainView, OptionView, StepView
 from protocol.ids import NodeId
+from protocol.tasks import CandidateView, ExplainView, OptionView, StepView
 
 CANDIDATES_KEPT = 16
 OPTIONS_KEPT = 8
@@ -54,6 +54,8 @@ class Reasons:
             rescues=counts.get("rescued", 0) + counts.get("moved", 0),
             failures=counts.get("failed", 0),
             refusals=counts.get("refused", 0),
+            stronger=counts.get("stronger", 0),
+            digital=counts.get("digital", 0),
             shed=bool(counts.get("shed")),
             steps=tuple(self._steps),
         )

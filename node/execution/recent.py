@@ -2,8 +2,8 @@
 
 from collections import OrderedDict
 
-from protocol.client import TaskView
 from protocol.errors import ErrorCode, TaskError
+from protocol.tasks import TaskView
 
 TASKS_KEPT = 512
 """Of 2 KiB or so each, with all that explains it."""

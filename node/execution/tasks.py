@@ -4,6 +4,7 @@ The last products stay known for a while after their end.
 """
 
 import random
+from collections import Counter
 from typing import Protocol
 
 import msgspec
@@ -17,10 +18,11 @@ from node.execution.fetch import Fetch
 from node.execution.matmul import Matmul
 from node.execution.put import Put
 from node.execution.recent import Recent
-from protocol.client import MatmulRequest, PutRequest, TaskView
+from protocol.client import MatmulRequest, PutRequest
 from protocol.errors import ErrorCode, TaskError
 from protocol.ids import TaskId
 from protocol.messages import Manifest, ManifestHead
+from protocol.tasks import TaskView
 
 Task = Put | Matmul | Removal | Fetch
 
@@ -40,6 +42,8 @@ class Tasks:
         """`backend` and `device` are of weights whose put does not say."""
         self.done = 0
         self.failed = 0
+        self.redone: Counter[str] = Counter()
+        """Parts of products that are over, by how they were done again: stronger, digital."""
         self._around = around
         self._backend = backend
         self._device = device
@@ -131,7 +135,9 @@ class Tasks:
     def forget_ended(self, now: float) -> None:
         for name in [name for name, task in self._running.items() if task.over]:
             if isinstance(ended := self._running.pop(name), Matmul):
-                self._recent.keep(ended.view(now))
+                view = ended.view(now)
+                self.redone.update(stronger=view.explain.stronger, digital=view.explain.digital)
+                self._recent.keep(view)
 
     # -- within --------------------------------------------------------------------------------------
 

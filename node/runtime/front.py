@@ -24,7 +24,6 @@ from protocol.client import (
     PlanView,
     PutRequest,
     StatusView,
-    TaskView,
     TicketRequest,
     TicketView,
     WeightsView,
@@ -34,6 +33,7 @@ from protocol.errors import ErrorCode, TaskError
 from protocol.ids import NodeId, short
 from protocol.members import Cause
 from protocol.npy import require_2d
+from protocol.tasks import TaskView
 
 NAMES_MAX = 8
 """Weights named in one sentence."""
@@ -93,6 +93,7 @@ class Front:
             tasks_in_flight=len(node.tasks),
             tasks_done=node.tasks.done,
             tasks_failed=node.tasks.failed,
+            parts_redone=dict(node.tasks.redone),
             listen=self._entry.listens,
             api=self.api_url,
             data_dir=str(self._face.data_dir),

@@ -20,6 +20,8 @@ PYTHON = ".".join(map(str, sys.version_info[:3]))
 PATHS = (*(kind.value for kind in PathKind), "bare", "none")
 """Of links: `bare` is one to a node that knows no paths, `none` one that has just lost its last path."""
 FORWARDED_BYTES = "forwarded_bytes"
+REDONE = ("stronger", "digital")
+"""With a stronger plan on the arrays, or without them."""
 PEER_STATES = ("connected", "known", "suspect", "lost", "stopped", "left")
 
 
@@ -126,6 +128,9 @@ def _work(status: StatusView, tally: Tally) -> Iterator[Family]:
     yield _one("sedma_tasks_in_flight", "gauge", "Tasks of clients here.", status.tasks_in_flight)
     ended = [({"outcome": "done"}, status.tasks_done), ({"outcome": "failed"}, status.tasks_failed)]
     yield _labelled("sedma_tasks_total", "counter", "Tasks of clients that are over.", ended)
+    redone = [({"how": how}, status.parts_redone.get(how, 0)) for how in REDONE]
+    about = "Parts that were done again because a product failed its check."
+    yield _labelled("sedma_parts_redone_total", "counter", about, redone)
     refusals = [
         ({"to": whom, "reason": reason}, number)
         for (whom, reason), number in sorted(tally.refusals.items())

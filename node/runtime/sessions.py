@@ -7,8 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from node.runtime.intake import Intake, append
-from protocol.client import CertificateView
 from protocol.errors import TaskError
+from protocol.tasks import CertificateView
 
 CHUNK_BYTES = 256 * 1024
 

@@ -8,9 +8,10 @@ import numpy as np
 from compute.partition import Matrix
 from node.effects import Effect
 from node.runtime.virtual.shop import Body
-from protocol.client import CertificateView, MatmulRequest, PutRequest
+from protocol.client import MatmulRequest, PutRequest
 from protocol.errors import ErrorCode, ErrorInfo, TaskError
 from protocol.ids import TaskId
+from protocol.tasks import CertificateView
 
 if TYPE_CHECKING:
     from node.runtime.virtual.machine import Machine

@@ -9,9 +9,9 @@ from typing import Protocol
 
 from compute.partition import Matrix
 from node.work import BlockArrays, BufferRef, GiveRows, Job, Outcome, Relay, Route, TakeRows
-from protocol.client import CertificateView
 from protocol.ids import ContentId
 from protocol.messages import Manifest, StoreBlock
+from protocol.tasks import CertificateView
 
 Body = ContentId | bytes | None
 """What lies in a buffer and travels: a name for it, or the bytes. None: nothing has been put there yet."""

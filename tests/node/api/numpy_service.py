@@ -11,8 +11,6 @@ import numpy.typing as npt
 
 from node.service import Family, MatrixAnswer, MatrixBody, Sample
 from protocol.client import (
-    AccountView,
-    CertificateView,
     LeaveRequest,
     LeftView,
     MatmulRequest,
@@ -21,13 +19,13 @@ from protocol.client import (
     PlanView,
     PutRequest,
     StatusView,
-    TaskView,
     TicketRequest,
     TicketView,
     WeightsView,
 )
 from protocol.errors import ErrorCode, TaskError
 from protocol.npy import require_2d
+from protocol.tasks import AccountView, CertificateView, TaskView
 
 Matrix = npt.NDArray[np.float32]
 TOKEN = "0123456789abcdef"

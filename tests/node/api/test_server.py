@@ -13,9 +13,10 @@ import pytest
 import uvloop
 
 from node.api.server import RunningApi, start_api
-from protocol.client import PutRequest, StatusView, TaskView, WeightsView
+from protocol.client import PutRequest, StatusView, WeightsView
 from protocol.errors import ConfigError, ErrorCode, ErrorInfo, PeerError, TaskError
 from protocol.limits import DEVICE_CHARS_MAX
+from protocol.tasks import TaskView
 from tests.node.api.numpy_service import CERTIFICATE, TOKEN, Log, NumpyService, npy
 
 BEARER = {"Authorization": f"Bearer {TOKEN}"}

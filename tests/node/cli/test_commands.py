@@ -369,6 +369,7 @@ def test_a_product_is_explained_with_all_candidates_and_what_was_not_as_planned(
     assert "way given whole to one other node: it is expected to be done first" in lines
     assert "estimate 250 ms for it, with 30 s left" in lines
     assert "counts decisions 1, probes 1, hedges 1, rescues 0, failures 0, refusals 0" in lines
+    assert not any(line.startswith("redone") for line in lines)
     assert (
         "cellar 0123456789ab 2 100 ms 50 ms 0 ms 100 ms 0 ms 2.5 ms 252 ms 200 ms ago chosen"
         in lines
@@ -477,3 +478,15 @@ def test_explain_says_what_counts_for_more_since_a_relay_carries_it(
     monkeypatch.setitem(candidate, "relay_s", 0.1)
 
     assert "chosen, counts as 100 ms more, by way of a relay" in run("explain", "t1").stdout
+
+
+def test_explain_says_what_was_done_again(
+    daemon: "Daemon", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tests.node.cli import conftest
+
+    monkeypatch.setitem(conftest.TASKS["t1"]["explain"], "stronger", 2)
+    monkeypatch.setitem(conftest.TASKS["t1"]["explain"], "digital", 1)
+
+    lines = [" ".join(line.split()) for line in run("explain", "t1").stdout.splitlines()]
+    assert "redone 2 with a stronger plan, 1 digitally" in lines

@@ -7,7 +7,7 @@ draw. Holders can be dead, silent, refusing, or wrong.
 import heapq
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import msgspec
@@ -44,7 +44,7 @@ from node.runtime.chips import Chips
 from node.runtime.store import Store, content_id
 from node.runtime.workshop import Workshop
 from node.work import BufferRef, GiveRows, Outcome, RowsTaken, RunShard, ShardDone, TakeRows
-from protocol.client import AccountView, CertificateView, ExplainView, MatmulRequest
+from protocol.client import MatmulRequest
 from protocol.digests import LoadDigest, WeightsVersion
 from protocol.errors import ErrorCode, ErrorInfo, TaskError
 from protocol.ids import NodeId, TaskId
@@ -61,6 +61,7 @@ from protocol.messages import (
     Response,
     StoreBlock,
 )
+from protocol.tasks import AccountView, CertificateView, ExplainView
 
 VERSION = WeightsVersion(1, 0, "w")
 SKETCH_SEED = 77
@@ -191,6 +192,8 @@ class BenchMesh:
         self.queues: dict[str, float] = {}
         """What they are said to have ahead, in seconds."""
         self.wrong: dict[str, Spoil] = {}
+        self.claims_analog = False
+        """Whoever is wrong says that all of it came from arrays."""
         self.answer = Answer()
         self.now = 100.0
         self._dice = random.Random(seed)
@@ -432,6 +435,8 @@ class BenchMesh:
         done = holder.shop.do(shard)
         assert isinstance(done, ShardDone)
         if node in self.wrong:
+            if self.claims_analog:
+                done = replace(done, analog_macs=done.analog_macs + done.digital_macs)
             self.wrong[node](request, holder.arena.matrix(out, 1, layout.output_values))
         self.arena.bytes(into)[:] = holder.arena.bytes(out)
         for buffer in (x, out):

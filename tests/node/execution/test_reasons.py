@@ -18,6 +18,16 @@ def test_steps_tell_when_what_happened_and_are_counted_by_kind() -> None:
     assert (view.hedges, view.rescues, view.failures) == (1, 1, 0)
 
 
+def test_parts_that_are_done_again_are_counted_by_how() -> None:
+    reasons = Reasons(OWN, now=0.0)
+
+    for how in ("stronger", "stronger", "digital"):
+        reasons.step(how, PEER, "it was wrong", now=1.0)
+
+    view = reasons.view()
+    assert (view.stronger, view.digital, view.failures) == (2, 1, 0)
+
+
 def test_of_too_many_steps_the_first_are_kept_and_all_are_counted() -> None:
     reasons = Reasons(OWN, now=0.0)
     for number in range(STEPS_KEPT + 9):

@@ -1,8 +1,8 @@
 import pytest
 
 from node.execution.recent import TASKS_KEPT, Recent
-from protocol.client import AccountView, TaskView
 from protocol.errors import ErrorCode, TaskError
+from protocol.tasks import AccountView, TaskView
 
 
 def view(task: str) -> TaskView:

@@ -33,6 +33,7 @@ STATUS = StatusView(
     tasks_in_flight=2,
     tasks_done=5,
     tasks_failed=1,
+    parts_redone={"stronger": 3},
     listen=(),
     api="",
     data_dir="",
@@ -113,6 +114,8 @@ def test_the_figures_of_status_and_peers_are_told(read: dict[str, Metric]) -> No
     assert value(read, "sedma_peers", state="lost") == 1
     assert value(read, "sedma_peers", state="suspect") == 0
     assert value(read, "sedma_tasks_total", outcome="failed") == 1
+    assert value(read, "sedma_parts_redone_total", how="stronger") == 3
+    assert value(read, "sedma_parts_redone_total", how="digital") == 0
     assert value(read, "sedma_memory_resident_bytes") == 1 << 30
     assert value(read, "sedma_disk_used_bytes") == 7
 

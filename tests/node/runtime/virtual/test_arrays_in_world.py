@@ -9,8 +9,11 @@ import pytest
 from compute.partition import Matrix
 from node.deployment.arrays import Standing
 from node.deployment.ledger import Purpose
+from node.runtime.pieces import Piece
 from node.runtime.virtual.machine import Machine
 from node.runtime.virtual.world import World
+from node.runtime.workshop import Workshop
+from node.work import ShardDone
 from protocol.client import PutRequest
 from tests.node.meshes import ended, join, told
 
@@ -149,3 +152,27 @@ def test_a_node_tells_others_of_its_arrays(tmp_path: Path) -> None:
     assert record.device.healthy == 0.0
     assert record.device.stuck == pytest.approx(0.108, abs=0.01)
     assert 0.0 < record.device.sigma[0] < record.device.sigma[2]
+
+
+def test_a_product_that_fails_its_check_once_is_done_again_on_the_arrays_and_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world, node = alone(tmp_path, "rram-wan2022")
+    honest, pieces = Workshop.run_piece, list[Piece]()
+
+    def wrong_once(shop: Workshop, piece: Piece) -> ShardDone:
+        pieces.append(piece)
+        done = honest(shop, piece)
+        if len(pieces) == 1:
+            out = piece.work.out
+            shop._arena.matrix(out, 1, out.nbytes // 4)[:] *= -1.0
+        return done
+
+    monkeypatch.setattr(Workshop, "run_piece", wrong_once)
+    task = node.matmul("w", x=X, rtol=1e-2)
+
+    assert ended(world, task) is None
+    assert task.certificate is not None and task.certificate.analog_fraction == 1.0
+    assert len(pieces) == 2
+    assert node.node.tasks.redone == {"stronger": 1, "digital": 0}
+    assert told(node, "parts.redone")
