@@ -82,7 +82,7 @@ def main() -> None:
         for by, may_fuse in (("numpy", False), ("numba", True))[: 1 + compiled]:
             contenders["whole", by] = partial(multiply, rram, block, x, may_fuse=may_fuse)
             contenders["outliers", by] = partial(
-                block.outliers.add_product, x, out, may_fuse=may_fuse
+                block.outliers[0].add_product, x, out, may_fuse=may_fuse
             )
         turns = max(1, MACS_A_TURN // (batch * weights.size))
         report(batch, least_times(contenders, options.rounds, turns))

@@ -4,10 +4,10 @@
 
 rram-wan2022 with 1.75 % of its cells stuck low and 9.04 % stuck high, against the same device without faults. JSON
 lines, one for each kind of weights and each step, every step with all those before it: `error` is ||E|| over ||W||,
-root mean square over the seeds, `ratio` the one with faults over the one without, `digital` the share of weights that
-are multiplied digitally. The steps are put together here from the parts that programming is made of; "all, as
-programmed" and what follows it is programming itself. The last lines are of raw products, with read noise and
-converters.
+root mean square over the seeds, `ratio` the one with faults over the one without (floor 1.3 as programmed, and in
+slices), `digital` the share of weights that are multiplied digitally; one that is so after two slices counts twice.
+The steps are put together here from the parts that programming is made of; "all, as programmed" and what follows it is
+programming itself. The last lines are of raw products, with read noise and converters.
 """
 
 import argparse
@@ -185,8 +185,10 @@ def programmed(
     for replicas in block.slices:
         for layer in replicas:
             missing -= layer.conductance * layer.scale
-    block.outliers.add_product(-np.eye(len(weights), dtype=np.float32), missing)
-    return float(np.linalg.norm(missing) / np.linalg.norm(weights)), block.outliers.share
+    depth = arrays.slices
+    block.add_outliers(-np.eye(len(weights), dtype=np.float32), missing, depth)
+    error = float(np.linalg.norm(missing) / np.linalg.norm(weights))
+    return error, block.digital_share(depth)
 
 
 def raw_product(weights: Matrix, device: DeviceModel, seed: int) -> tuple[float, float]:

@@ -57,13 +57,18 @@ class TileHealth:
     def healthy(self) -> npt.NDArray[np.bool_]:
         return self.stuck <= HEALTHY_STUCK_SHARE * self.cells
 
+    @property
+    def stuck_share_of_all(self) -> float:
+        """Of the cells of all tiles."""
+        return float(self.stuck.sum() / self.cells.sum())
+
     def summary(self) -> HealthSummary:
         low, middle, high = np.quantile(self.write_sigma, SIGMA_QUANTILES)
         return HealthSummary(
             tiles=self.stuck.size,
             healthy=int(np.count_nonzero(self.healthy)),
             sigma=(float(low), float(middle), float(high)),
-            stuck_share=float(self.stuck.sum() / self.cells.sum()),
+            stuck_share=self.stuck_share_of_all,
             writes=self.writes,
             age_s=self.age_s,
         )

@@ -4,7 +4,8 @@ W = sum over slices of (sum over replicas of conductance * scale) + outliers + E
 fitted column by column; each further one holds the *residual*, what the read-back of those before says is still
 missing (Song et al., Science 2024), so that write errors shrink geometrically. Replicas hold the same once more and
 carry an equal part of the scale, which averages both kinds of noise. Outliers are weights beyond a column's range and
-pairs that stuck cells leave far off: few, kept exactly, multiplied digitally.
+pairs that stuck cells leave far off: few, multiplied digitally. Each slice has its own stuck cells and is followed by
+outliers of its own, for a product may read fewer slices than there are.
 """
 
 import math
@@ -23,6 +24,14 @@ from compute.partition import Matrix
 from compute.writing import WriteReport
 
 PROBE_WIDTH = 16
+
+DIGITAL_SHARE_MAX = 0.25
+"""Of the weights, so many may go digital after one slice."""
+
+SPOILT_PART = 1.0 / 3.0
+"""Pairs that the stuck cells of a further slice may make digital, for each of these cells: lines are placed so that
+most harm nothing. Of normal weights on `rram-wan2022` 0.16 are wanted where a tenth of all cells is stuck, 0.2 where a
+fifth is, and 0.007 where a hundredth is; on `pcm-joshi` with a tenth 0.33. Where more are, the worst are taken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +65,8 @@ class ProgrammedBlock:
 
     slices: tuple[tuple[Layer, ...], ...]
     """Residual slices, each of one or more replicas."""
-    outliers: Outliers
+    outliers: tuple[Outliers, ...]
+    """After each slice: what is digital in a product that reads this slice and those before."""
     errors: tuple[ErrorProbe, ...]
     """After each slice."""
     mean_square: float
@@ -86,15 +96,21 @@ class ProgrammedBlock:
         return (
             sum(layer.nbytes for layer in layers)
             + sum(probe.nbytes for probe in self.errors)
-            + self.outliers.nbytes
+            + sum(part.nbytes for part in self.outliers)
             + self.peak.nbytes
         )
 
     def first(self, slices: int) -> Self:
         """The same block in fewer of its slices."""
         arrays = replace(self.arrays, slices=slices)
-        fewer, errors = self.slices[:slices], self.errors[:slices]
-        return replace(self, slices=fewer, errors=errors, arrays=arrays, _faces={})
+        return replace(
+            self,
+            slices=self.slices[:slices],
+            outliers=self.outliers[:slices],
+            errors=self.errors[:slices],
+            arrays=arrays,
+            _faces={},
+        )
 
     def face(self, depth: int, transpose: bool) -> Face:
         """The first slices, seen from the side that is driven."""
@@ -109,6 +125,15 @@ class ProgrammedBlock:
         """One slice, replica by replica."""
         first = index * self.arrays.replicas
         return self.face(index + 1, transpose).sides[first:]
+
+    def add_outliers(self, x: Matrix, out: Matrix, depth: int, transpose: bool = False) -> None:
+        """out += x O, or x O^T, for the outliers after the first `depth` slices."""
+        for part in self.outliers[:depth]:
+            part.add_product(x, out, transpose)
+
+    def digital_share(self, depth: int) -> float:
+        """Digital multiplications, as a share of the block's, where so many slices are read."""
+        return sum(part.share for part in self.outliers[:depth])
 
     @property
     def key(self) -> int:
@@ -129,20 +154,32 @@ def resident_bytes(shape: tuple[int, int], device: DeviceModel, arrays: Arrays) 
     layer = 4 * (matrices * rows * columns + columns)
     probe = 4 * PROBE_WIDTH * (rows + columns)
     layers = arrays.slices * arrays.replicas
+    further = _outliers_bytes(shape, further_outliers_max(shape, device))
     return (
         layers * layer
         + arrays.slices * probe
         + _outliers_bytes(shape, outliers_max(shape, device))
+        + (arrays.slices - 1) * further
         + 4 * columns
     )
 
 
 def outliers_max(shape: tuple[int, int], device: DeviceModel) -> int:
-    """Weights that may be kept digitally: those clipped, and the pairs that stuck cells spoil."""
+    """Weights that may be digital after the first slice: those clipped, and the pairs that stuck cells spoil."""
     if device.is_exact:
         return 0
-    stuck = device.faults.stuck_low + device.faults.stuck_high
-    return math.ceil(shape[0] * shape[1] * min(mapping.CLIPPED_SHARE_MAX + stuck, 0.25))
+    stuck = _stuck_share(device)
+    return math.ceil(math.prod(shape) * min(mapping.CLIPPED_SHARE_MAX + stuck, DIGITAL_SHARE_MAX))
+
+
+def further_outliers_max(shape: tuple[int, int], device: DeviceModel) -> int:
+    """Weights that may go digital after each further slice: pairs that its stuck cells spoil."""
+    return math.ceil(math.prod(shape) * SPOILT_PART * _stuck_share(device))
+
+
+def _stuck_share(device: DeviceModel) -> float:
+    """Of the cells."""
+    return device.faults.stuck_low + device.faults.stuck_high
 
 
 def _outliers_bytes(shape: tuple[int, int], count: int) -> int:

@@ -14,10 +14,18 @@ from compute import mapping
 from compute.chance import normal, rows_of, stream_key
 from compute.device import DeviceModel
 from compute.face import Layer
-from compute.health import Counts, measure
+from compute.health import Counts, TileHealth, measure
 from compute.outliers import Mask, Outliers, largest
 from compute.partition import TILE_SIDE, Matrix, spans
-from compute.programmed import ONCE, PROBE_WIDTH, Arrays, ErrorProbe, ProgrammedBlock, outliers_max
+from compute.programmed import (
+    ONCE,
+    PROBE_WIDTH,
+    Arrays,
+    ErrorProbe,
+    ProgrammedBlock,
+    further_outliers_max,
+    outliers_max,
+)
 from compute.strips import write_strip
 from compute.writing import WriteReport
 
@@ -43,21 +51,51 @@ def program(
     peak[peak == 0.0] = 1.0
     squares = np.einsum("ij,ij->j", missing, missing, dtype=np.float64)
     mean_square = float(squares.sum()) / missing.size
-    filled = float(squares @ peak.astype(np.float64) ** -2.0)
-    key = stream_key(seed, block_id)
-    slices: list[tuple[Layer, ...]] = []
-    errors: list[ErrorProbe] = []
-    written = WriteReport()
+    filled = float(squares @ peak.astype(np.float64) ** -2.0) / missing.size
+    finished, health = _write_all(missing, device, stream_key(seed, block_id), arrays)
+    return ProgrammedBlock(
+        slices=tuple(one.layers for one in finished),
+        outliers=tuple(one.outliers for one in finished),
+        errors=tuple(one.error for one in finished),
+        mean_square=mean_square,
+        peak=peak,
+        filled=filled,
+        health=health,
+        written=sum((one.written for one in finished), WriteReport()),
+        device=device,
+        seed=seed,
+        block_id=block_id,
+        arrays=arrays,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Finished:
+    """One slice in its arrays, and what was found when these were read back."""
+
+    layers: tuple[Layer, ...]
+    written: WriteReport
+    outliers: Outliers
+    error: ErrorProbe
+    """Of what is missing without the outliers."""
+
+
+def _write_all(
+    missing: Matrix, device: DeviceModel, key: int, arrays: Arrays
+) -> tuple[list[_Finished], TileHealth]:
+    """All slices one after the other, and the health of the first. What is left in `missing` is E."""
     scale = mapping.column_scale(missing, device)
     clipped = _beyond(missing, scale)
     believed = missing.copy() if arrays.slices > 1 else missing
+    further_max = further_outliers_max(missing.shape, device)
+    finished: list[_Finished] = []
     for index in range(arrays.slices):
+        if index:
+            scale = mapping.full_scale(believed)
         life = stream_key(key, "slice", index)
         made = _write_slice(believed, missing, scale, device, arrays, life)
         if index == 0:
-            mask = _outlier_mask(believed, clipped, made.stuck, device)
-            outliers = Outliers.of(mask, missing)
-            believed[mask] = missing[mask] = 0.0
+            outliers = _first_outliers(believed, missing, clipped, made.stuck, device)
             health = measure(
                 missing,
                 scale,
@@ -66,26 +104,13 @@ def program(
                 age_s=arrays.age_s,
                 replicas=arrays.replicas,
             )
-        slices.append(made.layers)
-        errors.append(_probe(missing, key))
-        written += made.written
-        if index + 1 < arrays.slices:
+        if index + 1 < arrays.slices or (index and further_max):
             believed += read_back_error(made.layers, device, stream_key(life, arrays.writes))
-            scale = mapping.full_scale(believed)
-    return ProgrammedBlock(
-        slices=tuple(slices),
-        outliers=outliers,
-        errors=tuple(errors),
-        mean_square=mean_square,
-        peak=peak,
-        filled=filled / missing.size,
-        health=health,
-        written=written,
-        device=device,
-        seed=seed,
-        block_id=block_id,
-        arrays=arrays,
-    )
+        if index:
+            outliers = _further_outliers(believed, missing, made.stuck, further_max)
+        error = _probe(missing, key)
+        finished.append(_Finished(made.layers, made.written, outliers, error))
+    return finished, health
 
 
 def read_back_error(layers: Sequence[Layer], device: DeviceModel, life: int) -> Matrix:
@@ -180,20 +205,49 @@ def _take_off(layers: Sequence[Layer], missing: Matrix) -> None:
             missing[start:stop] -= layer.conductance[start:stop] * layer.scale
 
 
-def _outlier_mask(missing: Matrix, clipped: Mask, stuck: Counts, device: DeviceModel) -> Mask:
-    """What was clipped and what is far off, as many as there is room for: it goes digital."""
+def _first_outliers(
+    believed: Matrix, missing: Matrix, clipped: Mask, stuck: Counts, device: DeviceModel
+) -> Outliers:
+    """What was clipped and what is far off, as many as there is room for, goes digital and is missing no more."""
     count_max = outliers_max(missing.shape, device)
     if count_max == 0:
-        return np.zeros(missing.shape, np.bool_)
+        return Outliers.none(stuck.shape)
     mask: Mask = np.logical_or(clipped, stuck)
-    far = np.float32(FAR_SIGMA) * _typical(missing, mask)
-    for start, stop in spans(len(missing), TILE_SIDE):
+    far = np.float32(FAR_SIGMA) * _typical(believed, mask)
+    for start, stop in spans(len(believed), TILE_SIDE):
         strip = slice(start, stop)
-        np.greater(np.abs(missing[strip]), far, out=mask[strip])
+        np.greater(np.abs(believed[strip]), far, out=mask[strip])
         mask[strip] |= clipped[strip]
-    if np.count_nonzero(mask) > count_max:
-        mask = largest(np.where(mask, missing, np.float32(0.0)), 0.0, count_max)
-    return mask
+    mask = _at_most(count_max, mask, believed)
+    outliers = Outliers.of(mask, missing)
+    believed[mask] = missing[mask] = 0.0
+    return outliers
+
+
+def _further_outliers(believed: Matrix, missing: Matrix, stuck: Counts, count_max: int) -> Outliers:
+    """What stuck cells of a further slice leave far off goes digital too, as the read-back believes it to be.
+
+    Sound pairs hardly ever are: where few cells are stuck, next to nothing is digital for this.
+    """
+    if count_max == 0 or not stuck.any():
+        return Outliers.none(stuck.shape)
+    odd: Mask = stuck != 0
+    far = np.float32(FAR_SIGMA) * _typical(believed, odd)
+    for start, stop in spans(len(believed), TILE_SIDE):
+        strip = slice(start, stop)
+        odd[strip] &= np.abs(believed[strip]) > far
+    mask = _at_most(count_max, odd, believed)
+    outliers = Outliers.of(mask, believed)
+    missing[mask] -= believed[mask]
+    believed[mask] = 0.0
+    return outliers
+
+
+def _at_most(count_max: int, mask: Mask, missing: Matrix) -> Mask:
+    """The same places, or the worst of them where there are more."""
+    if np.count_nonzero(mask) <= count_max:
+        return mask
+    return largest(np.where(mask, missing, np.float32(0.0)), 0.0, count_max)
 
 
 def _typical(missing: Matrix, odd: Mask) -> Matrix:

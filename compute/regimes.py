@@ -7,7 +7,8 @@ tiles need few readings, bad ones many, and the worst are left out of the analog
 Reading noise falls with the number of readings, what the writing left wrong does not: with variance A_t allowed to
 tile row t, P_t(d) left wrong after d slices and c_t(d) = (sum_i sqrt(v_i))^2 e for the noise v_i of each slice and the
 energy e of a reading, the readings cost c_t / (A_t - P_t). Least in all at A_t - P_t proportional to sqrt(c_t). What
-each slice takes however little is asked of it comes on top: where few readings will do, it decides the depth.
+each slice takes however little is asked of it comes on top: where few readings will do, it decides the depth. So do
+the weights that stuck cells of a further slice leave to digital arithmetic.
 """
 
 from collections.abc import Sequence
@@ -34,6 +35,8 @@ class Depths:
     """(depths, tile rows): cost of reading times the variance that reading may leave (c above), pJ x variance."""
     once: Matrix64
     """(tile rows,): least that one slice takes, pJ: however little is asked, it settles for the peak and is read."""
+    digital: Matrix64
+    """(depths, tile rows): what the outliers of further slices take digitally, pJ; the first slice's come anyway."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +50,9 @@ class AnalogPlan:
     parts: tuple[float, ...]
     """Of the slack, by tile row; they add up to one."""
     energy_pj: float
-    """Predicted."""
+    """Of reading, predicted."""
+    digital_pj: float
+    """Of the outliers of further slices."""
 
 
 def plan_analog(depths: Depths, energies: Sequence[float], variance: float) -> AnalogPlan | None:
@@ -65,10 +70,14 @@ def plan_analog(depths: Depths, energies: Sequence[float], variance: float) -> A
         ]
         feasible = [plan for plan in plans if plan is not None]
         if feasible:
-            return min(feasible, key=lambda plan: plan.energy_pj * (1.0 + SLICE_COST * plan.depth))
+            return min(feasible, key=_cost_pj)
         last = depths.wrong[-1]
         tiles.remove(max(tiles, key=lambda tile: float(last[tile]) / energies[tile]))
     return None
+
+
+def _cost_pj(plan: AnalogPlan) -> float:
+    return plan.energy_pj * (1.0 + SLICE_COST * plan.depth) + plan.digital_pj
 
 
 def _at_depth(depths: Depths, depth: int, tiles: list[int], allowed: float) -> AnalogPlan | None:
@@ -81,4 +90,5 @@ def _at_depth(depths: Depths, depth: int, tiles: list[int], allowed: float) -> A
     energy_pj = depth * float(depths.once[tiles].sum())
     if slack > 0.0:
         energy_pj += whole**2 / slack
-    return AnalogPlan(depth, tuple(tiles), slack, tuple(map(float, parts)), energy_pj)
+    digital_pj = float(depths.digital[depth - 1, tiles].sum())
+    return AnalogPlan(depth, tuple(tiles), slack, tuple(map(float, parts)), energy_pj, digital_pj)

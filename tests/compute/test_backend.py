@@ -1,15 +1,21 @@
 import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from compute.backend import Backend, Product, Resident, backend
-from compute.device import DeviceError
+from compute.device import DeviceError, Faults
 from compute.partition import Matrix
+from compute.presets import RRAM_WAN2022
+from compute.programmed import Arrays
+from compute.rram import Rram
 from tests.compute.matrices import normal, panels_of
+
+FAULTY = msgspec.structs.replace(RRAM_WAN2022, faults=Faults(stuck_low=0.0175, stuck_high=0.0904))
 
 
 def product(
@@ -101,6 +107,27 @@ def test_the_error_stays_within_the_share_and_within_what_was_foreseen(
     assert error <= 1.02 * share
     assert answer.error_rms_estimate <= share
     assert 0.4 * answer.error_rms_estimate < error < 1.1 * answer.error_rms_estimate
+
+
+@pytest.mark.parametrize("transpose", [False, True])
+def test_a_product_of_so_many_slices_is_digital_where_their_stuck_cells_spoil_pairs(
+    transpose: bool,
+) -> None:
+    """However many slices are written: what further ones make digital belongs to them."""
+    rram, weights, x = Rram(FAULTY, seed=2), normal(256, 256), normal(64, 256)
+    exact = x.astype(np.float64) @ (weights.T if transpose else weights)
+    block = rram.program("w/0/0", weights, arrays=Arrays(slices=3))
+    depths = []
+    for relative in (0.2, 0.06):
+        share = relative * float(np.linalg.norm(exact))
+        answer = rram.multiply(
+            block, x, transpose=transpose, share=share, x_key=5, digital=panels_of(weights)
+        )
+        digital = answer.digital_macs / (answer.digital_macs + answer.analog_macs)
+        depths += [d for d in (1, 2, 3) if digital == pytest.approx(block.digital_share(d))]
+        assert answer.error_rms_estimate <= share
+        assert float(np.linalg.norm(answer.value - exact)) <= 1.02 * share
+    assert depths == [1, 2]
 
 
 def test_naive_is_one_reading_of_one_slice() -> None:

@@ -4,8 +4,16 @@ import pytest
 from compute.regimes import Depths, plan_analog
 
 
-def depths(wrong: list[list[float]], reading: list[list[float]], once: float = 0.0) -> Depths:
-    return Depths(np.array(wrong), np.array(reading), np.full(len(wrong[0]), once))
+def depths(
+    wrong: list[list[float]],
+    reading: list[list[float]],
+    once: float = 0.0,
+    further: float = 0.0,
+) -> Depths:
+    """`further`: what the outliers of each further slice take of each tile row."""
+    tiles = len(wrong[0])
+    digital = np.outer(np.arange(len(wrong)), np.full(tiles, further))
+    return Depths(np.array(wrong), np.array(reading), np.full(tiles, once), digital)
 
 
 def test_the_cheapest_depth_is_taken() -> None:
@@ -32,6 +40,18 @@ def test_a_further_slice_pays_for_being_read_at_all() -> None:
     assert unread is not None and paid is not None
     assert (unread.depth, paid.depth) == (2, 1)
     assert paid.energy_pj == pytest.approx(2.0 * 10.0 + 4.0 / 1.0)
+
+
+def test_a_further_slice_pays_for_what_its_stuck_cells_leave_to_digital_arithmetic() -> None:
+    wrong, reading = [[0.5, 0.5], [0.0, 0.0]], [[1.0, 1.0], [1.0, 1.0]]
+
+    sound = plan_analog(depths(wrong, reading), [1.0, 1.0], variance=2.0)
+    spoilt = plan_analog(depths(wrong, reading, further=2.0), [1.0, 1.0], variance=2.0)
+    alone = plan_analog(depths(wrong, reading, further=2.0), [1.0, 1.0], variance=1.0)
+
+    assert sound is not None and spoilt is not None and alone is not None
+    assert (sound.depth, spoilt.depth, alone.depth) == (2, 1, 2)
+    assert (sound.digital_pj, spoilt.digital_pj, alone.digital_pj) == (0.0, 0.0, 4.0)
 
 
 def test_the_worst_tile_row_is_left_out_where_not_all_can_be_read() -> None:

@@ -115,7 +115,7 @@ def _written(fresh: ProgrammedBlock, block: ProgrammedBlock) -> Written:
         sigma_share=float(sigma),
         tiles=health.healthy.size,
         healthy_tiles=int(np.count_nonzero(health.healthy)),
-        digital_share=block.outliers.share,
+        digital_share=block.digital_share(1),
         energy_uj=took.energy_pj * 1e-6,
         time_ms=took.time_ns * 1e-6,
     )

@@ -125,11 +125,17 @@ def test_plain_arithmetic_has_no_arrays(tmp_path: Path) -> None:
     assert Start(tmp_path, 0.0).write(block(backend="digital")).arrays is None
 
 
-def test_a_block_in_fewer_slices_is_as_if_it_had_been_written_in_so_many(tmp_path: Path) -> None:
+FAULTY = '{"base": "rram-wan2022", "name": "f", "faults": {"stuck_low": 0.04, "stuck_high": 0.1}}'
+
+
+@pytest.mark.parametrize("device", ["rram-milo2021", FAULTY])
+def test_a_block_in_fewer_slices_is_as_if_it_had_been_written_in_so_many(
+    device: str, tmp_path: Path
+) -> None:
     def written(folder: str, slices: int) -> Programmed:
         (tmp_path / folder).mkdir()
         chips = Start(tmp_path / folder, 0.0).chips
-        return chips.write(block("rram-milo2021"), CONTENT, W.copy(), slices)
+        return chips.write(block(device), CONTENT, W.copy(), slices)
 
     two, three = written("two", 2), written("three", 3)
     fewer = in_fewer(three, 2)
