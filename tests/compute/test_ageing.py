@@ -9,6 +9,7 @@ from compute.chance import rows_of
 from compute.device import DeviceModel, Drift, Window
 from compute.partition import Matrix
 from compute.presets import PRESETS
+from tests.compute.cells import in_us
 from tests.compute.laws import far_from_normal
 
 CMO, PCM = PRESETS["rram-cmo-hfox-2025"], PRESETS["pcm-joshi"]
@@ -42,10 +43,7 @@ def test_the_mean_and_the_spread_grow_with_the_logarithm_of_the_age() -> None:
 
 
 def test_phase_change_cells_lose_a_power_of_the_age() -> None:
-    def in_us(held: Matrix) -> Matrix:
-        return held * np.float32(PCM.window.width_us) + np.float32(PCM.window.g_min_us)
-
-    lost = np.log(in_us(cells()) / in_us(after(cells(), PCM, 2_000.0)))
+    lost = np.log(in_us(cells(), PCM) / in_us(after(cells(), PCM, 2_000.0), PCM))
     assert not far_from_normal(lost / math.log(100.0), 0.049, 0.008)
 
 

@@ -21,6 +21,7 @@ from compute.chance import (
     words,
 )
 from compute.partition import Matrix
+from tests.compute.laws import far_from_normal
 
 keys = st.integers(0, 2**64 - 1)
 
@@ -117,12 +118,9 @@ def test_lanes_are_even_chi_square() -> None:
 
 
 def test_normal_values_keep_to_their_law_and_to_themselves() -> None:
-    """Kolmogorov-Smirnov at 1e-6 (2.7 / sqrt(n)); neighbours in both directions and other keys are independent."""
+    """Neighbours in both directions and other keys are independent."""
     values = normal(21, rows_of(0, 400), 400)
-    ordered = np.sort(values.ravel()[::4].astype(np.float64))
-    law = np.array([0.5 * (1 + math.erf(z / math.sqrt(2))) for z in ordered])
-    steps = (np.arange(len(ordered)) + 0.5) / len(ordered)
-    assert np.abs(law - steps).max() < 2.7 / math.sqrt(len(ordered))
+    assert not far_from_normal(values.ravel()[::4], 0.0, 1.0)
 
     other = normal(22, rows_of(0, 400), 400)
     pairs = [(values[1:], values[:-1]), (values[:, 1:], values[:, :-1]), (values, other)]

@@ -20,11 +20,9 @@ from compute.integer_law import (
 from compute.integer_law import conversion_sd as sd_of
 from compute.partition import Matrix, Matrix64
 from tests.compute.integer_bits import digits, multiply_bit_by_bit
+from tests.compute.laws import chi_square, chi_square_limit, counted_apart
 
 SILENT = CellNoise(write=0.0, read=0.0)
-
-FALSE_ALARM = 1e-6
-"""Chance that a sound law fails a test of it here, had the seed been drawn."""
 
 
 def plan(
@@ -57,24 +55,6 @@ def errors(x: Matrix, codes: Matrix, how: IntegerPlan, key: int, *, by_bits: boo
     else:
         multiply(x, codes, ones, how, key, rows_of(0, len(x)), out)
     return out - x.astype(np.float64) @ codes
-
-
-def chi_square_limit(degrees: int) -> float:
-    """Passed with probability FALSE_ALARM (Wilson and Hilferty)."""
-    z = statistics.NormalDist().inv_cdf(1.0 - FALSE_ALARM)
-    part = 2.0 / (9.0 * degrees)
-    return degrees * (1.0 - part + z * math.sqrt(part)) ** 3
-
-
-def same_counts(one: Matrix64, other: Matrix64) -> tuple[float, int]:
-    """Chi-square of two rows of counts of the same law, and its degrees of freedom."""
-    enough = one + other >= 20
-    counts = np.stack([row[enough] for row in (one, other)])
-    rest = np.array([[row[~enough].sum()] for row in (one, other)])
-    if rest.sum() >= 20:
-        counts = np.concatenate((counts, rest), axis=1)
-    expected = counts.sum(axis=1)[:, None] * counts.sum(axis=0) / counts.sum()
-    return float(((counts - expected) ** 2 / expected).sum()), counts.shape[1] - 1
 
 
 @settings(max_examples=15, deadline=None)
@@ -138,9 +118,7 @@ def test_single_errors_strike_as_often_as_conversions_go_wrong(
         for each in (False, True)
     ]
 
-    chi_square, degrees = same_counts(*(each.astype(float) for each in counts))
-    assert degrees >= 1
-    assert chi_square < chi_square_limit(degrees)
+    assert not counted_apart(*counts, degrees_min=1)
 
 
 @pytest.mark.parametrize(("sd", "copies"), [(0.18, 1), (0.28, 1), (0.28, 2)])
@@ -160,9 +138,7 @@ def test_errors_have_the_same_law_at_each_significance(sd: float, copies: int) -
         )[4:]
         for each in (events, bits)
     ]
-    chi_square, degrees = same_counts(*(each.astype(float) for each in counts))
-    assert degrees >= 2
-    assert chi_square < chi_square_limit(degrees)
+    assert not counted_apart(*counts, degrees_min=2)
     spread = math.sqrt(float((events**4).mean() / (events**2).mean() ** 2) / events.size)
     assert (events**2).mean() == pytest.approx((bits**2).mean(), rel=7.0 * spread)
     assert abs(events.mean()) < 5.0 * events.std() / math.sqrt(events.size)
@@ -190,9 +166,7 @@ def test_many_small_errors_are_as_good_as_normal() -> None:
         )
         counts.append(np.bincount(np.searchsorted(edges, scaled.ravel()), minlength=12))
 
-    chi_square, degrees = same_counts(*(each.astype(float) for each in counts))
-    assert degrees == 11
-    assert chi_square < chi_square_limit(degrees)
+    assert not counted_apart(*counts, degrees_min=11)
     assert error_law(how).many.any()
 
 
@@ -232,9 +206,8 @@ def test_numbers_of_events_have_poissons_law(rate: float) -> None:
     counts = np.bincount(seen, minlength=most)[:most].astype(float)
     expected = np.append(law[enough], 1.0 - law[enough].sum()) * size
     counts = np.append(counts[enough], size - counts[enough].sum())
-    chi_square = float(((counts - expected) ** 2 / expected).sum())
     assert len(counts) >= 2
-    assert chi_square < chi_square_limit(len(counts) - 1)
+    assert chi_square(counts, expected) < chi_square_limit(len(counts) - 1)
 
 
 @pytest.mark.parametrize("rows", [6, 128], ids=["few errors", "many errors"])

@@ -13,6 +13,7 @@ from compute import verify
 from compute.analog import AnalogMatrix
 from compute.partition import Block, Matrix
 from compute.presets import PRESETS
+from tests.compute.laws import far_from_law
 from tests.compute.matrices import normal
 
 
@@ -72,7 +73,7 @@ def chi_square_16(value: float) -> float:
 def test_bounds_over_true_errors_of_one_row_are_spread_as_chi_square() -> None:
     """The worst error is of rank one, as that of one row is: bound^2 q / error^2 is chi-square of 16, q its quantile.
 
-    Kolmogorov-Smirnov over 400 matrices, each with probes of its own; false alarm once in a million.
+    Over 400 matrices, each with probes of its own.
     """
     quantile = verify.chi_square_quantile(verify.SKETCH_WIDTH, verify.FAILURE_PROBABILITY)
     squares = []
@@ -83,11 +84,8 @@ def test_bounds_over_true_errors_of_one_row_are_spread_as_chi_square() -> None:
         relative = answer.certificate.bound
         error = float(np.linalg.norm(answer.value - x.astype(np.float64) @ weights))
         squares.append(quantile * (relative * norm / (1.0 + relative) / error) ** 2)
-    law = np.array([chi_square_16(value) for value in sorted(squares)])
-    ranks = np.arange(len(law) + 1) / len(law)
 
-    distance = max(np.abs(law - ranks[:-1]).max(), np.abs(law - ranks[1:]).max())
-    assert distance < math.sqrt(-math.log(1e-6 / 2.0) / 2.0 / len(law))
+    assert not far_from_law(np.array(squares), chi_square_16)
 
 
 # -- arrays that are not what they were measured to be -------------------------------------------

@@ -2,37 +2,20 @@ import numpy as np
 import pytest
 
 from compute.chance import rows_of
-from compute.device import DeviceModel, Window, Writing
+from compute.device import DeviceModel, Writing
 from compute.partition import Matrix
 from compute.presets import PRESETS
 from compute.write_verify import write_verify
 from compute.writing import Cells, write
+from tests.compute.cells import CLUMSY, in_us
 from tests.compute.laws import far_apart, far_from_normal
 
 WAN = PRESETS["rram-wan2022"]
 ROWS = rows_of(0, 128)
 
-CLUMSY = DeviceModel(
-    name="clumsy",
-    window=Window(g_min_us=10.0, g_max_us=50.0),
-    writing=Writing(
-        acceptance_us=1.0,
-        acceptance_share=0.02,
-        verify_sigma_us=0.3,
-        pulse_share=0.5,
-        pulse_sigma_us=4.0,
-        pulses_max=12,
-    ),
-)
-"""Cells stay as the loop leaves them, and one in twenty is given up."""
-
 
 def all_shares() -> Matrix:
     return np.linspace(0.0, 1.0, 256 * 256, dtype=np.float32).reshape(256, 256)
-
-
-def in_us(shares: Matrix, device: DeviceModel) -> Matrix:
-    return shares * np.float32(device.window.width_us) + np.float32(device.window.g_min_us)
 
 
 def test_each_pulse_goes_its_share_of_the_way_until_the_cell_is_near_enough() -> None:

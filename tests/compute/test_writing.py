@@ -9,24 +9,11 @@ from compute.device import DeviceModel, Faults, Variation, Window, Writing
 from compute.partition import Matrix
 from compute.presets import PRESETS
 from compute.writing import Cells, WriteReport, make_cells, sigma_us, write
+from tests.compute.cells import CLUMSY, in_us
 from tests.compute.laws import far_from_normal, far_from_share
 
 WAN = PRESETS["rram-wan2022"]
 ROWS = rows_of(0, 128)
-
-CLUMSY = DeviceModel(
-    name="clumsy",
-    window=Window(g_min_us=10.0, g_max_us=50.0),
-    writing=Writing(
-        acceptance_us=1.0,
-        acceptance_share=0.02,
-        verify_sigma_us=0.3,
-        pulse_share=0.5,
-        pulse_sigma_us=4.0,
-        pulses_max=12,
-    ),
-)
-"""Cells stay as the loop leaves them, and one in ten is given up."""
 
 
 def everywhere(share: float, columns: int = 256) -> Matrix:
@@ -38,10 +25,6 @@ def all_shares(columns: int = 256) -> Matrix:
     return np.linspace(0.0, 1.0, 2 * len(ROWS) * columns, dtype=np.float32).reshape(
         2, len(ROWS), columns
     )
-
-
-def in_us(shares: Matrix, device: DeviceModel) -> Matrix:
-    return shares * np.float32(device.window.width_us) + np.float32(device.window.g_min_us)
 
 
 @pytest.mark.parametrize("name", ["rram-milo2021", "rram-cmo-hfox-2025", "pcm-joshi"])
