@@ -13,7 +13,7 @@ from msgspec import Meta
 
 from protocol.errors import ConfigError
 from protocol.limits import ADDRESSES_MAX, DEADLINE_S_MAX, DEVICE_CHARS_MAX, LABELS_MAX
-from protocol.quantities import duration_s, size_bytes
+from protocol.quantities import Tolerance, duration_s, size_bytes
 
 RESOLVED_VARIABLE = "SEDMA_RESOLVED"
 """The environment variable in which `up` hands the settings over."""
@@ -221,7 +221,7 @@ class ComputeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     device: Annotated[str, Meta(min_length=1, max_length=DEVICE_CHARS_MAX)] = DEFAULT_DEVICE
     """The simulated cell of `rram` weights whose put does not say: a name, or a device of one's own as JSON."""
 
-    rtol: Annotated[float, Meta(gt=0.0, le=1.0)] = 1e-2
+    rtol: Tolerance = 1e-2
     """The relative error that a product may have where the request does not say."""
 
     deadline: Duration = "30s"

@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Meta
 
 from protocol.limits import DEADLINE_S_MAX, DEVICE_CHARS_MAX, REPLICAS_MAX, WEIGHTS_NAME_PATTERN
+from protocol.quantities import Tolerance
 from protocol.ticket import TTL_S_MAX, USES_MAX
 
 Name = Annotated[str, Meta(pattern=WEIGHTS_NAME_PATTERN)]
@@ -38,7 +39,7 @@ class MatmulRequest(msgspec.Struct, frozen=True, kw_only=True):
     """`POST /v1/weights/{name}/matmul`."""
 
     name: Name
-    rtol: Annotated[float, Meta(gt=0.0)] | None = 1e-2
+    rtol: Tolerance | None = 1e-2
     """||Y' - X W||_F <= rtol ||X W||_F; None: the raw analog product."""
     deadline_s: Annotated[float, Meta(gt=0.0, le=DEADLINE_S_MAX)] = 30.0
     transpose: bool = False

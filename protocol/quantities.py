@@ -1,12 +1,19 @@
-"""Sizes and durations as people write them: `2GiB`, `512 MiB`, `30s`, `1.5h`.
+"""Sizes, durations and tolerances as people write them: `2GiB`, `512 MiB`, `30s`, `1.5h`, `1e-2`.
 
 Sizes know the powers of 1024 (KiB, MiB, GiB, TiB) and of 1000 (kB, MB, GB, TB); a bare number is in bytes.
 Durations know us, ms, s, m, h and d; a bare number is in seconds. What is written here reads back the same.
 """
 
+import math
 import re
+from typing import Annotated
+
+from msgspec import Meta
 
 from protocol.errors import ConfigError
+
+Tolerance = Annotated[float, Meta(gt=0.0, lt=1.0)]
+"""A relative error that an answer may have. From 1 on nought would do for an answer."""
 
 _SIZES: dict[str, float] = {
     "": 1,
@@ -46,6 +53,21 @@ def duration_s(text: str) -> float:
             f'"{text}" is not a duration: write a number and ms, s, m or h, as in "30s" or "500ms"'
         )
     return value
+
+
+def tolerance(text: str) -> float | None:
+    """A relative error that a product may have; None for the raw product; ConfigError says what to write instead."""
+    if text == "none":
+        return None
+    try:
+        rtol = float(text)
+    except ValueError:
+        rtol = math.nan
+    if not 0.0 < rtol < 1.0:
+        raise ConfigError(
+            "write a number between 0 and 1 such as 1e-2, or none for the raw product"
+        )
+    return rtol
 
 
 def size_text(nbytes: int) -> str:

@@ -5,7 +5,6 @@ answer less exact than its asker believes.
 """
 
 import difflib
-import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Annotated, TypeVar
 
@@ -13,7 +12,7 @@ import msgspec
 
 from protocol.client import MatmulRequest, PutRequest
 from protocol.errors import ConfigError, ErrorCode, TaskError
-from protocol.quantities import duration_s
+from protocol.quantities import duration_s, tolerance
 
 SHOWN_CHARS = 64
 """Of a word that is refused, in the refusal."""
@@ -103,18 +102,6 @@ def _switch(text: str) -> bool:
     return text == "true"
 
 
-def _tolerance(text: str) -> float | None:
-    if text == "none":
-        return None
-    try:
-        rtol = float(text)
-    except ValueError:
-        rtol = math.nan
-    if not 0.0 < rtol < math.inf:
-        raise ConfigError("write a number above 0 such as 1e-2, or none for the raw product")
-    return rtol
-
-
 Reader = Callable[[str], object]
 _PUT: Mapping[str, tuple[str, Reader]] = {
     "replicas": ("replicas", str),
@@ -127,7 +114,7 @@ _PUT: Mapping[str, tuple[str, Reader]] = {
 }
 """Parameter to the request's field and what reads it; msgspec checks numbers and bounds after that."""
 _MATMUL: Mapping[str, tuple[str, Reader]] = {
-    "rtol": ("rtol", _tolerance),
+    "rtol": ("rtol", tolerance),
     "deadline": ("deadline_s", duration_s),
     "transpose": ("transpose", _switch),
     "deterministic": ("deterministic", _switch),

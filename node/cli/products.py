@@ -26,7 +26,7 @@ from node.cli.options import (
 from node.cli.session import UsageError, session
 from protocol.errors import ConfigError
 from protocol.limits import DEADLINE_S_MAX
-from protocol.quantities import duration_s, duration_text, size_text
+from protocol.quantities import duration_s, duration_text, size_text, tolerance
 from sedma.transport import quoted
 
 
@@ -60,6 +60,7 @@ def matmul(
         body = input_file(file)
         # Where the daemon's own deadline holds we wait as long as the longest; it answers before that.
         patience_s = DEADLINE_S_MAX if deadline is None else _deadline_s(deadline)
+        _check_tolerance(rtol)
         query: dict[str, Any] = {"rtol": rtol, "deadline": deadline}
         query |= {"transpose": transpose or None, "deterministic": deterministic or None}
         path = f"/v1/weights/{quoted(name)}/matmul"
@@ -124,6 +125,14 @@ def _sides_of(path: Path) -> dict[str, int]:
     if len(shape) != 2:
         raise UsageError(f"{path}: weights have two dimensions, and this has shape {shape}")
     return {"rows": shape[0], "columns": shape[1]}
+
+
+def _check_tolerance(text: str | None) -> None:
+    try:
+        if text is not None:
+            tolerance(text)
+    except ConfigError as error:
+        raise UsageError(f"--rtol {text}: {error}") from error
 
 
 def _deadline_s(text: str) -> float:

@@ -15,7 +15,7 @@ from node.cli.reports import kind_of, report_file
 from node.cli.session import Interrupted, Session, UsageError, session
 from protocol.errors import ConfigError
 from protocol.limits import DEADLINE_S_MAX, MATRIX_SIDE_MAX
-from protocol.quantities import duration_s, duration_text
+from protocol.quantities import duration_s, duration_text, tolerance
 from sedma.errors import SedmaError
 
 if TYPE_CHECKING:
@@ -197,14 +197,11 @@ def _rtols(text: str) -> Iterator[float | None]:
     """Each once, in their order."""
     for word in dict.fromkeys(one.strip() for one in text.split(",")):
         try:
-            value = None if word == "none" else float(word)
-        except ValueError:
-            value = 0.0
-        if value is not None and not 0.0 < value < 1.0:
+            yield tolerance(word)
+        except ConfigError as error:
             raise UsageError(
                 f"--rtol {text}: write numbers between 0 and 1, or none, with commas: 1e-1,1e-2,none"
-            )
-        yield value
+            ) from error
 
 
 def _deadline_s(text: str) -> float:

@@ -184,3 +184,9 @@ def test_a_device_may_be_one_s_own_and_must_be_one_that_can_be() -> None:
         ComputeConfig(device="rram-wan2002")
     with pytest.raises(ConfigError, match="wires.segment_ohm: expected"):
         ComputeConfig(device=own.replace("0", "-1"))
+
+
+@pytest.mark.parametrize("rtol", [0.0, 1.0, 2.0, float("nan"), float("inf")])
+def test_a_tolerance_that_is_no_part_of_the_answer_is_no_setting(rtol: float) -> None:
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.convert({"rtol": rtol}, ComputeConfig)

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from protocol.errors import ConfigError
-from protocol.quantities import duration_s, duration_text, size_bytes, size_text
+from protocol.quantities import duration_s, duration_text, size_bytes, size_text, tolerance
 
 
 @pytest.mark.parametrize(
@@ -35,6 +35,16 @@ def test_what_is_no_size_is_refused_with_what_to_write(text: str) -> None:
 def test_what_is_no_duration_is_refused_with_what_to_write(text: str) -> None:
     with pytest.raises(ConfigError, match='as in "30s"'):
         duration_s(text)
+
+
+def test_a_tolerance_is_a_part_of_the_answer_or_none() -> None:
+    assert (tolerance("1e-2"), tolerance("0.999"), tolerance("none")) == (0.01, 0.999, None)
+
+
+@pytest.mark.parametrize("text", ["0", "-0.1", "1", "2", "nan", "inf", "-inf", "", "1%", "None"])
+def test_what_is_no_tolerance_is_refused_with_what_to_write(text: str) -> None:
+    with pytest.raises(ConfigError, match="write a number between 0 and 1 such as 1e-2, or none"):
+        tolerance(text)
 
 
 @given(st.integers(0, 1 << 59))

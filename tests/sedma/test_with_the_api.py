@@ -47,6 +47,9 @@ async def test_client_and_daemon_understand_each_other(api: RunningApi) -> None:
             assert client.plan(shape=(300, 200), m=4)["shape"] == [300, 200]
             assert client.ticket(ttl_s=60.0, uses=1)["ticket"]
             assert isinstance(client.peers(), list)
+            for rtol in (0.0, -1e-2, 1.0, 2.0, np.inf, np.nan):
+                with pytest.raises(sedma.SedmaError, match="write a number between 0 and 1"):
+                    client.matmul("w", X, rtol=rtol)
             client.rm("w")
             with pytest.raises(sedma.SedmaError) as caught:
                 client.get("w")

@@ -440,6 +440,18 @@ def test_what_cannot_name_weights_is_told_before_anybody_is_asked(
     assert daemon.seen == []
 
 
+@pytest.mark.parametrize("rtol", ["2", "1", "0", "-1e-2", "nan", "inf", "some"])
+def test_what_is_no_tolerance_is_told_before_anybody_is_asked(
+    daemon: "Daemon", files: Path, rtol: str
+) -> None:
+    told = run("matmul", "w", files / "x.npy", "-o", files / "y.npy", f"--rtol={rtol}")
+
+    assert told.exit_code == 2
+    assert f"--rtol {rtol}: write a number between 0 and 1" in " ".join(told.stderr.split())
+    assert daemon.seen == []
+    assert not (files / "y.npy").exists()
+
+
 @pytest.mark.parametrize("what", ["", "a" * 10_000, "no/such"])
 def test_a_plan_of_neither_weights_nor_a_file_is_refused(daemon: "Daemon", what: str) -> None:
     told = run("plan", what)
