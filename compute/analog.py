@@ -27,7 +27,7 @@ from compute.backend import Product, digital_product
 from compute.block_product import BlockProduct
 from compute.chance import stream_key
 from compute.device import DeviceModel
-from compute.partition import TILE_SIDE, Block, BlockGrid, Matrix, Matrix64, spans
+from compute.partition import TILE_SIDE, TILE_SIDES, Block, BlockGrid, Matrix, Matrix64, spans
 from compute.presets import DEFAULT_DEVICE
 from compute.presets import device as device_of
 from compute.programmed import Arrays, ProgrammedBlock
@@ -47,7 +47,8 @@ class MatrixError(ValueError):
 class AnalogMatrix:
     """W (K, N) float32 in simulated arrays; safe to multiply by from several threads at once.
 
-    device: a preset's name, a JSON description, or a DeviceModel. `room` is asked before further arrays are
+    device: a preset's name, a JSON description, or a DeviceModel. tile: cells along each array, one of TILE_SIDES;
+    larger ones convert less, and lose more in their wires. `room` is asked before further arrays are
     programmed for a tolerance, with the bytes that they take here; where it says no, other regimes do.
     """
 
@@ -56,6 +57,7 @@ class AnalogMatrix:
         weights: npt.ArrayLike,
         device: str | DeviceModel = DEFAULT_DEVICE,
         *,
+        tile: int = TILE_SIDE,
         seed: int = 0,
         threads: int = 1,
         room: Callable[[int], bool] | None = None,
@@ -63,6 +65,7 @@ class AnalogMatrix:
         self._weights = checked(weights, "W")
         if self._weights.ndim != 2:
             raise MatrixError(f"W must have two axes, not {self._weights.ndim}")
+        arrays = Arrays(tile_side=_tile_side(tile))
         model = device if isinstance(device, DeviceModel) else device_of(device)
         self._rram = Rram(model, seed)
         self._name = _name(self._weights)
@@ -73,7 +76,7 @@ class AnalogMatrix:
         self._draws = 0
         self._sketch_seed = stream_key(seed, self._name, "sketch")
         self._sketches = self._sketched()
-        self._blocks = {block: self._program(block, Arrays()) for block in self._grid.blocks()}
+        self._blocks = {block: self._program(block, arrays) for block in self._grid.blocks()}
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -269,7 +272,7 @@ class AnalogMatrix:
     def _panels(self, block: Block) -> Iterator[tuple[int, Matrix]]:
         rows, columns = self._sides(block, transpose=False)
         weights = self._weights[rows, columns]
-        for start, stop in spans(len(weights), TILE_SIDE):
+        for start, stop in spans(len(weights), self._blocks[block].arrays.tile_side):
             yield start, weights[start:stop]
 
     def _sides(self, block: Block, transpose: bool) -> tuple[slice, slice]:
@@ -313,6 +316,13 @@ def checked(values: npt.ArrayLike, name: str) -> Matrix:
         reason = "beyond float32" if np.isfinite(matrix[place]) else "not finite"
         raise MatrixError(f"{name}{list(place)} is {matrix[place]}: {reason}")
     return single
+
+
+def _tile_side(tile: int) -> int:
+    whole = isinstance(tile, int | np.integer) and not isinstance(tile, bool)
+    if not whole or tile not in TILE_SIDES:
+        raise MatrixError(f"tile is {tile!r}; write one of {', '.join(map(str, TILE_SIDES))}")
+    return int(tile)
 
 
 def _fitting(x: Matrix, inputs: int, rtol: float | None) -> None:

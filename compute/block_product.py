@@ -14,7 +14,7 @@ from compute.device import DeviceModel
 from compute.energy import Spent, reading
 from compute.face import Side
 from compute.magnitude import exponent_of, scaled
-from compute.partition import TILE_SIDE, Matrix, Matrix64, spans
+from compute.partition import Matrix, Matrix64, spans
 from compute.planner import VarianceBudget
 from compute.programmed import Arrays, ProgrammedBlock
 from compute.raw import read_all_once
@@ -86,7 +86,7 @@ class BlockProduct:
         self._key = stream_key(block.key, "product", transpose, x_key)
         self._inputs, self.outputs = block.shape[::-1] if transpose else block.shape
         assert x.shape[1] == self._inputs
-        self._tiles = list(spans(self._inputs, TILE_SIDE))
+        self._tiles = list(spans(self._inputs, block.arrays.tile_side))
         self._energies = [energy_of(x[:, start:stop]) for start, stop in self._tiles]
         # ||X W||^2, if the rows of W had nothing to do with each other.
         self._size = sum(self._energies) * block.mean_square * self.outputs
@@ -230,6 +230,7 @@ class BlockProduct:
                 outputs=outputs,
                 settlings=settlings,
                 conversions=1,
+                tile_side=self._block.arrays.tile_side,
             ).energy_pj
             for start, stop in self._tiles
         ]

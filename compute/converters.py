@@ -108,15 +108,20 @@ class Ranging:
     """The ADC's step at the least gain, in DAC codes times the window: all currents fit."""
 
 
-def ranging(converters: Converters, *, averaged: bool) -> Ranging | None:
-    """`averaged`: with room for the dither of readings that are averaged. None without an ADC."""
+def ranging(
+    converters: Converters, *, averaged: bool, tile_side: int = TILE_SIDE
+) -> Ranging | None:
+    """`averaged`: with room for the dither of readings that are averaged. None without an ADC.
+
+    The full range is what all lines of an array can give together.
+    """
     if converters.adc_bits is None:
         return None
     codes = CODES_WITHOUT_DAC
     if converters.dac_bits is not None:
         codes = float(dac_levels(converters.dac_bits))
     levels = float(dac_levels(converters.adc_bits))
-    step_max = 2.0 ** math.ceil(math.log2(codes * TILE_SIDE / levels))
+    step_max = 2.0 ** math.ceil(math.log2(codes * tile_side / levels))
     kept = TAIL_SIGMA * (
         converters.adc_offset_sigma
         + converters.adc_gain_sigma * levels
@@ -145,7 +150,7 @@ def round_codes(current: Matrix, levels: float | None) -> None:
 
 @dataclass(frozen=True, slots=True)
 class AdcErrors:
-    """Of the ADCs of one layer, each (tile rows, tiles, 128): code = rint(gain * current + offset), in steps."""
+    """Of the ADCs of one layer, each (tile rows, tiles, tile side): code = rint(gain * current + offset), in steps."""
 
     gain: Matrix
     offset: Matrix
@@ -155,7 +160,7 @@ class AdcErrors:
     """1 / gain, as the calibration found it."""
 
     def distort(self, current: Matrix, tile: slice) -> None:
-        """current (tile rows, M, tiles, 128) in steps, as it reaches the ADC; in place."""
+        """current (tile rows, M, tiles, tile side) in steps, as it reaches the ADC; in place."""
         current *= self.gain_of(tile)
         current += self.offset[tile, None]
 
@@ -182,7 +187,9 @@ def gain_doubt(bits: int) -> float:
     return offset_doubt() / (CALIBRATION_RANGE * dac_levels(bits))
 
 
-def adc_errors(converters: Converters, key: int, tile_rows: int, tiles: int) -> AdcErrors | None:
+def adc_errors(
+    converters: Converters, key: int, tile_rows: int, tiles: int, tile_side: int = TILE_SIDE
+) -> AdcErrors | None:
     """Draw the ADCs of some arrays and their calibration; `key` names the arrays. None if there is no error."""
     if converters.adc_bits is None:
         return None
@@ -190,9 +197,9 @@ def adc_errors(converters: Converters, key: int, tile_rows: int, tiles: int) -> 
         return None
 
     def thrown(what: str, sigma: float) -> Matrix:
-        values = normal(stream_key(key, what), rows_of(0, tile_rows), tiles * TILE_SIDE)
+        values = normal(stream_key(key, what), rows_of(0, tile_rows), tiles * tile_side)
         values *= np.float32(sigma)
-        return values.reshape(tile_rows, tiles, TILE_SIDE)
+        return values.reshape(tile_rows, tiles, tile_side)
 
     offset = thrown("adc offset", converters.adc_offset_sigma)
     gain = 1.0 + thrown("adc gain", converters.adc_gain_sigma)

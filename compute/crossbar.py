@@ -1,6 +1,6 @@
 """Reads arrays: one product of X with a programmed block, tile row by tile row, with all its noise.
 
-A tile row is the 128 rows of a block that share their inputs, so one matrix product gives the currents of all its
+A tile row is the rows of a block that share their inputs, so one matrix product gives the currents of all its
 arrays. Without a tolerance every array is read once (`compute/raw.py`). Within a variance, each slice of the input is
 converted by the ADC of each array, and averaging takes the coarse slice several times. Noise is named by row, output,
 array and reading, so one reading of X has the same bits however X is cut. (Without a DAC there are no whole codes, and
@@ -17,7 +17,7 @@ from compute.chance import Words, rows_of, stream_key
 from compute.converters import drive
 from compute.energy import Spent
 from compute.face import Face
-from compute.partition import TILE_SIDE, Matrix, spans
+from compute.partition import Matrix, spans
 from compute.planner import ReadNoise, reads_for, slices_for, variance_after
 from compute.raw import currents_of, dice_of, sigma_of
 from compute.readout import Sensed, acquire, calibration_variance, read_noise, sense
@@ -103,7 +103,7 @@ class _Driven:
     def by(cls, face: Face, index: int, tile: int, x: Matrix) -> Self:
         scale = face.sides[index].input_scale
         if scale is not None:
-            x = x * scale[tile * TILE_SIDE : (tile + 1) * TILE_SIDE]
+            x = x * scale[tile * face.tile_side : (tile + 1) * face.tile_side]
         return cls(index, tile, x[None], math.inf, int(x.any(axis=1).sum())).finer(face)
 
     def finer(self, face: Face) -> Self:
@@ -111,7 +111,8 @@ class _Driven:
         side, here = face.sides[self.index], slice(self.tile, self.tile + 1)
         driving = drive(self.rest, face.device.converters)
         unit = driving.step[..., None]
-        currents = np.empty((*driving.codes.shape[:2], face.tiles, TILE_SIDE), np.float32)
+        shape = (*driving.codes.shape[:2], face.tiles, face.tile_side)
+        currents = np.empty(shape, np.float32)
         currents_of(face, side, driving.codes, here, currents)
         sigma = sigma_of(face, side, driving.codes, here)
         adc = face.averaging_adc
@@ -140,7 +141,7 @@ class _Driven:
     def acquired(self, face: Face, reads: int, key: int, rows: Words) -> Matrix:
         """(M, outputs), the coarse slice read so often, finer ones once."""
         side, here = face.sides[self.index], slice(self.tile, self.tile + 1)
-        value = np.zeros((len(rows), face.tiles * TILE_SIDE), np.float32)
+        value = np.zeros((len(rows), face.tiles * face.tile_side), np.float32)
         for order, (sensed, unit) in enumerate(zip(self.slices, self.units, strict=True)):
             often = reads if order == 0 else 1
             for start, stop in spans(len(rows), PANEL_ROWS):

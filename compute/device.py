@@ -177,7 +177,7 @@ class Wires(Part, frozen=True, kw_only=True):
     """Resistance of a line from one cell to the next."""
 
     spare_rows: Annotated[int, Meta(ge=0, le=64)] = 0
-    """Rows of an array beyond the 128 that are used, for those with the most faults."""
+    """Rows of an array beyond those that are used, for those with the most faults."""
 
 
 class Converters(Part, frozen=True, kw_only=True):
@@ -212,7 +212,7 @@ class Costs(Part, frozen=True, kw_only=True):
     """8 bits on one line; each bit is an eighth of it."""
 
     read_ns: NanoSeconds = 100.0
-    """One reading with the conversion of its 128 columns by one ADC."""
+    """One reading with the conversion of its 128 columns by one ADC; other sides take in proportion."""
 
     source: Annotated[str, Meta(max_length=200)] = "ISAAC (Shafiee et al. 2016), 32 nm"
     """Where these figures are from."""

@@ -49,20 +49,23 @@ def reading(
     conversions: int,
     dac_bits: int | None = None,
     adc_bits: int | None = None,
+    tile_side: int = TILE_SIDE,
 ) -> Spent:
     """`settlings` times an input on `inputs` lines of pairs of arrays, of which `conversions` reach the ADCs.
 
-    Without bits the device's own converters are meant. Cells that are not used cost nothing: others use them.
+    Without bits the device's own converters are meant. Cells that are not used cost nothing: others use them. One ADC
+    serves the columns of an array one after the other, so that its time grows with the array's side.
     """
     costs, converters = device.costs, device.converters
     dac_bits = dac_bits or converters.dac_bits or BITS_OF_COSTS
     adc_bits = adc_bits or converters.adc_bits or BITS_OF_COSTS
-    tiles = -(-inputs // TILE_SIDE) * -(-outputs // TILE_SIDE)
-    lines_pj = inputs * -(-outputs // TILE_SIDE) * costs.dac_line_pj * dac_bits / BITS_OF_COSTS
+    across = -(-outputs // tile_side)
+    tiles = -(-inputs // tile_side) * across
+    lines_pj = inputs * across * costs.dac_line_pj * dac_bits / BITS_OF_COSTS
     cells_pj = 2.0 * costs.array_read_pj * inputs * outputs / TILE_SIDE**2
     conversion_pj = outputs * costs.adc_conversion_pj * 2.0 ** (adc_bits - BITS_OF_COSTS)
     return Spent(
         reads=2 * tiles * settlings,
         energy_pj=settlings * (lines_pj + cells_pj) + conversions * conversion_pj,
-        latency_ns=settlings * costs.read_ns,
+        latency_ns=settlings * (costs.read_ns * (tile_side / TILE_SIDE)),
     )

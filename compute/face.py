@@ -51,7 +51,7 @@ class Layer:
         return self.conductance.nbytes + squares + self.scale.nbytes
 
 
-def on_grid(conductance: Matrix, code_max: int) -> Matrix:
+def on_grid(conductance: Matrix, code_max: int, tile_side: int = TILE_SIDE) -> Matrix:
     """Round (k, n) conductances tile by tile to multiples of a power of two, in place.
 
     The grid is the finest at which code_max times any row or column of the tile adds up exactly in float32:
@@ -59,9 +59,9 @@ def on_grid(conductance: Matrix, code_max: int) -> Matrix:
     with a little room for what rounding itself adds to the sums.
     """
     code_max = min(code_max, EXACT_MAX)
-    starts = range(0, conductance.shape[1], TILE_SIDE)
-    widths = [min(TILE_SIDE, conductance.shape[1] - start) for start in starts]
-    for start, stop in spans(conductance.shape[0], TILE_SIDE):
+    starts = range(0, conductance.shape[1], tile_side)
+    widths = [min(tile_side, conductance.shape[1] - start) for start in starts]
+    for start, stop in spans(conductance.shape[0], tile_side):
         strip = conductance[start:stop]
         size = np.abs(strip)
         columns = np.maximum.reduceat(size.sum(axis=0, dtype=np.float64), starts)
@@ -103,21 +103,22 @@ class Side:
     output_scale: Matrix | None
     """(outputs,), applied to what was read: the columns' scales, where rows are driven."""
     errors: AdcErrors | None
+    tile_side: int = TILE_SIDE
 
     @cached_property
     def strips(self) -> Matrix:
-        """(whole tile rows, 128, outputs), a view."""
+        """(whole tile rows, tile side, outputs), a view."""
         inputs, outputs = self.conductance.shape
-        whole = inputs // TILE_SIDE
-        return self.conductance[: whole * TILE_SIDE].reshape(whole, TILE_SIDE, outputs)
+        whole, side = inputs // self.tile_side, self.tile_side
+        return self.conductance[: whole * side].reshape(whole, side, outputs)
 
     @cached_property
     def scale_squares(self) -> Matrix64:
-        """(tiles, 128), squared output scales; zero for outputs that the last array does not use."""
+        """(tiles, tile side), squared output scales; zero for outputs that the last array does not use."""
         outputs = self.conductance.shape[1]
-        squares = np.zeros(-(-outputs // TILE_SIDE) * TILE_SIDE)
+        squares = np.zeros(-(-outputs // self.tile_side) * self.tile_side)
         squares[:outputs] = 1.0 if self.output_scale is None else np.square(self.output_scale)
-        return squares.reshape(-1, TILE_SIDE)
+        return squares.reshape(-1, self.tile_side)
 
     @cached_property
     def factor_square(self) -> float:
@@ -133,6 +134,7 @@ class Face:
 
     sides: tuple[Side, ...]
     device: DeviceModel
+    tile_side: int = TILE_SIDE
 
     @cached_property
     def inputs(self) -> int:
@@ -144,12 +146,12 @@ class Face:
 
     @cached_property
     def tile_rows(self) -> int:
-        return -(-self.inputs // TILE_SIDE)
+        return -(-self.inputs // self.tile_side)
 
     @cached_property
     def tiles(self) -> int:
         """Arrays in a tile row."""
-        return -(-self.outputs // TILE_SIDE)
+        return -(-self.outputs // self.tile_side)
 
     @cached_property
     def code_max(self) -> float:
@@ -159,12 +161,12 @@ class Face:
 
     @cached_property
     def adc(self) -> Ranging | None:
-        return ranging(self.device.converters, averaged=False)
+        return ranging(self.device.converters, averaged=False, tile_side=self.tile_side)
 
     @cached_property
     def averaging_adc(self) -> Ranging | None:
         """With room for dither."""
-        return ranging(self.device.converters, averaged=True)
+        return ranging(self.device.converters, averaged=True, tile_side=self.tile_side)
 
     @cached_property
     def one_reading(self) -> tuple[Spent, Spent]:
@@ -193,20 +195,27 @@ class Face:
         peaks = 0 if self.adc is None else slices
         return energy.reading(
             self.device,
-            inputs=min(TILE_SIDE, self.inputs - tile * TILE_SIDE),
+            inputs=min(self.tile_side, self.inputs - tile * self.tile_side),
             outputs=self.outputs,
             settlings=conversions + peaks,
             conversions=conversions,
+            tile_side=self.tile_side,
         )
 
 
-def face(layers: tuple[Layer, ...], device: DeviceModel, transpose: bool, key: int) -> Face:
+def face(
+    layers: tuple[Layer, ...],
+    device: DeviceModel,
+    transpose: bool,
+    key: int,
+    tile_side: int = TILE_SIDE,
+) -> Face:
     """Layers as rows of X drive them, or columns. `key` names the arrays for life: their ADCs differ."""
     sides = []
     for index, layer in enumerate(layers):
         squares = layer.squares
         conductance = layer.conductance.T if transpose else layer.conductance
-        tile_rows, tiles = (-(-length // TILE_SIDE) for length in conductance.shape)
+        tile_rows, tiles = (-(-length // tile_side) for length in conductance.shape)
         adcs = stream_key(key, "adc", index, "columns driven" if transpose else "rows driven")
         sides.append(
             Side(
@@ -214,7 +223,8 @@ def face(layers: tuple[Layer, ...], device: DeviceModel, transpose: bool, key: i
                 squares=squares.T if transpose and squares is not None else squares,
                 input_scale=layer.scale if transpose else None,
                 output_scale=None if transpose else layer.scale,
-                errors=adc_errors(device.converters, adcs, tile_rows, tiles),
+                errors=adc_errors(device.converters, adcs, tile_rows, tiles, tile_side),
+                tile_side=tile_side,
             )
         )
-    return Face(tuple(sides), device)
+    return Face(tuple(sides), device, tile_side)

@@ -4,7 +4,7 @@ numba is optional (`sedma[fast]`) and takes half a second to import and seconds 
 itself: whoever has time calls `warm_up`, and until that is done `read_and_add`, `add_runs` and `relax` decline and
 numpy works on. What is compiled is kept on disk where the package's folder can be written.
 
-A reading goes through one array's 128 outputs at a time, so that they stay in registers and the first cache. Kernels
+A reading goes through one array's outputs at a time, so that they stay in registers and the first cache. Kernels
 are serial: threads are the caller's (numba's own stalled for 100 ms where another process held a core).
 """
 
@@ -41,7 +41,6 @@ _compiled: list[Kernels] = []
 _NO_STATES = np.zeros((1, 1), np.uint64)
 _SILENT = np.zeros((1, 1), np.float32)
 
-_WORDS = TILE_SIDE // LANES
 _LANE_BITS = np.uint64(16)
 _LANE_MASK = np.uint64(0xFFFF)
 _GOLDEN, _MIX_1, _MIX_2 = np.uint64(GOLDEN), np.uint64(MIX_1), np.uint64(MIX_2)
@@ -93,7 +92,7 @@ def read_and_add(
     *,
     first: bool,
 ) -> bool:
-    """Read currents (tile rows, M, tiles, 128) once and add them to total (M, outputs), if the kernel is warm.
+    """Read currents (tile rows, M, tiles, tile side) once and add them to total (M, outputs), if the kernel is warm.
 
     False, and nothing done, where it is not, or where an array's outputs differ in more than their currents.
     """
@@ -178,9 +177,10 @@ def interpreted(  # type: ignore[no-untyped-def]  # numba finds the types
 
     `bits` is the memory of `currents`: the largest size is found by its bits, which stand in the same order.
     """
-    tile_rows, rows, tiles, _ = currents.shape
+    tile_rows, rows, tiles, side = currents.shape
+    words = side // LANES
     usable, step_min, step_max, levels, tail = limits
-    noise = np.zeros(TILE_SIDE, np.float32)
+    noise = np.zeros(side, np.float32)
     scalar = np.zeros(1, np.float32)
     scalar_bits = scalar.view(np.int32)
     for row in range(rows):
@@ -188,9 +188,9 @@ def interpreted(  # type: ignore[no-untyped-def]  # numba finds the types
             begins = first and one == 0
             for tile in range(tiles):
                 current, size = currents[one, row, tile], bits[one, row, tile]
-                out = total[row, tile * TILE_SIDE : (tile + 1) * TILE_SIDE]
+                out = total[row, tile * side : (tile + 1) * side]
                 peak = np.int32(0)
-                for column in range(TILE_SIDE):
+                for column in range(side):
                     peak = max(peak, np.int32(size[column] & _SIZE_BITS))
                 scalar_bits[0] = peak
                 loudness = np.float32(0.0)
@@ -204,8 +204,8 @@ def interpreted(  # type: ignore[no-untyped-def]  # numba finds the types
                 weight = np.float32(step * units[one, row])
                 if noisy:
                     loudness = np.float32(loudness * per_step)
-                    state = states[one, row] + np.uint64(tile * _WORDS) * _GOLDEN
-                    for word in range(_WORDS):
+                    state = states[one, row] + np.uint64(tile * words) * _GOLDEN
+                    for word in range(words):
                         state = state + _GOLDEN
                         mixed = state
                         mixed = (mixed ^ (mixed >> _SHIFT_1)) * _MIX_1
@@ -214,7 +214,7 @@ def interpreted(  # type: ignore[no-untyped-def]  # numba finds the types
                         for lane in range(LANES):
                             noise[word * LANES + lane] = table[mixed & _LANE_MASK]
                             mixed = mixed >> _LANE_BITS
-                for column in range(TILE_SIDE):
+                for column in range(side):
                     value = np.float32(current[column] * per_step)
                     if noisy:
                         value = np.float32(value + np.float32(noise[column] * loudness))

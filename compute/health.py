@@ -80,16 +80,22 @@ class TileHealth:
 
 
 def measure(
-    error: Matrix, scale: Matrix, stuck: Counts, writes: int, age_s: float, replicas: int = 1
+    error: Matrix,
+    scale: Matrix,
+    stuck: Counts,
+    writes: int,
+    age_s: float,
+    replicas: int = 1,
+    tile_side: int = TILE_SIDE,
 ) -> TileHealth:
     """`error` (k, n): what weights are off, `scale` (n,) what full conductance stands for.
 
     `stuck` (k, n): stuck cells of each pair, of all replicas.
     """
-    starts = [start for start, _ in spans(error.shape[1], TILE_SIDE)]
+    starts = [start for start, _ in spans(error.shape[1], tile_side)]
     widths = np.diff([*starts, error.shape[1]])
     sigma, found, cells = [], [], []
-    for start, stop in spans(error.shape[0], TILE_SIDE):
+    for start, stop in spans(error.shape[0], tile_side):
         squares = np.einsum("ij,ij->j", error[start:stop], error[start:stop])
         per_tile = np.add.reduceat(squares / np.square(scale, dtype=np.float64), starts)
         sigma.append(np.sqrt(per_tile / (2.0 * (stop - start) * widths)))

@@ -8,8 +8,8 @@ gained, for the sums of pairs have two signs anyway. Word lines whose bit is zer
 `rows_active` at once are driven. Then the current of a column is a whole number of steps, and the ADC snaps it.
 
 Simulating each conversion would take one matrix product for each slice, plane and group of lines, thousands in all.
-`multiply` takes one, exact in float64 as |sum| < 2^7 2^23 2^23 = 2^53, and adds what the conversions would have got
-wrong (`compute/integer_law.py`).
+`multiply` takes one, exact in float64 as |sum| < 2^53 (`magnitude_bits_max`), and adds what the conversions would
+have got wrong (`compute/integer_law.py`).
 """
 
 import math
@@ -25,6 +25,9 @@ from compute.partition import TILE_SIDE, Matrix, Matrix64, spans
 ARRIVALS_MAX = 64.0
 """Up to so many events to be expected are counted one by one."""
 
+COUNTED_AT_ONCE = 128
+"""Lines whose bits are counted in bytes."""
+
 PANEL_ROWS = 64
 """Rows worked at once: their outputs and errors stay in the cache."""
 
@@ -37,7 +40,7 @@ Lines = npt.NDArray[np.intp]
 """(M, planes), how many word lines have a bit in each plane of each row of inputs; least significant plane first."""
 
 Driven = Matrix64
-"""(planes, TILE_SIDE + 1), in how many rows of inputs so many word lines have a bit in this plane."""
+"""(planes, tile side + 1), in how many rows of inputs so many word lines have a bit in this plane."""
 
 
 def weight_codes(weights: Matrix, scale: Matrix, bits: int) -> tuple[Matrix, Matrix64]:
@@ -70,29 +73,28 @@ def input_codes(x: Matrix, bits: int) -> tuple[Matrix64, Matrix64]:
 
 
 def lines_of(codes: Matrix64, bits: int) -> Lines:
-    """Word lines with a bit in each plane, for each row of codes (M, h), h at most 128.
+    """Word lines with a bit in each plane, for each row of codes (M, h).
 
     Eight passes, not one for each plane: the bits j, j + 8, j + 16 of all lines add up side by side in the bytes
     of one word.
     """
-    assert codes.shape[1] <= TILE_SIDE
     magnitudes = np.abs(codes).astype(np.uint32)
-    lines = np.empty((len(codes), 4, 8), np.intp)
-    for shift in range(8):
-        in_bytes = (magnitudes >> np.uint32(shift)) & np.uint32(0x01010101)
-        counts = in_bytes.sum(axis=1, dtype=np.uint32)
-        lines[:, :, shift] = counts.view(np.uint8).reshape(-1, 4)
+    lines = np.zeros((len(codes), 4, 8), np.intp)
+    for start, stop in spans(codes.shape[1], COUNTED_AT_ONCE):
+        for shift in range(8):
+            in_bytes = (magnitudes[:, start:stop] >> np.uint32(shift)) & np.uint32(0x01010101)
+            counts = in_bytes.sum(axis=1, dtype=np.uint32)
+            lines[:, :, shift] += counts.view(np.uint8).reshape(-1, 4)
     return lines.reshape(len(codes), 32)[:, :bits]
 
 
-def driven_of(lines: Lines, weights: Matrix64 | None = None) -> Driven:
+def driven_of(lines: Lines, weights: Matrix64 | None = None, tile_side: int = TILE_SIDE) -> Driven:
     """How often each plane has each number of lines; or the sum of `weights` (M,) over the rows that have it."""
-    planes = lines.shape[1]
-    places = lines + np.arange(planes) * (TILE_SIDE + 1)
+    planes, counts_each = lines.shape[1], tile_side + 1
+    places = lines + np.arange(planes) * counts_each
     each = None if weights is None else np.repeat(weights, planes)
-    size = planes * (TILE_SIDE + 1)
-    counts = np.bincount(places.ravel(), each, size).astype(np.float64)
-    return counts.reshape(planes, TILE_SIDE + 1)
+    counts = np.bincount(places.ravel(), each, planes * counts_each).astype(np.float64)
+    return counts.reshape(planes, counts_each)
 
 
 def multiply(
@@ -104,14 +106,14 @@ def multiply(
     rows: Words,
     out: Matrix | Matrix64,
 ) -> Driven:
-    """out (M, n) += x (M, h) codes (h, n) unit (n,) as read from the arrays of one tile row, h at most 128.
+    """out (M, n) += x (M, h) codes (h, n) unit (n,) as read from the arrays of one tile row, h at most plan.tile_side.
 
     `rows` (M,) names the rows of x for `key`: the same names give the same bits however a batch is cut. What was
     driven is returned, for `integer_plan.spent_on`. The other side of the same arrays is driven by
     `multiply(x * unit, codes.T, ones, ...)`.
     """
     wide = codes.astype(np.float64)
-    driven = np.zeros((plan.input_bits, TILE_SIDE + 1))
+    driven = np.zeros((plan.input_bits, plan.tile_side + 1))
     for start, stop in spans(len(x), PANEL_ROWS):
         at = slice(start, stop)
         inputs, step = input_codes(x[at], plan.input_bits)
@@ -121,7 +123,7 @@ def multiply(
         value *= step[:, None]
         value *= unit
         out[at] += value
-        driven += driven_of(lines)
+        driven += driven_of(lines, tile_side=plan.tile_side)
     return driven
 
 

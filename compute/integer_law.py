@@ -27,7 +27,7 @@ from compute.energy import Spent
 from compute.partition import TILE_SIDE, Matrix64
 
 MAGNITUDE_BITS_MAX = 23
-"""24 with the sign: 128 products of two such numbers add up exactly in float64."""
+"""24 with the sign: float32 holds such numbers, and 128 products of two add up exactly in float64."""
 
 CELL_BITS_MAX = 4
 SD_MAX = 0.3
@@ -43,8 +43,8 @@ a thirtieth of the largest errors that are often met."""
 RARE_MAX = 1e-3
 """Errors of one significance, of one output; what is rarer always strikes by itself."""
 
-NOMINAL_LINES = TILE_SIDE // 4
-"""Driven lines of a plane at which errors are judged many or few."""
+NOMINAL_PART = 4
+"""With one in so many lines of a plane driven, errors are judged many or few."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,16 +76,17 @@ class IntegerPlan:
     noise: CellNoise
     copies: int = 1
     """Arrays that hold each digit together: what stuck cells spoil in one, the next makes up for."""
+    tile_side: int = TILE_SIDE
     variance: float = field(default=0.0, compare=False)
     """Predicted ||error||_F^2."""
     spent: Spent = field(default=Spent(), compare=False)
 
     def __post_init__(self) -> None:
-        assert 1 <= self.weight_bits <= MAGNITUDE_BITS_MAX
-        assert 1 <= self.input_bits <= MAGNITUDE_BITS_MAX
+        assert 1 <= self.weight_bits <= magnitude_bits_max(self.tile_side)
+        assert 1 <= self.input_bits <= magnitude_bits_max(self.tile_side)
         assert 1 <= self.cell_bits <= CELL_BITS_MAX
         assert len(self.rows_active) == len(self.reads) == self.significances
-        assert all(1 <= rows <= TILE_SIDE for rows in self.rows_active)
+        assert all(1 <= rows <= self.tile_side for rows in self.rows_active)
 
     @property
     def slices(self) -> int:
@@ -94,6 +95,11 @@ class IntegerPlan:
     @property
     def significances(self) -> int:
         return (self.slices - 1) * self.cell_bits + self.input_bits
+
+
+def magnitude_bits_max(tile_side: int) -> int:
+    """Of weights and inputs: sums over all lines are exact in float64, |sum| < tile side 2^bits 2^bits <= 2^53."""
+    return min(MAGNITUDE_BITS_MAX, (53 - tile_side.bit_length() + 1) // 2)
 
 
 def slices_of(weight_bits: int, cell_bits: int) -> int:
@@ -123,13 +129,15 @@ def adc_bits(rows_active: int, cell_bits: int) -> int:
 
 
 @lru_cache(maxsize=1024)
-def errors_by_lines(noise: CellNoise, cell_bits: int, rows_active: int, reads: int) -> Matrix64:
-    """(TILE_SIDE + 1,), wrong conversions to be expected of one output in one plane, by lines with a bit."""
+def errors_by_lines(
+    noise: CellNoise, cell_bits: int, rows_active: int, reads: int, tile_side: int = TILE_SIDE
+) -> Matrix64:
+    """(tile side + 1,), wrong conversions to be expected of one output in one plane, by lines with a bit."""
     wrong = np.zeros(rows_active + 1)
     for lines in range(1, rows_active + 1):
         sd = conversion_sd(lines, noise, cell_bits, reads)
         wrong[lines] = math.erfc(0.5 / (sd * math.sqrt(2.0))) if sd > 0.0 else 0.0
-    lines_set = np.arange(TILE_SIDE + 1)
+    lines_set = np.arange(tile_side + 1)
     expected: Matrix64 = lines_set // rows_active * wrong[-1] + wrong[lines_set % rows_active]
     expected.flags.writeable = False
     return expected
@@ -140,29 +148,27 @@ class ErrorLaw:
     """What goes wrong at one output in one plane with so many lines."""
 
     many: Matrix64
-    """(planes, TILE_SIDE + 1), variance of what is drawn as one value."""
+    """(planes, tile side + 1), variance of what is drawn as one value."""
     few: Matrix64
-    """(planes, TILE_SIDE + 1, steps), errors to be expected of each of `steps`."""
+    """(planes, tile side + 1, steps), errors to be expected of each of `steps`."""
     steps: Matrix64
     """What an error is worth that is drawn by itself: 2^s from some s on, the most frequent first."""
 
 
 @lru_cache(maxsize=16)
 def error_law(plan: IntegerPlan) -> ErrorLaw:
-    expected = np.array(
-        [
-            plan.copies * errors_by_lines(plan.noise, plan.cell_bits, rows_active, reads)
-            for rows_active, reads in zip(plan.rows_active, plan.reads, strict=True)
-        ]
-    )
-    by_plane = np.zeros((plan.input_bits, TILE_SIDE + 1, plan.significances))
+    ways = zip(plan.rows_active, plan.reads, strict=True)
+    by_way = [errors_by_lines(plan.noise, plan.cell_bits, *way, plan.tile_side) for way in ways]
+    expected = plan.copies * np.array(by_way)
+    nominal = plan.tile_side // NOMINAL_PART
+    by_plane = np.zeros((plan.input_bits, plan.tile_side + 1, plan.significances))
     for plane in range(plan.input_bits):
         at = plane + plan.cell_bits * np.arange(plan.slices)
         by_plane[plane][:, at] = expected[at].T
-    many = _number_of_many(plan, expected[:, NOMINAL_LINES])
+    many = _number_of_many(plan, expected[:, nominal])
     steps = np.ldexp(1.0, np.arange(plan.significances))
     variance: Matrix64 = by_plane[:, :, :many] @ steps[:many] ** 2
-    often_first = many + np.argsort(-by_plane[:, NOMINAL_LINES, many:].sum(axis=0))
+    often_first = many + np.argsort(-by_plane[:, nominal, many:].sum(axis=0))
     return ErrorLaw(variance, by_plane[:, :, often_first].copy(), steps[often_first])
 
 

@@ -30,10 +30,11 @@ from compute.integer_law import (
     CellNoise,
     IntegerPlan,
     largest,
+    magnitude_bits_max,
     slices_of,
 )
 from compute.integer_ways import Options, group_cost, groups_of, options_of
-from compute.partition import Matrix, Matrix64
+from compute.partition import TILE_SIDE, Matrix, Matrix64
 
 STEADY_PART = 0.6
 """Of what rounding leaves, so much is planned for wrong conversions, where that will do: a few large ones make single
@@ -70,6 +71,11 @@ class Load:
     weighed: Driven
     """The same, each row of inputs counted p_m^2 sum c_j^2 times."""
 
+    @property
+    def tile_side(self) -> int:
+        lines: int = self.driven.shape[1] - 1
+        return lines
+
     def __add__(self, other: Self) -> "Load":
         """Of two tile rows of one block."""
         assert (self.outputs, self.rows) == (other.outputs, other.rows)
@@ -83,8 +89,8 @@ class Load:
         )
 
 
-def load_of(x: Matrix, weight_energy: float, scale: Matrix) -> Load:
-    """Of x (M, h) on the h <= 128 lines of a tile row with ||W||^2 and column scales (n,)."""
+def load_of(x: Matrix, weight_energy: float, scale: Matrix, tile_side: int = TILE_SIDE) -> Load:
+    """Of x (M, h) on the h <= tile side lines of a tile row with ||W||^2 and column scales (n,)."""
     lines = lines_of(input_codes(x, MAGNITUDE_BITS_MAX)[0], MAGNITUDE_BITS_MAX)
     peaks = np.abs(x).max(axis=1).astype(np.float64) ** 2
     scales = float(np.sum(scale.astype(np.float64) ** 2))
@@ -93,8 +99,8 @@ def load_of(x: Matrix, weight_energy: float, scale: Matrix) -> Load:
         rows=len(x),
         rounded_weights=float(np.einsum("ij,ij->", x, x, dtype=np.float64)) * scales,
         rounded_inputs=float(peaks.sum()) * weight_energy,
-        driven=driven_of(lines),
-        weighed=driven_of(lines, peaks * scales),
+        driven=driven_of(lines, tile_side=tile_side),
+        weighed=driven_of(lines, peaks * scales, tile_side),
     )
 
 
@@ -132,7 +138,7 @@ def _plan(
     """`part` of what rounding leaves may go to wrong conversions."""
     best: IntegerPlan | None = None
     for cells in (cell_bits,) if cell_bits else range(1, CELL_BITS_MAX + 1):
-        options = options_of(noise, device, cells, load.outputs)
+        options = options_of(noise, device, cells, load.outputs, load.tile_side)
         if options is None:
             continue
         energy = copies * (load.driven @ options.energy_pj)
@@ -154,8 +160,8 @@ def spent_on(plan: IntegerPlan, driven: Driven, device: DeviceModel, outputs: in
     Slices and copies are arrays of their own and go side by side; the planes of a slice follow each other.
     """
     ways = list(zip(plan.rows_active, plan.reads, strict=True))
-    once = [group_cost(device, outputs, plan.cell_bits, *way) for way in ways]
-    groups = driven @ np.stack([groups_of(rows) for rows, _ in ways], axis=1)
+    once = [group_cost(device, outputs, plan.cell_bits, *way, plan.tile_side) for way in ways]
+    groups = driven @ np.stack([groups_of(rows, plan.tile_side) for rows, _ in ways], axis=1)
     planes = np.arange(len(driven))
     at = planes + plan.cell_bits * np.arange(plan.slices)[:, None]
     settled = groups[planes, at]
@@ -176,10 +182,11 @@ def _cost(plan: IntegerPlan) -> tuple[float, float]:
 
 def _bits(load: Load, allowed: float, weight_bits: int | None) -> Iterator[tuple[int, int]]:
     """Bits of weights and of inputs at which rounding alone stays within what is allowed."""
+    bits_max = magnitude_bits_max(load.tile_side)
     first_weights = weight_bits or _bits_for(load.rounded_weights, allowed)
-    last_weights = weight_bits or min(first_weights + SPARE_BITS, MAGNITUDE_BITS_MAX)
+    last_weights = weight_bits or min(first_weights + SPARE_BITS, bits_max)
     first_inputs = _bits_for(load.rounded_inputs, allowed)
-    last_inputs = min(first_inputs + SPARE_BITS, MAGNITUDE_BITS_MAX)
+    last_inputs = min(first_inputs + SPARE_BITS, bits_max)
     for weights in range(first_weights, last_weights + 1):
         for inputs in range(first_inputs, last_inputs + 1):
             if _rounding(load, weights, inputs) < allowed:
@@ -245,6 +252,7 @@ def _planned(
         reads=tuple(reads for _, reads in read),
         noise=options.noise,
         copies=job.copies,
+        tile_side=load.tile_side,
     )
     driven = load.driven[MAGNITUDE_BITS_MAX - job.input_bits :]
     spent = spent_on(found, driven, device, load.outputs)

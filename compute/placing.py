@@ -3,7 +3,7 @@
 The rows of an array may be driven by any of the inputs and its columns may give any of the outputs: both orders are
 free, and are undone digitally. A row's place is shared by the arrays of a tile row, whose many columns make lines
 much alike: rows are matched by rank, the heaviest to the soundest line, and the worst lines are left over as spares.
-In each array of its own, a column of 128 weights takes the line whose stuck cells cost it least once their partners
+In each array of its own, a column of weights takes the line whose stuck cells cost it least once their partners
 made up for them: a stuck cell costs nothing where the weight has the sign that can still be held. That is an
 assignment problem; columns choose in turn, then pairs swap while it pays. What is lowered is the sum of |errors|,
 not of squares: the largest are added digitally, and so fewer are left for it.
@@ -30,7 +30,7 @@ SWAP_ROUNDS_MAX = 8
 """Rounds of swaps for each array; a round carries out all that do not meddle with each other."""
 
 GRID = 4096
-"""128 magnitudes of so many steps add up exactly in float32."""
+"""512 magnitudes of so many steps add up exactly in float32."""
 
 Cells = TypeVar("Cells", bound=np.generic)
 
@@ -42,7 +42,7 @@ class Placement:
     rows: Order
     """(h,), of h + spare."""
     columns: Order
-    """(n,), each within its tile of 128."""
+    """(n,), each within its tile."""
 
     def placed(self, cells: npt.NDArray[Cells]) -> npt.NDArray[Cells]:
         """(..., h, n), the physical (..., h + spare, n) cells in the order of the logical ones."""
@@ -56,21 +56,23 @@ def place(
     spare: int,
     turn: int = 0,
     scale: Matrix | None = None,
+    tile_side: int = TILE_SIDE,
 ) -> Placement:
-    """Lines for (h, n) weights in shares of the window, h <= 128, on cells stuck as (2, h + spare, n) says.
+    """Lines for (h, n) weights in shares of the window, h <= tile side, on cells stuck as (2, h + spare, n) says.
 
     `scale` (n,) is what full conductance stands for in each column, where columns differ. `turn` counts how often
     the cells have been written: lines that are equally good take turns, so that they wear alike.
     """
     height, columns = weights.shape
     if stuck is None or not stuck.any():
-        return Placement((np.arange(height) + turn) % (height + spare), _rotated(columns, turn))
+        rows = (np.arange(height) + turn) % (height + spare)
+        return Placement(rows, _rotated(columns, turn, tile_side))
     assert stuck.shape == (2, height + spare, columns)
     importance = np.ones(columns, np.float32) if scale is None else scale / scale.max()
     load = (np.abs(weights) * importance).sum(axis=1, dtype=np.float64)
     rows = _match_rows(load, stuck, turn)
-    order = _rotated(columns, turn)
-    for start, stop in spans(columns, TILE_SIDE):
+    order = _rotated(columns, turn, tile_side)
+    for start, stop in spans(columns, tile_side):
         tile = slice(start, stop)
         cost = fault_cost(weights[:, tile], stuck[:, rows, tile]) * importance[tile, None]
         lines = order[tile] - start
@@ -97,11 +99,11 @@ def fault_cost(weights: Matrix, stuck: Stuck) -> Matrix:
     return cost
 
 
-def _rotated(columns: int, turn: int) -> Order:
+def _rotated(columns: int, turn: int, tile_side: int) -> Order:
     """(n,), each tile's columns moved on by `turn`."""
     parts = [
         start + (np.arange(stop - start) + turn) % (stop - start)
-        for start, stop in spans(columns, TILE_SIDE)
+        for start, stop in spans(columns, tile_side)
     ]
     return np.concatenate(parts)
 

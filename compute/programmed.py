@@ -20,7 +20,7 @@ from compute.device import DeviceModel
 from compute.face import Face, Layer, Side, face
 from compute.health import TileHealth
 from compute.outliers import Outliers
-from compute.partition import Matrix
+from compute.partition import TILE_SIDE, TILE_SIDES, Matrix
 from compute.writing import WriteReport
 
 PROBE_WIDTH = 16
@@ -43,6 +43,11 @@ class Arrays:
     writes: int = 1
     """Of these cells so far, this one included: each writing has its own noise."""
     age_s: float = 0.0
+    tile_side: int = TILE_SIDE
+    """Cells along each array."""
+
+    def __post_init__(self) -> None:
+        assert self.tile_side in TILE_SIDES
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,9 +122,8 @@ class ProgrammedBlock:
         if (seen := self._faces.get((depth, transpose))) is not None:
             return seen
         layers = tuple(layer for replicas in self.slices[:depth] for layer in replicas)
-        return self._faces.setdefault(
-            (depth, transpose), face(layers, self.device, transpose, self.key)
-        )
+        seen = face(layers, self.device, transpose, self.key, self.arrays.tile_side)
+        return self._faces.setdefault((depth, transpose), seen)
 
     def sides(self, index: int, transpose: bool) -> tuple[Side, ...]:
         """One slice, replica by replica."""

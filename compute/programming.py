@@ -103,6 +103,7 @@ def _write_all(
                 writes=arrays.writes,
                 age_s=arrays.age_s,
                 replicas=arrays.replicas,
+                tile_side=arrays.tile_side,
             )
         if index + 1 < arrays.slices or (index and further_max):
             believed += read_back_error(made.layers, device, stream_key(life, arrays.writes))
@@ -178,7 +179,7 @@ def _write_layers(
         conductance = np.empty_like(target)
         squares = np.empty_like(target) if device.reading.proportional else None
         products, own = np.zeros((2, shape[1]))
-        for start, stop in spans(shape[0], TILE_SIDE):
+        for start, stop in spans(shape[0], arrays.tile_side):
             rows = slice(start, stop)
             wanted = target[rows] / scale
             if device.is_exact:

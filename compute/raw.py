@@ -2,7 +2,7 @@
 
 A panel of X goes through one tile row after another: one matrix product, then a few passes over its currents in
 place. Where compiled code is at hand (`compute/fused.py`), it does them in one. With 1,024 x 1,024 weights and arrays
-of 128 this takes 1.7-1.8 times as long as the plain product, 2.6-3.0 with read noise; compiled 1.3 and 1.7
+of 128 x 128 this takes 1.7-1.8 times as long as the plain product, 2.6-3.0 with read noise; compiled 1.3 and 1.7
 (bench/crossbar.py).
 """
 
@@ -19,7 +19,7 @@ from compute.chance import Words, fill_normal, rows_of, stream_key
 from compute.converters import Drive, drive
 from compute.energy import Spent
 from compute.face import Face, Side, exact_product
-from compute.partition import TILE_SIDE, Matrix, spans
+from compute.partition import Matrix, spans
 from compute.planner import READS_MAX
 from compute.readout import Dice, constant_sigma, read_once, sense
 
@@ -88,15 +88,16 @@ def _add_scaled(panel: Matrix, read: Matrix, scale: Matrix | None, *, first: boo
 
 
 def driven_codes(face: Face, side: Side, x: Matrix) -> Drive:
-    """x (M, inputs) as the DACs drive it, by tile rows: codes (tile rows, M, 128), padded with silence."""
+    """x (M, inputs) as the DACs drive it, by tile rows: codes (tile rows, M, tile side), padded with silence."""
     if side.input_scale is not None:
         x = x * side.input_scale
-    width = face.tile_rows * TILE_SIDE
+    width = face.tile_rows * face.tile_side
     if x.shape[1] < width:
         padded = np.zeros((len(x), width), np.float32)
         padded[:, : x.shape[1]] = x
         x = padded
-    return drive(x.reshape(len(x), -1, TILE_SIDE).transpose(1, 0, 2), face.device.converters)
+    by_tile = x.reshape(len(x), -1, face.tile_side).transpose(1, 0, 2)
+    return drive(by_tile, face.device.converters)
 
 
 class _Work:
@@ -104,8 +105,8 @@ class _Work:
 
     def __init__(self, face: Face, rows: int) -> None:
         self._lines = min(LINES, rows * face.tile_rows)
-        self._tiles = face.tiles
-        width = face.tiles * TILE_SIDE
+        self._outputs = face.tiles, face.tile_side
+        width = math.prod(self._outputs)
         size = self._lines * width
         room = _room(2 * size + min(LINES, rows) * width)
         self._currents, self._spare, total = (
@@ -120,8 +121,8 @@ class _Work:
         return max(1, self._lines // rows)
 
     def shaped(self, tile_rows: int, rows: int) -> tuple[Matrix, Matrix]:
-        """Currents and spare, (tile rows, rows, tiles, 128)."""
-        shape = (tile_rows, rows, self._tiles, TILE_SIDE)
+        """Currents and spare, (tile rows, rows, tiles, tile side)."""
+        shape = (tile_rows, rows, *self._outputs)
         size = math.prod(shape)
         return self._currents[:size].reshape(shape), self._spare[:size].reshape(shape)
 
@@ -179,25 +180,21 @@ def _add_up(parts: Matrix, total: Matrix, *, first: bool) -> None:
 
 
 def currents_of(face: Face, side: Side, codes: Matrix, tile: slice, out: Matrix) -> None:
-    """Drive codes (tile rows, M, 128) into these tile rows: out (tile rows, M, tiles, 128), noiseless."""
+    """Drive codes (tile rows, M, tile side) into these tile rows: out (tile rows, M, tiles, tile side), noiseless."""
     flat = out.reshape(*out.shape[:2], -1)
     strips = side.strips[tile]
     whole = len(strips)
     if whole:
         exact_product(codes[:whole], strips, face.code_max, flat[:whole, :, : face.outputs])
     if whole < len(codes):
-        last = side.conductance[(tile.stop - 1) * TILE_SIDE :]
+        last = side.conductance[(tile.stop - 1) * face.tile_side :]
         exact_product(codes[-1, :, : len(last)], last, face.code_max, flat[-1, :, : face.outputs])
     if face.outputs < flat.shape[2]:
         flat[:, :, face.outputs :] = 0.0
 
 
-def _starts(tile: slice) -> range:
-    return range(tile.start * TILE_SIDE, tile.stop * TILE_SIDE, TILE_SIDE)
-
-
 def sigma_of(face: Face, side: Side, codes: Matrix, tile: slice) -> Matrix | None:
-    """Read noise of one reading at the outputs: (tile rows, M, 1, 1), or (tile rows, M, tiles, 128).
+    """Read noise of one reading at the outputs: (tile rows, M, 1, 1), or (tile rows, M, tiles, tile side).
 
     The part in proportion to the conductance: variance p^2 sum_i codes_i^2 (G+_ij^2 + G-_ij^2).
     """
@@ -205,10 +202,10 @@ def sigma_of(face: Face, side: Side, codes: Matrix, tile: slice) -> Matrix | Non
     constant = constant_sigma(codes, face.device)
     if side.squares is None or not proportional:
         return constant
-    variance = np.zeros((*codes.shape[:2], face.tiles * TILE_SIDE), np.float32)
+    variance = np.zeros((*codes.shape[:2], face.tiles * face.tile_side), np.float32)
     squared = np.square(codes)
-    for one, start in enumerate(_starts(tile)):
-        strip = side.squares[start : start + TILE_SIDE]
+    for one, at in enumerate(range(tile.start, tile.stop)):
+        strip = side.squares[at * face.tile_side : (at + 1) * face.tile_side]
         exact_product(
             squared[one, :, : len(strip)],
             strip,
@@ -216,7 +213,7 @@ def sigma_of(face: Face, side: Side, codes: Matrix, tile: slice) -> Matrix | Non
             variance[one, :, : face.outputs],
         )
     variance *= np.float32(proportional**2)
-    variance = variance.reshape(*codes.shape[:2], face.tiles, TILE_SIDE)
+    variance = variance.reshape(*codes.shape[:2], face.tiles, face.tile_side)
     if constant is not None:
         variance += np.square(constant)
     return np.sqrt(variance, out=variance)

@@ -1,7 +1,7 @@
 """From currents at the edge of an array to numbers: cell noise, the ADC's range, one reading or the mean of many.
 
-Read noise of single cells adds up to normal noise at the output, which is drawn there: exact in law, and 128 times
-fewer draws. Arrays of currents end in (tiles, 128): the outputs of one array share a range, and columns that the last
+Read noise of single cells adds up to normal noise at the output, which is drawn there: exact in law, and far fewer
+draws. Arrays of currents end in (tiles, tile side): the outputs of one array share a range, and columns that the last
 array of a row does not use are zero.
 """
 
@@ -23,7 +23,7 @@ from compute.converters import (
     round_codes,
 )
 from compute.device import DeviceModel
-from compute.partition import TILE_SIDE, Matrix, Matrix64
+from compute.partition import Matrix, Matrix64
 from compute.planner import ReadNoise
 
 ONE_BY_ONE_MAX = 15
@@ -32,7 +32,7 @@ ONE_BY_ONE_MAX = 15
 
 @dataclass(frozen=True, slots=True)
 class Sensed:
-    """Currents (tile rows, M, tiles, 128) that an ADC's range has been set for."""
+    """Currents (tile rows, M, tiles, tile side) that an ADC's range has been set for."""
 
     current: Matrix
     """In ADC steps, without noise."""
@@ -108,12 +108,12 @@ class Dice:
         keys = row_states(self.key, self.throws + np.uint64(reading))
         return row_states(keys[:, None], self.rows)
 
-    def normal(self, reading: int, tiles: int) -> Matrix:
-        """(tile rows, M, tiles, 128) standard normal values."""
+    def normal(self, reading: int, outputs: tuple[int, ...]) -> Matrix:
+        """(tile rows, M, *outputs) standard normal values; outputs (tiles, tile side)."""
         states = self.states(reading)
-        values = np.empty((*states.shape, tiles * TILE_SIDE), np.float32)
+        values = np.empty((*states.shape, *outputs), np.float32)
         fill_normal(states.ravel(), values.reshape(states.size, -1))
-        return values.reshape(*states.shape, tiles, TILE_SIDE)
+        return values
 
 
 def read_once(sensed: Sensed, normal: Matrix | None, errors: AdcErrors | None, tile: slice) -> None:
@@ -130,13 +130,13 @@ def acquire(
 ) -> Matrix:
     """The mean of `reads` readings, in the unit and shape of the currents."""
     current, sigma = sensed.current, _sigma_of(sensed, reads)
-    tiles = current.shape[-2]
+    outputs = current.shape[-2:]
     if sigma is None:
         mean = current.copy()
         _convert(mean, sensed, errors, tile)
         return mean
     if sensed.ranging is None:
-        mean = dice.normal(0, tiles)
+        mean = dice.normal(0, outputs)
         mean *= sigma / np.float32(math.sqrt(reads))
         mean += current
         return mean
@@ -146,7 +146,7 @@ def acquire(
         current = current.copy()
         errors.distort(current, tile)
         sigma = sigma * errors.gain_of(tile)
-    mean = mean_of_conversions(current, sigma, reads, dice.normal(0, tiles), sensed.levels)
+    mean = mean_of_conversions(current, sigma, reads, dice.normal(0, outputs), sensed.levels)
     if errors is not None:
         errors.correct(mean, tile)
     return mean
@@ -157,7 +157,7 @@ def _mean_one_by_one(
 ) -> Matrix:
     total = np.zeros_like(sensed.current)
     for reading in range(reads):
-        noisy = dice.normal(reading, total.shape[-2])
+        noisy = dice.normal(reading, total.shape[-2:])
         noisy *= sigma
         noisy += sensed.current
         _convert(noisy, sensed, errors, tile)
@@ -191,7 +191,7 @@ def _sigma_of(sensed: Sensed, reads: int) -> Matrix | None:
 def read_noise(sensed: Sensed, unit: Matrix, scale_squares: Matrix64) -> ReadNoise:
     """Variances of reading, summed over all outputs. Rounding spreads over one step: variance 1/12.
 
-    unit (tile rows, M, 1, 1): what a DAC code stands for; scale_squares (tiles, 128): what outputs are scaled by.
+    unit (tile rows, M, 1, 1): what a DAC code stands for; scale_squares (tiles, tile side): what outputs are scaled by.
     """
     weights = np.square(sensed.step * unit, dtype=np.float64)
     cells = np.zeros(1) if sensed.sigma is None else np.square(sensed.sigma, dtype=np.float64)

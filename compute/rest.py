@@ -18,7 +18,7 @@ from compute.device import Faults
 from compute.digit_noise import digit_noise
 from compute.energy import Spent
 from compute.integer_law import IntegerPlan
-from compute.partition import TILE_SIDE, Matrix
+from compute.partition import Matrix
 from compute.programmed import ProgrammedBlock
 
 SPOILT_MAX = 0.02
@@ -38,10 +38,6 @@ class Item:
     start: int
     stop: int
     plan: IntegerPlan | None = None
-
-    @property
-    def inputs(self) -> slice:
-        return slice(self.tile * TILE_SIDE, (self.tile + 1) * TILE_SIDE)
 
     @property
     def rows(self) -> slice:
@@ -65,6 +61,14 @@ class Source:
         return self.block.shape[0 if self.transpose else 1]
 
     @property
+    def tile_side(self) -> int:
+        return self.block.arrays.tile_side
+
+    def inputs(self, tile: int) -> slice:
+        """Of a tile row, or of a tile column where columns are driven."""
+        return slice(tile * self.tile_side, (tile + 1) * self.tile_side)
+
+    @property
     def driven(self) -> Matrix:
         """(M, inputs), in units of a column's largest weight where columns are driven."""
         return self.x * self.block.peak if self.transpose else self.x
@@ -78,15 +82,16 @@ def plan_integer(source: Source, tiles: Sequence[int], variance: float) -> Integ
     block, driven = source.block, source.driven
     scale = np.ones(source.outputs, np.float32) if source.transpose else block.peak
     density = block.filled if source.transpose else block.mean_square
-    parts = [driven[:, Item(tile, 0, len(driven)).inputs] for tile in tiles]
+    side = source.tile_side
+    parts = [driven[:, source.inputs(tile)] for tile in tiles]
     load = reduce(
         add,
         (
-            integer_plan.load_of(part, density * part.shape[1] * source.outputs, scale)
+            integer_plan.load_of(part, density * part.shape[1] * source.outputs, scale, side)
             for part in parts
         ),
     )
-    noise = digit_noise(block.device, block.seed, block.arrays.age_s)
+    noise = digit_noise(block.device, block.seed, block.arrays.age_s, side)
     stuck = max(block.health.stuck_share(tile, source.transpose) for tile in tiles)
     plan: IntegerPlan | None = None
     for copies in range(1, COPIES_MAX + 1):
@@ -134,9 +139,10 @@ def work(source: Source, items: Sequence[Item], digital: Panels, value: Matrix) 
         return reduce(Spent.beside, (_add(source, item, weights, value) for item in items))
     spent = Spent()
     for first, panel in digital():
-        assert first % TILE_SIDE == 0 and len(panel) <= TILE_SIDE, "panels are tile rows"
+        tile, within = divmod(first, source.tile_side)
+        assert within == 0 and len(panel) <= source.tile_side, "panels are tile rows"
         for item in items:
-            if item.inputs.start == first:
+            if item.tile == tile:
                 spent = spent.beside(_add(source, item, panel, value))
     return spent
 
@@ -151,7 +157,7 @@ def _whole(block: ProgrammedBlock, digital: Panels) -> Matrix:
 
 def _add(source: Source, item: Item, weights: Matrix, value: Matrix) -> Spent:
     """One item with the rows of W that it needs."""
-    part = weights[:, item.inputs] if source.transpose else weights
+    part = weights[:, source.inputs(item.tile)] if source.transpose else weights
     if item.plan is not None:
         return _add_integer(source, item, item.plan, part, value[item.rows])
     _add_digital(source, item, part, value[item.rows])
@@ -159,7 +165,7 @@ def _add(source: Source, item: Item, weights: Matrix, value: Matrix) -> Spent:
 
 
 def _add_digital(source: Source, item: Item, part: Matrix, into: Matrix) -> None:
-    x = source.x[item.rows, item.inputs]
+    x = source.x[item.rows, source.inputs(item.tile)]
     factor = part.T if source.transpose else part
     if source.precise:
         into += x.astype(np.float64) @ factor.astype(np.float64)
@@ -171,8 +177,9 @@ def _add_integer(
     source: Source, item: Item, plan: IntegerPlan, part: Matrix, into: Matrix
 ) -> Spent:
     """`part` is as it stands in W."""
-    block, x = source.block, source.x[item.rows, item.inputs]
-    columns = item.inputs if source.transpose else slice(None)
+    inputs = source.inputs(item.tile)
+    block, x = source.block, source.x[item.rows, inputs]
+    columns = inputs if source.transpose else slice(None)
     codes, unit = integer.weight_codes(part, block.peak[columns], plan.weight_bits)
     if source.transpose:
         x, codes = (x * unit).astype(np.float32), np.ascontiguousarray(codes.T)

@@ -11,7 +11,7 @@ from compute.device import DeviceModel
 from compute.face import on_grid
 from compute.faults import Stuck
 from compute.health import Counts
-from compute.partition import TILE_SIDE, Matrix
+from compute.partition import Matrix
 from compute.programmed import Arrays
 from compute.wiring import Site, differences
 from compute.writing import Cells, WriteReport
@@ -57,9 +57,9 @@ def write_strip(
     cells = write_cells(wanted, scale, first_row, device, arrays, life)
     difference, squares = differences(cells.held, cells.site, device)
     if device.converters.dac_bits is not None:
-        on_grid(difference, dac_levels(device.converters.dac_bits))
+        on_grid(difference, dac_levels(device.converters.dac_bits), arrays.tile_side)
     if squares is not None:
-        on_grid(squares, SQUARED_CODE_MAX)
+        on_grid(squares, SQUARED_CODE_MAX, arrays.tile_side)
     found = cells.found
     stuck = 0 if found is None else np.count_nonzero(found, axis=0).astype(np.int8)
     return Strip(difference, squares, stuck, cells.written)
@@ -88,15 +88,16 @@ def _site(
 ) -> tuple[Site, Cells, Stuck | None]:
     """Where the rows and columns lie, the cells there, and which of them a test found stuck."""
     height, columns = wanted.shape
-    spare = device.wires.spare_rows
-    physical = rows_of((first_row // TILE_SIDE) * (TILE_SIDE + spare), height + spare)
+    spare, side = device.wires.spare_rows, arrays.tile_side
+    physical = rows_of((first_row // side) * (side + spare), height + spare)
     cells = writing.make_cells(device, stream_key(life, "cells"), physical, columns)
     found = faults.march(cells.stuck, device, stream_key(life, "march"), physical)
-    placement = placing.place(wanted, found, spare, arrays.writes - 1, scale)
+    placement = placing.place(wanted, found, spare, arrays.writes - 1, scale, side)
     here = Cells(
         None if cells.stuck is None else placement.placed(cells.stuck),
         None if cells.floor is None else placement.placed(cells.floor),
         None if cells.ceiling is None else placement.placed(cells.ceiling),
     )
     known = None if found is None else placement.placed(found)
-    return Site(placement, cells.stuck, stream_key(life, "site", first_row)), here, known
+    site = Site(placement, cells.stuck, stream_key(life, "site", first_row), side)
+    return site, here, known

@@ -30,10 +30,11 @@ class Site:
     """(2, h + spare rows, n), by physical place."""
     name: int
     """Of the tile row's arrays, for life."""
+    tile_side: int = TILE_SIDE
 
     def corner(self, start: int, rows: int, columns: int) -> tuple[int, int]:
         """Row and column of the array that holds the tile from column `start` on, where its first cell lies."""
-        free = (TILE_SIDE - rows + 1, TILE_SIDE - columns + 1)
+        free = (self.tile_side - rows + 1, self.tile_side - columns + 1)
         thrown = uniform(stream_key(self.name, "corner", start), rows_of(0, 1), 2)[0]
         return int(thrown[0] * free[0]), int(thrown[1] * free[1])
 
@@ -59,21 +60,24 @@ def _through_wires(conductance: Matrix, site: Site, device: DeviceModel) -> Matr
     width_us = device.window.width_us
     height = conductance.shape[1]
     seen = np.empty_like(conductance)
-    for start, stop in spans(conductance.shape[2], TILE_SIDE):
+    for start, stop in spans(conductance.shape[2], site.tile_side):
         columns = slice(start, stop)
         rows = site.placement.rows[:, None]
         places = site.placement.columns[columns][None, :] - start
         own = _unused(site, columns, height, device)
         own[:, rows, places] = conductance[:, :, columns]
-        left = through(own * width_us, site.corner(start, height, stop - start), device) / width_us
+        corner = site.corner(start, height, stop - start)
+        left = through(own * width_us, corner, device, site.tile_side) / width_us
         seen[:, :, columns] = left[:, rows, places]
     return seen
 
 
-def through(own_us: Matrix, corner: tuple[int, int], device: DeviceModel) -> Matrix64:
+def through(
+    own_us: Matrix, corner: tuple[int, int], device: DeviceModel, tile_side: int = TILE_SIDE
+) -> Matrix64:
     """(2, lines, columns) in uS as seen from the edges of the arrays, in which these cells begin at `corner`."""
     _, lines, columns = own_us.shape
-    whole = np.empty((2, TILE_SIDE + device.wires.spare_rows, TILE_SIDE), np.float32)
+    whole = np.empty((2, tile_side + device.wires.spare_rows, tile_side), np.float32)
     whole[:] = own_us.mean(axis=(1, 2), dtype=np.float64)[:, None, None]
     top, left = corner
     here = (slice(None), slice(top, top + lines), slice(left, left + columns))

@@ -38,7 +38,9 @@ def exact(x: Matrix, tiles: list[int], transpose: bool) -> Matrix:
     """What these tile rows add."""
     weights = normal(*SHAPE).astype(np.float64)
     factor = weights.T if transpose else weights
-    chosen = np.concatenate([np.arange(len(factor))[Item(tile, 0, 1).inputs] for tile in tiles])
+    chosen = np.concatenate(
+        [np.arange(len(factor))[128 * tile : 128 * (tile + 1)] for tile in tiles]
+    )
     product: Matrix = x[:, chosen].astype(np.float64) @ factor[chosen]
     return product
 
