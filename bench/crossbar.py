@@ -12,7 +12,6 @@ taken.
 import argparse
 import json
 import os
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from functools import partial
@@ -22,6 +21,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 import msgspec
 import numpy as np
 
+from bench.cpu import least_in_turn_s
 from compute import fused
 from compute.device import Converters, DeviceModel, ReadNoise, Window
 from compute.face import Face, Layer, face, on_grid
@@ -85,7 +85,7 @@ def main() -> None:
                 block.outliers[0].add_product, x, out, may_fuse=may_fuse
             )
         turns = max(1, MACS_A_TURN // (batch * weights.size))
-        report(batch, least_times(contenders, options.rounds, turns))
+        report(batch, least_in_turn_s(contenders, options.rounds, turns))
 
 
 def read(seen: Face, x: Matrix, *, may_fuse: bool) -> None:
@@ -107,20 +107,6 @@ def numpy_alone() -> Iterator[None]:
         yield
     finally:
         fused._compiled.extend(kept)
-
-
-def least_times(
-    contenders: dict[tuple[str, str], Callable[[], object]], rounds: int, turns: int
-) -> dict[tuple[str, str], float]:
-    """CPU seconds of each, once."""
-    least = dict.fromkeys(contenders, float("inf"))
-    for _ in range(rounds):
-        for name, contender in contenders.items():
-            started = time.process_time()
-            for _ in range(turns):
-                contender()
-            least[name] = min(least[name], (time.process_time() - started) / turns)
-    return least
 
 
 def report(batch: int, seconds: dict[tuple[str, str], float]) -> None:

@@ -9,16 +9,15 @@ of the window: (0.041, 0.01) is rram-wan2022.
 
 import argparse
 import json
-import time
-from collections.abc import Callable
 
 import numpy as np
 
+from bench.cpu import least_in_turn_s
 from compute.chance import rows_of
 from compute.device import DeviceModel
 from compute.integer import multiply, weight_codes
 from compute.integer_law import CellNoise, IntegerPlan
-from compute.integer_plan import Load, load_of, plan, spent_on
+from compute.integer_plan import load_of, plan, spent_on
 from compute.partition import Matrix
 from compute.presets import device
 
@@ -58,29 +57,23 @@ def measured(
     error = float(np.linalg.norm(out - exact)) / norm
     into = np.zeros_like(out)
     wide = weights.astype(np.float64)
-    float32_ms, float64_ms, integer_ms, plan_ms = least_ms(
-        lambda: x @ weights,
-        lambda: x.astype(np.float64) @ wide,
-        lambda: multiply(x, codes, unit, found, 1, rows, into),
-        lambda: planned(load, sigma, model, (rtol * norm) ** 2),
-    )
+    contenders = {
+        "float32": lambda: x @ weights,
+        "float64": lambda: x.astype(np.float64) @ wide,
+        "integer": lambda: multiply(x, codes, unit, found, 1, rows, into),
+        "plan": lambda: plan(load, sigma, model, (rtol * norm) ** 2),
+    }
+    seconds = least_in_turn_s(contenders, TIMES)
     return {
         **described(found),
         "error_over_rtol": round(error / rtol, 3),
         "predicted_over_rtol": round(found.variance**0.5 / norm / rtol, 3),
         "pj_per_mac": round(spent.energy_pj / x.size / COLUMNS, 3),
         "us_per_row": round(spent.latency_ns / len(x) / 1e3, 2),
-        "float32_ms": float32_ms,
-        "float64_ms": float64_ms,
-        "integer_ms": integer_ms,
-        "plan_ms": plan_ms,
-        "over_float64": round(integer_ms / float64_ms, 2),
-        "over_float32": round(integer_ms / float32_ms, 2),
+        **{f"{name}_ms": round(1e3 * least, 3) for name, least in seconds.items()},
+        "over_float64": round(seconds["integer"] / seconds["float64"], 2),
+        "over_float32": round(seconds["integer"] / seconds["float32"], 2),
     }
-
-
-def planned(load: Load, sigma: CellNoise, model: DeviceModel, variance: float) -> None:
-    plan(load, sigma, model, variance)
 
 
 def described(found: IntegerPlan) -> dict[str, object]:
@@ -89,17 +82,6 @@ def described(found: IntegerPlan) -> dict[str, object]:
         "rows_active": [max(found.rows_active), min(found.rows_active)],
         "reads": [min(found.reads), max(found.reads)],
     }
-
-
-def least_ms(*what: Callable[[], object]) -> list[float]:
-    """Each in turn, the least CPU time of each."""
-    least = [float("inf")] * len(what)
-    for _ in range(TIMES):
-        for index, call in enumerate(what):
-            started = time.process_time()
-            call()
-            least[index] = min(least[index], time.process_time() - started)
-    return [round(1e3 * seconds, 3) for seconds in least]
 
 
 if __name__ == "__main__":

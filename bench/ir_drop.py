@@ -12,16 +12,12 @@ import argparse
 import importlib
 import importlib.util
 import json
-import sys
-import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
+from bench.cpu import least_s
 from compute.ir_drop import effective, first_order
 from compute.partition import Matrix64
 from tests.compute.nodal import Network
@@ -63,12 +59,7 @@ def figures(stack: Matrix64, segment_ohm: float, repeat: int) -> dict[str, Any]:
 
 def least_ms(work: Callable[[], object], repeat: int, count: int = 1) -> float:
     """CPU time for each of `count` things done at once."""
-    times = []
-    for _ in range(repeat):
-        started = time.process_time()
-        work()
-        times.append(time.process_time() - started)
-    return round(1e3 * min(times) / count, 3)
+    return round(1e3 * least_s(work, repeat) / count, 3)
 
 
 def nodal_error(cells: Matrix64, exact: Matrix64, segment_ohm: float) -> float | None:

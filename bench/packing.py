@@ -11,10 +11,10 @@ over what it takes when no row is cut.
 import argparse
 import json
 import random
-import time
 from collections.abc import Iterator
 from typing import Any
 
+from bench.cpu import least_s
 from compute.packing import conversions_min, pack
 from compute.partition import BlockGrid
 
@@ -71,17 +71,8 @@ def figures(shapes: list[Shape], side: int, repeat: int) -> dict[str, Any]:
         "used_one_block_an_array": round(cells / (alone * side**2), 4),
         "conversions": round(packing.conversions / conversions_min(shapes, side), 4),
         "parts": len(packing.placements),
-        "ms": least_ms(shapes, side, repeat),
+        "ms": round(1e3 * least_s(lambda: pack(shapes, side), repeat), 2),
     }
-
-
-def least_ms(shapes: list[Shape], side: int, repeat: int) -> float:
-    times = []
-    for _ in range(repeat):
-        started = time.process_time()
-        pack(shapes, side)
-        times.append(time.process_time() - started)
-    return round(1e3 * min(times), 2)
 
 
 if __name__ == "__main__":

@@ -12,11 +12,11 @@ wires, whose currents are worked out array by array, one tile row of 128 takes i
 import argparse
 import json
 import os
-import time
 from collections.abc import Callable
 
 import numpy as np
 
+from bench.cpu import once_s
 from compute.ageing import aged
 from compute.chance import normal_table, rows_of
 from compute.device import DeviceModel
@@ -99,9 +99,7 @@ def _outcome(model: DeviceModel, targets: Matrix) -> dict[str, float]:
 
 
 def _ms(work: Callable[[], object]) -> float:
-    began = time.process_time()
-    work()
-    return (time.process_time() - began) * 1e3
+    return 1e3 * once_s(work)
 
 
 def _tell(name: str, **figures: object) -> None:
