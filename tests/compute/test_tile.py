@@ -144,7 +144,7 @@ def test_a_raw_product_errs_as_predicted(tile: int, transpose: bool) -> None:
     side = block.face(1, transpose)
 
     got = read_all_once(side, x, 3, 0).value
-    block.outliers.add_product(x, got, transpose)
+    block.add_outliers(x, got, 1, transpose)
 
     error = float(np.linalg.norm(got - x.astype(np.float64) @ factor))
     left = block.programming_variance(x, 1, transpose, slice(0, x.shape[1]))
