@@ -19,7 +19,7 @@ class Meter:
     analog_macs: int = 0
     digital_macs: int = 0
     energy_j: float = 0.0
-    """Of the arrays; digital arithmetic is not counted."""
+    """Of the arrays and their converters, without the arithmetic beside them."""
     latency_s: float = 0.0
     bound: float = 0.0
     """The largest relative one."""
@@ -33,7 +33,7 @@ class Meter:
         self.products += 1
         self.analog_macs += result.report.analog_macs
         self.digital_macs += result.report.digital_macs
-        self.energy_j += result.certificate.energy_j
+        self.energy_j += result.report.arrays_j
         self.latency_s += result.certificate.latency_s
         self.bound = max(self.bound, result.certificate.bound)
         self.rows_redone += result.report.rows_redone

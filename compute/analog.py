@@ -23,10 +23,12 @@ import numpy.typing as npt
 
 from compute import verify
 from compute.answer import AnalogResult, Answer, Rows
-from compute.backend import Product, digital_product
+from compute.backend import Digits, Product, digital_product
 from compute.block_product import BlockProduct
 from compute.chance import stream_key
 from compute.device import DeviceModel
+from compute.digits import writing_digits
+from compute.energy import Spent, digital_pj
 from compute.partition import TILE_SIDE, TILE_SIDES, Block, BlockGrid, Matrix, Matrix64, spans
 from compute.presets import DEFAULT_DEVICE
 from compute.presets import device as device_of
@@ -77,6 +79,8 @@ class AnalogMatrix:
         self._sketch_seed = stream_key(seed, self._name, "sketch")
         self._sketches = self._sketched()
         self._blocks = {block: self._program(block, arrays) for block in self._grid.blocks()}
+        self._digits: set[tuple[Block, Digits]] = set()
+        self._programming = reduce(Spent.then, (one.programming for one in self._blocks.values()))
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -90,6 +94,15 @@ class AnalogMatrix:
     def nbytes(self) -> int:
         """Of what is programmed; W itself is kept beside it."""
         return sum(block.nbytes for block in self._blocks.values())
+
+    @property
+    def programming(self) -> Spent:
+        """All writing and reading back so far, as if nothing of it went on at once; no certificate counts it.
+
+        Slices that a tolerance asked for are in it, arrays of whole numbers from when they are first read, and the
+        looking of `age`.
+        """
+        return self._programming
 
     @property
     def blocks(self) -> dict[Block, ProgrammedBlock]:
@@ -123,17 +136,24 @@ class AnalogMatrix:
         return self._product(y, rtol, draw, first_row, transpose=True)
 
     def age(self, seconds: float) -> None:
-        """Look at the arrays so many seconds after they were last written."""
+        """Look at the arrays so many seconds after they were last written.
+
+        To look is to read them back: gains are set and outliers are found anew, as a calibration at that age does. In
+        between, a chip that nobody looks at would go on with the gains of its last calibration.
+        """
         if not 0.0 <= seconds < math.inf:
             raise MatrixError(f"the age is {seconds}; write seconds, none or more")
         for block, programmed in self._blocks.items():
             self._blocks[block] = self._program(block, replace(programmed.arrays, age_s=seconds))
+            self._note_programming(self._blocks[block].reading_back)
 
     def refresh(self) -> None:
         """Write all arrays anew."""
         for block, programmed in self._blocks.items():
             arrays = replace(programmed.arrays, writes=programmed.arrays.writes + 1, age_s=0.0)
             self._blocks[block] = self._program(block, arrays)
+            self._note_programming(self._blocks[block].programming)
+        self._digits.clear()
 
     # -- one product ---------------------------------------------------------------------------------
 
@@ -161,6 +181,7 @@ class AnalogMatrix:
             sketch=self._sketches[transpose],
             sketch_seed=self._sketch_seed,
             value=np.zeros((len(asked), outputs), np.float32),
+            device=self.device,
         )
         self._run(answer, np.arange(len(asked)), answer.tolerance, attempt=0)
         if not math.isfinite(answer.norm):
@@ -221,7 +242,9 @@ class AnalogMatrix:
         product = BlockProduct(self._blocks[block], *rows)
         if share is not None and self._strengthen(block, product.wanted(SLICES_MAX)):
             product = BlockProduct(self._blocks[block], *rows)
-        return product.add_to(value[:, outputs], lambda: self._panels(block))
+        done = product.add_to(value[:, outputs], lambda: self._panels(block))
+        self._note_digits(block, done.digits)
+        return done
 
     def _shares(
         self, x: Matrix, tolerance: float | None, transpose: bool
@@ -247,7 +270,21 @@ class AnalogMatrix:
         if not self._room(need):
             return False
         self._blocks[block] = self._program(block, wanted)
+        self._note_programming(self._blocks[block].programming.less(programmed.programming))
         return True
+
+    def _note_digits(self, block: Block, digits: frozenset[Digits]) -> None:
+        """Arrays of whole numbers are written when they are first read."""
+        for one in sorted(digits):
+            with self._lock:
+                known = (block, one) in self._digits
+                self._digits.add((block, one))
+            if not known:
+                self._note_programming(writing_digits(self.device, one, *self._blocks[block].shape))
+
+    def _note_programming(self, spent: Spent) -> None:
+        with self._lock:
+            self._programming = self._programming.then(spent)
 
     def _digitally(self, answer: Answer, rows: Rows) -> None:
         """In float64, whose only error is the rounding of the result."""
@@ -257,7 +294,9 @@ class AnalogMatrix:
             exact = answer.x[panel].astype(np.float64) @ weights.astype(np.float64)
             answer.value[panel] = exact
         answer.digital[rows] = True
-        answer.products.append(digital_product(answer.value, len(rows) * self._weights.size))
+        macs, count = len(rows) * self._weights.size, self._weights.size
+        energy_j = digital_pj(self.device, macs, count, doubles=True) * 1e-12
+        answer.products.append(digital_product(answer.value, macs, energy_j))
         answer.check()
 
     # -- what is programmed --------------------------------------------------------------------------

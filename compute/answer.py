@@ -5,8 +5,9 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from compute import verify
+from compute import energy, verify
 from compute.backend import Product
+from compute.device import DeviceModel
 from compute.partition import Matrix, Matrix64
 
 METHOD = "gaussian sketch of 16 columns, one-sided chi-square"
@@ -32,9 +33,10 @@ class Certificate:
     analog_fraction: float
     """Of the multiply-accumulates."""
     energy_j: float
-    """Of the arrays, by the device's table of unit costs; digital arithmetic is not counted."""
+    """Of this product, all attempts and the check included: arrays, converters, and arithmetic beside them, by the
+    device's table of unit costs (`compute/energy.py`). `AnalogMatrix.programming` tells what was written for it."""
     latency_s: float
-    """Of the arrays, all tiles at work at once."""
+    """Of the arrays, all tiles at work at once; neither digital arithmetic nor writing is in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,12 @@ class Report:
     """Of single arrays."""
     analog_macs: int
     digital_macs: int
+    arrays_j: float
+    """The certificate's energy is this, of arrays and converters,"""
+    digital_j: float
+    """this, of outliers and of what was done digitally,"""
+    check_j: float
+    """and this, of the check."""
     rows_redone: int
     """Rows of X that failed the check and were done again."""
     rows_digital: int
@@ -76,6 +84,7 @@ class Answer:
     sketch: Matrix64
     sketch_seed: int
     value: Matrix
+    device: DeviceModel
     xs: Matrix64 = field(init=False)
     """X S, (M, 16)."""
     tolerance: float | None = field(init=False)
@@ -84,6 +93,7 @@ class Answer:
     """On ||Y' - X W||_F."""
     products: list[Product] = field(init=False, default_factory=list)
     rows_redone: int = field(init=False, default=0)
+    checks: int = field(init=False, default=0)
     digital: npt.NDArray[np.bool_] = field(init=False)
     """(M,), rows that were done digitally in the end."""
     _chosen: bool = field(init=False, default=False)
@@ -104,6 +114,7 @@ class Answer:
         slack = verify.round_off(sum(self.sketch_depth), self.norm)
         self.bound = verify.residual_bound(seen, self.xs, slack, self._failure_probability)
         self._residuals = np.einsum("mj,mj->m", seen - self.xs, seen - self.xs)
+        self.checks += 1
 
     @property
     def _failure_probability(self) -> float:
@@ -112,6 +123,14 @@ class Answer:
         chosen = self._chosen and not self.digital.all()
         choices = ATTEMPTS_MAX * len(self.x) if chosen else 1
         return verify.FAILURE_PROBABILITY / choices
+
+    @property
+    def _check_pj(self) -> float:
+        """X meets its sketch once, Y' meets the probes at each check."""
+        inputs, outputs = self.sketch_depth
+        rows, width = len(self.x), verify.SKETCH_WIDTH
+        once = energy.sketch_pj(self.device, rows, inputs, width)
+        return once + self.checks * energy.sketch_pj(self.device, rows, outputs, width)
 
     @property
     def sketch_depth(self) -> tuple[int, int]:
@@ -146,6 +165,9 @@ class Answer:
         analog = sum(product.analog_macs for product in self.products)
         digital = sum(product.digital_macs for product in self.products)
         regimes = {regime for product in self.products for regime in product.regimes}
+        energy_j = sum(product.energy_j for product in self.products)
+        digital_j = sum(product.digital_j for product in self.products)
+        check_j = self._check_pj * 1e-12
         return AnalogResult(
             self.value[0] if flat else self.value,
             Certificate(
@@ -154,7 +176,7 @@ class Answer:
                 method=METHOD,
                 regime="+".join(sorted(regimes)),
                 analog_fraction=analog / (analog + digital) if analog else 0.0,
-                energy_j=sum(product.energy_j for product in self.products),
+                energy_j=energy_j + check_j,
                 latency_s=sum(product.latency_s for product in self.products),
             ),
             Report(
@@ -162,6 +184,9 @@ class Answer:
                 reads=sum(product.reads for product in self.products),
                 analog_macs=analog,
                 digital_macs=digital,
+                arrays_j=energy_j - digital_j,
+                digital_j=digital_j,
+                check_j=check_j,
                 rows_redone=self.rows_redone,
                 rows_digital=int(np.count_nonzero(self.digital)),
                 within=self.within,

@@ -7,7 +7,7 @@ error. Which of the two stands behind the door is a setting of the weights, not 
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from typing import Protocol, Self
+from typing import NamedTuple, Protocol, Self
 
 import numpy as np
 
@@ -18,6 +18,14 @@ Panels = Callable[[], Iterable[tuple[int, Matrix]]]
 """Reads a block from where it is kept: (first row, rows as float32), top to bottom, a tile row at a time.
 
 A panel is good until the next one is asked for: they may share their memory."""
+
+
+class Digits(NamedTuple):
+    """How a block of weights stands in arrays of whole numbers."""
+
+    weight_bits: int
+    cell_bits: int
+    copies: int
 
 
 class Resident(Protocol):
@@ -42,11 +50,15 @@ class Product:
     reads: int
     """Readings of single crossbar arrays."""
     energy_j: float
-    """By the device's table of unit costs; digital arithmetic is not counted."""
+    """By the device's table of unit costs (`compute/energy.py`); a backend without a device counts none."""
     latency_s: float
     """Of the arrays, all tiles at work at once; the time of digital arithmetic is for the caller to measure."""
     regimes: frozenset[str]
     """How its tile rows were worked: fast, sliced, integer, digital."""
+    digital_j: float = 0.0
+    """The part of the energy that was spent on arithmetic beside the arrays."""
+    digits: frozenset[Digits] = frozenset()
+    """Arrays of whole numbers that were read."""
 
     def beside(self, other: Self) -> Self:
         """Two parts of one product, done at once; the value is that of the first."""
@@ -57,14 +69,16 @@ class Product:
             error_rms_estimate=math.hypot(self.error_rms_estimate, other.error_rms_estimate),
             reads=self.reads + other.reads,
             energy_j=self.energy_j + other.energy_j,
+            digital_j=self.digital_j + other.digital_j,
             latency_s=max(self.latency_s, other.latency_s),
             regimes=self.regimes | other.regimes,
+            digits=self.digits | other.digits,
         )
 
 
-def digital_product(value: Matrix, macs: int) -> Product:
+def digital_product(value: Matrix, macs: int, energy_j: float = 0.0) -> Product:
     """What plain arithmetic gave, in so many multiply-accumulates."""
-    return Product(value, 0, macs, 0.0, 0, 0.0, 0.0, frozenset({"digital"}))
+    return Product(value, 0, macs, 0.0, 0, energy_j, 0.0, frozenset({"digital"}), energy_j)
 
 
 class Backend(Protocol):

@@ -11,7 +11,7 @@ from compute.chance import stream_key
 from compute.converters import DITHER_LSB
 from compute.crossbar import energy_of, read_tile_row
 from compute.device import DeviceModel
-from compute.energy import Spent, reading
+from compute.energy import Spent, digital_pj, outliers_pj, reading
 from compute.face import Side
 from compute.magnitude import exponent_of, scaled
 from compute.partition import Matrix, Matrix64, spans
@@ -36,12 +36,6 @@ ADC_PEAKS = 4.0
 
 FEW_READINGS = 4.0
 """Where this many readings on average will do, nothing else is looked for."""
-
-DIGITAL_MAC_PJ = 4.6
-"""A float32 multiply and add in 45 nm (Horowitz, ISSCC 2014)."""
-
-DIGITAL_WEIGHT_PJ = 640.0
-"""A float32 weight from DRAM (the same): digital arithmetic has to fetch it, an array has it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,11 +158,17 @@ class BlockProduct:
         integers = rest.plan_integer(self._source, tiles, self._variance * part)
         items = tuple(Item(tile, 0, len(self._x), integers) for tile in tiles)
         cost_pj = read_pj + (integers.spent.energy_pj if integers else 0.0)
-        digital_pj = sum(self._digital_pj(self._digital_macs(item)) for item in items)
-        return Choice(plan, items, cost_pj + digital_pj)
+        return Choice(plan, items, cost_pj + sum(self._digital_pj(item) for item in items))
 
-    def _digital_pj(self, macs: float) -> float:
-        return macs * (DIGITAL_MAC_PJ + DIGITAL_WEIGHT_PJ / len(self._x))
+    def _digital_pj(self, item: Item) -> float:
+        """Digital arithmetic has to fetch its weights, an array has them."""
+        macs = self._digital_macs(item)
+        weights = macs / (item.stop - item.start)
+        return digital_pj(self._block.device, macs, weights, doubles=self._source.precise)
+
+    def _outliers_pj(self, macs: float) -> float:
+        """Of multiplications with outliers, each by all rows of X."""
+        return outliers_pj(self._block.device, macs, macs / len(self._x))
 
     def _depths(self, slices_max: int) -> Depths:
         """Measured for the slices that are there; each further one shrinks the error by the same factor again."""
@@ -199,7 +199,7 @@ class BlockProduct:
             np.arange(depths) - there + 1, 0
         )
         macs = [len(self._x) * (stop - start) * self.outputs for start, stop in self._tiles]
-        return np.outer(shares - shares[0], [self._digital_pj(one) for one in macs])
+        return np.outer(shares - shares[0], [self._outliers_pj(one) for one in macs])
 
     def _wrong(self, depth: int) -> Matrix64:
         """(tile rows,), variance that writing left after so many slices."""
@@ -247,15 +247,17 @@ class BlockProduct:
         macs = len(self._x) * self._inputs * self.outputs
         digital = round(self._block.digital_share(1) * macs)
         spread = float(np.sum(self._noise(0, dithered=False)))
+        arithmetic_pj = self._outliers_pj(digital) if once.spent.reads else 0.0
         return Product(
             value,
             analog_macs=macs - digital,
             digital_macs=digital,
             error_rms_estimate=math.sqrt(float(self._wrong(1).sum()) + spread),
             reads=once.spent.reads,
-            energy_j=once.spent.energy_pj * 1e-12,
+            energy_j=(once.spent.energy_pj + arithmetic_pj) * 1e-12,
             latency_s=once.spent.latency_ns * 1e-9,
             regimes=frozenset({"fast"}),
+            digital_j=arithmetic_pj * 1e-12,
         )
 
     def _read(self, plan: AnalogPlan, value: Matrix) -> _Done:
@@ -297,17 +299,22 @@ class BlockProduct:
         whole = len(self._x) * self._inputs * self.outputs
         digital = sum(self._digital_macs(item) for item in items)
         rest_macs = sum(self._macs(item) for item in items)
-        if plan is not None:
-            digital += round(self._block.digital_share(plan.depth) * (whole - rest_macs))
+        share = 0.0 if plan is None else self._block.digital_share(plan.depth)
+        outliers = round(share * (whole - rest_macs))
+        digital += outliers
+        arithmetic_pj = math.fsum(self._digital_pj(item) for item in items)
+        arithmetic_pj += self._outliers_pj(outliers)
         return Product(
             value,
             analog_macs=whole - digital,
             digital_macs=digital,
             error_rms_estimate=math.sqrt(self._expected(plan, done, items)),
             reads=spent.reads,
-            energy_j=spent.energy_pj * 1e-12,
+            energy_j=(spent.energy_pj + arithmetic_pj) * 1e-12,
             latency_s=spent.latency_ns * 1e-9,
             regimes=self._regimes(plan, done, items),
+            digital_j=arithmetic_pj * 1e-12,
+            digits=frozenset(item.plan.digits for item in items if item.plan is not None),
         )
 
     def _macs(self, item: Item) -> int:

@@ -67,13 +67,8 @@ def read_tile_row(
     for layer, often in zip(layers, reads, strict=True):
         value += layer.acquired(face, often, read_key, rows)
         once = face.reading_of(tile, slices=slices, conversions=often + slices - 1)
-        spent = spent.beside(_times(layer.driven, once))
+        spent = spent.beside(once.times(layer.driven))
     return Reading(value, variance_after(parts, fixed, reads), spent, slices)
-
-
-def _times(count: int, spent: Spent) -> Spent:
-    """The same again and again."""
-    return Spent(count * spent.reads, count * spent.energy_pj, count * spent.latency_ns)
 
 
 def _together(layers: "list[_Driven]") -> float:

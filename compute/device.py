@@ -14,6 +14,7 @@ from msgspec import Meta
 
 LEVELS_MAX = 65_536
 BITS_MAX = 16
+PULSES_MAX = 10_000
 
 Conductance = Annotated[float, Meta(ge=0.0, le=1e6)]
 """Microsiemens."""
@@ -82,7 +83,7 @@ class Writing(Part, frozen=True, kw_only=True):
     pulse_sigma_us: Conductance = 0.0
     """Standard deviation in uS of where one pulse leads."""
 
-    pulses_max: Annotated[int, Meta(ge=1, le=10_000)] = 1
+    pulses_max: Annotated[int, Meta(ge=1, le=PULSES_MAX)] = 1
     """After so many pulses a cell is left as it is, and counts as not written."""
 
     pulse_pj: PicoJoules = 0.0
@@ -200,7 +201,7 @@ class Converters(Part, frozen=True, kw_only=True):
 
 
 class Costs(Part, frozen=True, kw_only=True):
-    """What each operation of the periphery takes."""
+    """What each operation of the periphery takes, and of the arithmetic beside the arrays."""
 
     array_read_pj: PicoJoules = 30.0
     """One reading of one 128 x 128 array; a differential pair is two."""
@@ -214,7 +215,19 @@ class Costs(Part, frozen=True, kw_only=True):
     read_ns: NanoSeconds = 100.0
     """One reading with the conversion of its 128 columns by one ADC; other sides take in proportion."""
 
-    source: Annotated[str, Meta(max_length=200)] = "ISAAC (Shafiee et al. 2016), 32 nm"
+    digital_mac_pj: PicoJoules = 4.6
+    """A digital multiply and add in float32."""
+
+    near_word_pj: PicoJoules = 50.0
+    """32 bits from memory on the chip (1 MiB): outliers and sketches are there."""
+
+    far_word_pj: PicoJoules = 640.0
+    """32 bits from DRAM: weights that no array multiplies have to be fetched."""
+
+    source: Annotated[str, Meta(max_length=200)] = (
+        "arrays and converters: ISAAC (Shafiee et al. 2016), 32 nm; "
+        "arithmetic and memory: Horowitz (ISSCC 2014), 45 nm"
+    )
     """Where these figures are from."""
 
 

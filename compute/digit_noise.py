@@ -18,6 +18,7 @@ import numpy as np
 
 from compute.chance import rows_of, stream_key, words
 from compute.device import DeviceModel
+from compute.digits import patient
 from compute.integer_law import CellNoise
 from compute.partition import TILE_SIDE, Matrix, Matrix64
 from compute.programmed import Arrays
@@ -52,7 +53,9 @@ def _errors(device: DeviceModel, seed: int, arrays: Arrays, *, signed: bool) -> 
     life = stream_key(seed, "test array", signed)
     digits = _digits(life, signed, arrays.tile_side)
     columns = digits.shape[1]
-    strip = write_strip(digits.copy(), np.ones(columns, np.float32), 0, device, arrays, life)
+    strip = write_strip(
+        digits.copy(), np.ones(columns, np.float32), 0, patient(device), arrays, life
+    )
     sound = np.broadcast_to(strip.stuck, digits.shape) == 0
     held = np.where(sound, strip.difference, 0.0).astype(np.float64)
     wanted = np.where(sound, digits, 0.0).astype(np.float64)

@@ -23,6 +23,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from compute.backend import Digits
 from compute.energy import Spent
 from compute.partition import TILE_SIDE, Matrix64
 
@@ -91,6 +92,10 @@ class IntegerPlan:
     @property
     def slices(self) -> int:
         return slices_of(self.weight_bits, self.cell_bits)
+
+    @property
+    def digits(self) -> Digits:
+        return Digits(self.weight_bits, self.cell_bits, self.copies)
 
     @property
     def significances(self) -> int:

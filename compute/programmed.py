@@ -17,6 +17,7 @@ import numpy as np
 from compute import mapping
 from compute.chance import stream_key
 from compute.device import DeviceModel
+from compute.energy import Spent, read_back
 from compute.face import Face, Layer, Side, face
 from compute.health import TileHealth
 from compute.outliers import Outliers
@@ -143,6 +144,18 @@ class ProgrammedBlock:
     def key(self) -> int:
         """Of the arrays, for life."""
         return stream_key(self.seed, self.block_id)
+
+    @property
+    def programming(self) -> Spent:
+        """Writing and reading back all its layers, one after the other."""
+        written = Spent(energy_pj=self.written.energy_pj, latency_ns=self.written.time_ns)
+        return written.then(self.reading_back)
+
+    @property
+    def reading_back(self) -> Spent:
+        """Of all layers; exact devices have nothing to find."""
+        layers = 0 if self.device.is_exact else self.arrays.slices * self.arrays.replicas
+        return read_back(self.device, *self.shape, self.arrays.tile_side).times(layers)
 
     def programming_variance(self, x: Matrix, depth: int, transpose: bool, inputs: slice) -> float:
         """Estimate of ||x E||_F^2 after `depth` slices, for an x that drives these inputs alone; unbiased."""

@@ -13,6 +13,7 @@ import numpy as np
 from compute import mapping
 from compute.chance import normal, rows_of, stream_key
 from compute.device import DeviceModel
+from compute.energy import READ_BACK_READS
 from compute.face import Layer
 from compute.health import Counts, TileHealth, measure
 from compute.outliers import Mask, Outliers, largest
@@ -28,9 +29,6 @@ from compute.programmed import (
 )
 from compute.strips import write_strip
 from compute.writing import WriteReport
-
-READ_BACK_READS = 1024
-"""Readings averaged for the read-back, by which the next slice is cut."""
 
 FAR_SIGMA = 4.0
 """A pair that is further off than this many typical errors of its column goes digital."""

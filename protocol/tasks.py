@@ -27,7 +27,7 @@ class WorkView(msgspec.Struct, frozen=True, kw_only=True):
     busy_s: float
     """Of its workers."""
     energy_j: float
-    """Of the simulated arrays; digital arithmetic is not counted."""
+    """Of the simulated arrays and the arithmetic beside them; not of digital backends, nor of the check."""
     latency_s: float
     """Of the simulated arrays, one part after the other."""
     bytes: int

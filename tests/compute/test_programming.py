@@ -5,10 +5,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from compute.device import DeviceModel, Faults, Wires
+from compute.energy import READ_BACK_READS
 from compute.partition import TILE_SIDE, Matrix
 from compute.presets import DEFAULT_DEVICE, PRESETS, device
 from compute.programmed import Arrays, ProgrammedBlock, resident_bytes
-from compute.programming import READ_BACK_READS, program, read_back_error
+from compute.programming import program, read_back_error
 from tests.compute.matrices import normal
 
 WAN = PRESETS["rram-wan2022"]

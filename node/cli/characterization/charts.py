@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.container import BarContainer
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from compute.block_product import DIGITAL_MAC_PJ
+from compute.device import Costs
 from node.cli.characterization.drawing import Canvas, centres
 from node.cli.characterization.findings import Certified, Findings
 from node.cli.characterization.law import Histogram
@@ -101,8 +101,8 @@ def _bounds(axes: Axes, findings: Findings) -> None:
 
 def _energy(axes: Axes, findings: Findings) -> None:
     energies = [one.pj_per_mac for one in findings.products]
-    _cost(axes, findings, energies, findings.raw.pj_per_mac, DIGITAL_MAC_PJ)
-    _level(axes, "float32, 45 nm", DIGITAL_MAC_PJ, INK, at_left=True)
+    _cost(axes, findings, energies, findings.raw.pj_per_mac, Costs().digital_mac_pj)
+    _level(axes, "float32, 45 nm", Costs().digital_mac_pj, INK, at_left=True)
     axes.set_title("Energy of the arrays, pJ per analog MAC")
 
 

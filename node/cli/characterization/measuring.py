@@ -144,7 +144,7 @@ def _raw(
         error=_relative(result, exact),
         predicted_error=predicted,
         bound=certificate.bound,
-        pj_per_mac=certificate.energy_j * 1e12 / result.report.analog_macs,
+        pj_per_mac=result.report.arrays_j * 1e12 / result.report.analog_macs,
         latency_us_per_row=certificate.latency_s * 1e6 / len(x),
     )
     # An exact device has no law: what is left is float32's rounding.
@@ -166,7 +166,7 @@ def _certified(matrix: AnalogMatrix, x: Matrix, exact: Matrix64, rtol: float) ->
         regime=certificate.regime,
         analog_fraction=certificate.analog_fraction,
         slices=block.arrays.slices,
-        pj_per_mac=certificate.energy_j * 1e12 / macs if macs else None,
+        pj_per_mac=report.arrays_j * 1e12 / macs if macs else None,
         latency_us_per_row=certificate.latency_s * 1e6 / len(x) if macs else None,
         rows_redone=report.rows_redone,
         rows_digital=report.rows_digital,

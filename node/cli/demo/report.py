@@ -94,7 +94,8 @@ def _acts(acts: Sequence[Act]) -> str:
     )
     note = (
         "<p>Client bytes are what the client sent and received, mesh bytes what daemons sent each other"
-        " for its products. Energy is that of the simulated crossbars; plain arithmetic is not counted."
+        " for its products. Energy is that of the simulated crossbars and of the arithmetic beside them;"
+        " digital weights count none."
         " The bound is the loosest certified relative error of all products of an act; analog is the"
         " share of the multiplications that simulated crossbars did.</p>"
     )

@@ -11,7 +11,8 @@ HEADS = (
 )  # fmt: skip
 SPARE = ("KEPT>", "LATENCY>", "REGIMES", "BOUND>", "RAW YIELD>", "CHIPS>", "ANALOG")
 NOTES = (
-    "Medians over chips, and 5 to 95 % where these differ; energy and latency of the arrays, for all rows of X.\n"
+    "Medians over chips, and 5 to 95 % where these differ; for all rows of X: energy of arrays and of arithmetic\n"
+    "beside them, latency of arrays.\n"
     f"YIELD: chips that keep the tolerance with at least {ANALOG_MIN:.0%} of the multiplications on their cells;\n"
     "RAW YIELD: chips whose raw product keeps it; KEPT: chips that keep it, whatever it takes."
 )
