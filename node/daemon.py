@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO, cast
 
 import uvloop
 
@@ -22,6 +22,7 @@ from node.config import Resolved, Settings, resolved_from_env
 from node.log import Log
 from node.runtime import library_log
 from node.runtime.datadir import DataDir
+from node.runtime.log_stream import LogStream
 from node.runtime.registrar import Registrar
 from protocol.errors import ConfigError
 from protocol.ids import short
@@ -157,7 +158,7 @@ def _start_log(settings: Settings) -> Log:
     structlog.configure(
         processors=shown,
         wrapper_class=structlog.make_filtering_bound_logger(LEVELS[settings.log.level]),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(cast(TextIO, LogStream(sys.stderr))),
     )
     log: Log = structlog.get_logger()
     library_log.listen(log)

@@ -10,6 +10,7 @@ SQLite in WAL mode, one transaction for each writing of a block; a process that 
 """
 
 import contextlib
+import errno
 import os
 import sqlite3
 import threading
@@ -36,6 +37,7 @@ NAME_CHARS_MAX = 64
 """A device with a longer description goes by its hash."""
 
 BUSY_S = 5.0
+DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 CACHE_KIB = 256
 
 _TABLES = """
@@ -101,16 +103,12 @@ class ArrayStore:
     def begin(self) -> None:
         """See that it can be used."""
         try:
-            with contextlib.closing(_connected(self._file)):
-                pass
+            with contextlib.closing(_connected(self._file)) as database:
+                _check_whole(database)
         except (sqlite3.OperationalError, OSError) as wrong:
-            raise ConfigError(
-                f"{self._file} cannot be used: {wrong}: let this user read and write it"
-            ) from wrong
-        except sqlite3.DatabaseError as wrong:
-            raise ConfigError(
-                f"{self._file} is damaged ({wrong}): remove it; the simulated arrays then count as never written before"
-            ) from wrong
+            raise ConfigError(f"{self._file} cannot be used: {wrong}: {_remedy(wrong)}") from wrong
+        except (sqlite3.DatabaseError, msgspec.DecodeError) as wrong:
+            raise ConfigError(_damaged(self._file, wrong)) from wrong
 
     def close(self) -> None:
         """It opens again when it is used again."""
@@ -157,7 +155,7 @@ class ArrayStore:
                 with _transaction(self._database):
                     yield self._database
             except sqlite3.Error as wrong:
-                raise OSError(f"{self._file}: {wrong}") from wrong
+                raise _os_error(self._file, wrong) from wrong
 
 
 def _connected(file: Path) -> sqlite3.Connection:
@@ -174,6 +172,36 @@ def _connected(file: Path) -> sqlite3.Connection:
         database.close()
         raise
     return database
+
+
+def _check_whole(database: sqlite3.Connection) -> None:
+    """What is damaged inside would show at some later put, and at the load of weights: 30 ms for 20 MiB."""
+    (found,) = database.execute("PRAGMA quick_check(1)").fetchone()
+    if found != "ok":
+        raise sqlite3.DatabaseError(found.splitlines()[-1])
+    for (errors,) in database.execute("SELECT errors FROM arrays"):
+        _ERRORS.decode(errors)
+
+
+def _damaged(file: Path, wrong: Exception) -> str:
+    told = "remove it; the simulated arrays then count as never written before"
+    return f"{file} is damaged ({wrong}): {told}"
+
+
+def _remedy(wrong: sqlite3.OperationalError | OSError) -> str:
+    """A full disk is told as such, or as one that fails where it was to be mapped."""
+    code = wrong.sqlite_errorcode if isinstance(wrong, sqlite3.Error) else 0
+    if code & 0xFF in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR):
+        return "make room on its disk, or see what is wrong with it"
+    return "let this user read and write it"
+
+
+def _os_error(file: Path, wrong: sqlite3.Error) -> OSError:
+    if wrong.sqlite_errorcode == sqlite3.SQLITE_FULL:
+        return OSError(errno.ENOSPC, f"{file}: {wrong}")
+    if wrong.sqlite_errorcode in DAMAGED:
+        return OSError(f"stop the node: {_damaged(file, wrong)}")
+    return OSError(f"{file}: {wrong}")
 
 
 @contextlib.contextmanager

@@ -235,6 +235,22 @@ def test_a_signal_ends_it_cleanly_within_two_seconds(daemon: Start, number: int)
     assert not (node.data_dir / "api.url").exists()
 
 
+def test_a_log_on_a_full_disk_keeps_nobody_from_an_answer(tmp_path: Path) -> None:
+    words = ["up", "--data-dir", str(tmp_path), "--listen", "127.0.0.1:0", "--api", "127.0.0.1:0"]
+    with Path("/dev/full").open("ab") as full:
+        node = subprocess.Popen([sys.executable, "-m", "node.cli.main", *words], stderr=full)
+    try:
+        with eventually(lambda: sedma.connect(data_dir=tmp_path), "it can be asked") as client:
+            eventually(lambda: client.status()["state"] == "ready", "it is ready")
+            with pytest.raises(sedma.SedmaError, match="no weights named w"):
+                client.matmul("w", X)
+            client.put("w", W, backend="digital")
+            assert client.matmul("w", X).certificate.bound < 1e-5
+    finally:
+        node.terminate()
+        assert node.wait(timeout=10) == 0
+
+
 def test_a_second_daemon_on_one_data_directory_is_told_who_has_it(daemon: Start) -> None:
     node = daemon()
     node.client()

@@ -92,6 +92,54 @@ def test_a_damaged_file_is_refused_with_what_to_do(tmp_path: Path) -> None:
         opened(tmp_path)
 
 
+def test_damage_deep_within_is_found_at_the_start(tmp_path: Path) -> None:
+    file = tmp_path / "arrays.db"
+    store = opened(tmp_path)
+    for seed in range(100):
+        store.keep(CELLS._replace(seed=seed), WRITTEN)
+    store.close()
+    with file.open("r+b") as pages:
+        pages.seek(2 * 4096)
+        pages.write(bytes(range(256)) * 32)
+
+    with pytest.raises(ConfigError, match="is damaged .*: remove it"):
+        opened(tmp_path)
+
+
+def test_errors_that_are_none_are_found_at_the_start(tmp_path: Path) -> None:
+    opened(tmp_path).keep(CELLS, WRITTEN)
+    with sqlite3.connect(tmp_path / "arrays.db") as database:
+        database.execute("UPDATE arrays SET errors = '[[1'")
+
+    with pytest.raises(ConfigError, match="is damaged .*: remove it"):
+        opened(tmp_path)
+
+
+def test_damage_that_comes_later_is_told_with_what_to_do(tmp_path: Path) -> None:
+    store = opened(tmp_path)
+    store.keep(CELLS, WRITTEN)
+    store.close()
+    file = tmp_path / "arrays.db"
+    file.write_bytes(file.read_bytes()[:4096] + 2 * 4096 * b"x")
+
+    with pytest.raises(OSError, match=r"stop the node: .*arrays\.db is damaged .*: remove it"):
+        store.find(CELLS)
+
+
+def test_a_file_that_may_not_grow_is_told_as_a_full_disk(tmp_path: Path) -> None:
+    program = (
+        "import resource, sys; from pathlib import Path\n"
+        "from node.runtime.array_store import ArrayStore\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))\n"
+        "ArrayStore(Path(sys.argv[1]) / 'arrays.db').begin()\n"
+    )
+
+    ended = subprocess.run([sys.executable, "-c", program, tmp_path], capture_output=True)
+
+    assert ended.returncode == 1
+    assert b"make room on its disk" in ended.stderr.splitlines()[-1]
+
+
 def test_the_file_of_a_newer_node_is_left_alone(tmp_path: Path) -> None:
     opened(tmp_path)
     with sqlite3.connect(tmp_path / "arrays.db") as database:
