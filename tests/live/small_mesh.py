@@ -9,6 +9,7 @@ import numpy as np
 
 import sedma
 from tests.live.daemons import READY_S, Daemon, eventually
+from tests.node.ports import free
 
 BUDGETS_MIB = {"a": 208, "b": 192, "c": 176, "d": 160}
 LEASE_S = 30.0
@@ -49,8 +50,8 @@ class Member:
         self.life: Daemon | None = None
         """The present one, or the last."""
         self.id = ""
-        self.listen = "127.0.0.1:0"
-        """For its next start: on port 0 it comes back at another address."""
+        self.listen: str | None = None
+        """For its next start; None: it comes back at another address."""
         self._client: sedma.Client | None = None
         self._read_bytes = 0
 
@@ -59,7 +60,8 @@ class Member:
         self.forget_client()
         (self.data_dir / "api.url").unlink(missing_ok=True)
         flags = ["--name", self.name, "--label", self.name, "--api", "127.0.0.1:0"]
-        flags += ["--listen", self.listen, *more]
+        # Of ports that no connection gets by chance, for it may come back there.
+        flags += ["--listen", self.listen or f"127.0.0.1:{free()}", *more]
         self.life = Daemon(self.data_dir, str(self.budget_bytes), flags, {})
 
     @property

@@ -13,6 +13,7 @@ import pytest
 
 import sedma
 from tests.live.daemons import QUICK, Daemon, Daemons, connected, eventually, ticket
+from tests.node.ports import free
 
 
 def all_linked(*clients: sedma.Client) -> None:
@@ -63,8 +64,8 @@ def test_a_plain_start_returns_to_the_mesh_without_the_ticket(daemon: Daemons) -
 def test_a_joiner_that_starts_first_says_why_it_waits_and_joins_once_the_minter_is_up(
     daemon: Daemons, tmp_path: Path
 ) -> None:
-    first = daemon("a")
-    at = first.client().status()["listen"][0]
+    at = f"127.0.0.1:{free()}"
+    first = daemon("a", listen=at)
     (tmp_path / "ticket").write_text(ticket(first.client()) + "\n")
     assert first.stop() == 0
 
@@ -82,9 +83,9 @@ def test_a_joiner_that_starts_first_says_why_it_waits_and_joins_once_the_minter_
 
 
 def test_a_founder_that_was_killed_is_found_again_by_all(daemon: Daemons) -> None:
-    founder = daemon("a", environment=QUICK)
+    at = f"127.0.0.1:{free()}"
+    founder = daemon("a", listen=at, environment=QUICK)
     line = ticket(founder.client())
-    at = founder.client().status()["listen"][0]
     b, c = (daemon(name, join=line, environment=QUICK).client() for name in "bc")
     all_linked(founder.client(), b, c)
 
@@ -109,17 +110,17 @@ def test_nodes_that_move_one_after_the_other_never_lose_each_other(daemon: Daemo
 
 
 def test_two_halves_that_lost_each_other_merge_over_one_link(daemon: Daemons) -> None:
-    daemons = {"a": daemon("a")}
+    old = {name: f"127.0.0.1:{free()}" for name in "abcd"}
+    daemons = {"a": daemon("a", listen=old["a"])}
     line = ticket(daemons["a"].client(), may_invite=True)
     for name in "bcd":
-        daemons[name] = daemon(name, join=line)
+        daemons[name] = daemon(name, join=line, listen=old[name])
     all_linked(*(one.client() for one in daemons.values()))
-    old = [one.client().status()["listen"][0] for one in daemons.values()]
     for one in daemons.values():
         assert one.stop() == 0
 
     # Everybody comes back at another port; nobody else may take the old ones meanwhile.
-    taken = [held(address) for address in old]
+    taken = [held(address) for address in old.values()]
     a, c = (daemon(name, environment=QUICK).client() for name in "ac")
     b = daemon("b", join=ticket(a), environment=QUICK).client()
     d_apart = daemon("d", join=ticket(c), environment=QUICK)

@@ -123,7 +123,7 @@ def test_a_mesh_that_lost_its_power_serves_again_when_all_have_started(mesh: Mes
 
     for member in reversed(list(mesh)):
         member.start()
-        member.listen = "127.0.0.1:0"
+        member.listen = None
 
     mesh.wait_linked()
     mesh.wait_serving("w")

@@ -5,6 +5,7 @@ import socket
 import time
 
 from tests.live.daemons import Daemons, connected, eventually, ticket
+from tests.node.ports import taken
 
 
 def test_members_keep_each_other_alive_by_packets(daemon: Daemons) -> None:
@@ -45,10 +46,8 @@ def test_links_and_packets_have_ports_of_one_number_and_noise_is_counted(
 
 
 def test_where_udp_is_taken_a_node_says_so_and_does_without(daemon: Daemons) -> None:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
-        other.bind(("127.0.0.1", 0))
-        taken = f"127.0.0.1:{other.getsockname()[1]}"
-        one = daemon("a", listen=taken)
+    with taken(socket.SOCK_DGRAM) as port:
+        one = daemon("a", listen=f"127.0.0.1:{port}")
 
         assert one.client().status()["packets"] == {}
     (line,) = one.noted("packets.not_bound")

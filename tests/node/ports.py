@@ -1,4 +1,4 @@
-"""Ports that somebody else has, for one protocol alone."""
+"""Ports that somebody else has, for one protocol alone, and ports that nobody gets by chance."""
 
 import random
 import socket
@@ -19,6 +19,20 @@ def taken(kind: socket.SocketKind) -> Iterator[int]:
         if kind is socket.SOCK_STREAM:
             one.listen()
         yield port
+
+
+def free() -> int:
+    """One of 127.0.0.1 that is free in TCP and in UDP, and stays so while a daemon that had it starts again."""
+    for port in random.sample(TRIED, TRIES):
+        with (
+            suppress(OSError),
+            socket.socket(socket.AF_INET, socket.SOCK_STREAM) as tcp,
+            socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp,
+        ):
+            tcp.bind(("127.0.0.1", port))
+            udp.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError(f"none of {TRIES} ports is free")
 
 
 def _binds(one: socket.socket, other: socket.SocketKind, port: int) -> bool:
