@@ -18,6 +18,9 @@ import sedma
 READY_S = 20.0
 POLL_S = 0.02
 
+FITS_MAX = 3
+"""So often the nearest fit may have become too much when it is put."""
+
 QUICK = {"SEDMA_GOSSIP_REDIAL_S": "1.0"}
 """Nobody waits longer than this between two tries."""
 
@@ -35,6 +38,20 @@ def eventually(holds: Callable[[], Any], what: str, within_s: float = READY_S) -
         if time.monotonic() > deadline:
             raise AssertionError(f"not within {within_s:g} s: {what}")
         time.sleep(POLL_S)
+
+
+def put_nearest_fit(put: Callable[[int], sedma.Weights], nbytes: int) -> sedma.Weights:
+    """Put so many bytes, by a refusal what would fit; what is free follows what the process itself takes, so by the
+    time of the put it may be less, and the next refusal says how much.
+    """
+    for _ in range(FITS_MAX):
+        try:
+            return put(nbytes)
+        except sedma.NoRoom as refused:
+            fit = refused.nearest_fit
+        assert fit is not None and fit < nbytes
+        nbytes = fit
+    return put(nbytes)
 
 
 def ticket(client: sedma.Client, **wanted: Any) -> str:

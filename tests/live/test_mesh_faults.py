@@ -15,7 +15,7 @@ import pytest
 
 import sedma
 from protocol.ids import NodeId, short
-from tests.live.daemons import eventually
+from tests.live.daemons import eventually, put_nearest_fit
 from tests.live.small_mesh import (
     Member,
     Mesh,
@@ -213,10 +213,12 @@ def test_what_does_not_fit_is_refused_and_the_nearest_fit_does(mesh: Mesh) -> No
     need, free, fit = refused.value.need, refused.value.free, refused.value.nearest_fit
     assert need is not None and free is not None and fit is not None
     assert need > free > 0 and 0 < 2 * fit <= free
-    columns = fit // 4 // 1024
-    weights = put(np.ones((1024, columns), np.float32))
+    weights = put_nearest_fit(
+        lambda nbytes: put(np.ones((1024, nbytes // 4 // 1024), np.float32)), fit
+    )
 
     assert set(mesh.holders(weights)) == {"c", "d"}
+    columns = weights.shape[1]
     assert error_of(client.matmul("w", np.ones(1024)), np.full(columns, 1024.0)) < 1e-6
     assert all(member.peak_bytes() <= member.budget_bytes for member in mesh)
 
