@@ -185,8 +185,9 @@ class BlockArrays:
     replicas: int
     error: float
     """||E||_F / ||W||_F: what is wrong with the block as it is read from all its arrays."""
-    fresh_error: float
-    """The same when they had just been written."""
+    dearer: float
+    """By how much more energy a product takes than when they had just been written, at the common tolerance that
+    suffers most, digital arithmetic included."""
     drift_t0_s: float | None
     """From this age on their cells move; None: they stay as they were written."""
 

@@ -2,8 +2,9 @@
 
 Cells move with the logarithm of their age, so a block is looked at when its arrays have become e times as old as they
 were at the last look: some twenty looks in a year. A look derives from disk how the block stands in its arrays by now,
-and products use that from then on. Where its error has grown beyond a factor of the fresh one the block is written
-anew, though not sooner than an hour after the last time: drift is quick at first, and writing wears cells out.
+and products use that from then on. Where a tolerance that people ask for has become much dearer than on fresh arrays
+the block is written anew, though not sooner than an hour after the last time: drift is quick at first, and writing
+wears cells out. Errors that are many times the fresh ones and still cost next to nothing stay as they are.
 """
 
 from collections.abc import Callable
@@ -28,8 +29,9 @@ REST_RATIO = 100.0
 
 LOOK_AGE_RATIO = e
 
-ERROR_GROWN = 1.5
-"""A block whose error is so many times that of its fresh arrays is written anew."""
+DEARER = 3.0
+"""A block is written anew where products take so many times the energy that they took. From readings to whole numbers
+is a step of about two, which a writing would win back for some hours; to digital arithmetic one of ten or more."""
 
 REWRITE_S = 3600.0
 """The least from one writing to the next. Of a device that bears a million of them this takes a hundred years."""
@@ -49,12 +51,12 @@ def due_at(one: Standing) -> float | None:
     if t0_s is None:
         return None
     look_at = one.written_at + LOOK_AGE_RATIO * max(one.seen_age_s, t0_s)
-    return min(look_at, one.written_at + REWRITE_S) if _has_grown(one) else look_at
+    return min(look_at, one.written_at + REWRITE_S) if _is_dear(one) else look_at
 
 
 def wants_writing(one: Standing, now: float) -> bool:
     """What is still here after it was displaced and put off is not being replaced: its cells are due to it."""
-    return one.is_displaced or (_has_grown(one) and now >= one.written_at + REWRITE_S)
+    return one.is_displaced or (_is_dear(one) and now >= one.written_at + REWRITE_S)
 
 
 def work_bytes(one: Standing, slices: int) -> int:
@@ -63,8 +65,8 @@ def work_bytes(one: Standing, slices: int) -> int:
     return resident_bytes(one.store, slices) + WORK_MATRICES * matrix + WORK_BYTES
 
 
-def _has_grown(one: Standing) -> bool:
-    return one.arrays.error > ERROR_GROWN * one.arrays.fresh_error
+def _is_dear(one: Standing) -> bool:
+    return one.arrays.dearer > DEARER
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +167,7 @@ def _rewritten(turn: _Turn, outcome: Reprogrammed) -> Effect:
         name=store.name,
         block=store.block,
         writes=outcome.arrays.health.writes,
+        dearer=round(before.dearer, 1),
         error_before=before.error,
         error=outcome.arrays.error,
     )

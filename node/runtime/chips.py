@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from compute.programmed import ProgrammedBlock
 
 
+GROWN_MIN = 1.1
+"""A block whose error has grown by less costs what it did."""
+
+
 @dataclass(frozen=True, slots=True)
 class Programmed:
     """A block that can be multiplied by; `arrays` where it stands in any."""
@@ -68,6 +72,7 @@ class Chips:
         # Loaded when first asked for: a digital node has no use for crossbars.
         from compute.programmed import Arrays
         from compute.rram import Rram
+        from node.runtime.aged import dearer
 
         assert isinstance(behind, Rram)
         name, cells = block_id(store), _cells(store)
@@ -78,6 +83,8 @@ class Chips:
         error = error_of(resident)
         seen = written.seen(age_s, slices, error)
         self._keep(cells, seen)
+        fresh_error = seen.fresh_error(slices)
+        grown = error / fresh_error if fresh_error else 1.0
         drift = behind.device.drift
         moves = drift.exponent or drift.exponent_sigma or drift.mean_us or drift.sigma_us
         told = BlockArrays(
@@ -85,7 +92,7 @@ class Chips:
             slices=slices,
             replicas=arrays.replicas,
             error=error,
-            fresh_error=seen.fresh_error(slices),
+            dearer=dearer(resident, grown) if grown > GROWN_MIN else 1.0,
             drift_t0_s=drift.t0_s if moves else None,
         )
         return Programmed(behind, resident, told)
@@ -125,7 +132,7 @@ def in_fewer(programmed: Programmed, slices: int) -> Programmed:
     assert isinstance(programmed.resident, ProgrammedBlock) and programmed.arrays is not None
     block = programmed.resident.first(slices)
     error = error_of(block)
-    arrays = replace(programmed.arrays, slices=slices, error=error, fresh_error=error)
+    arrays = replace(programmed.arrays, slices=slices, error=error, dearer=1.0)
     return Programmed(programmed.backend, block, arrays)
 
 

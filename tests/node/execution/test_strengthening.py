@@ -24,7 +24,7 @@ STILL = BlockArrays(
     slices=1,
     replicas=1,
     error=0.1,
-    fresh_error=0.1,
+    dearer=1.0,
     drift_t0_s=None,
 )
 LOST = ErrorInfo(code=ErrorCode.NOT_FOUND, reason="not on this disk")

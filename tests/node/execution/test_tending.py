@@ -11,7 +11,7 @@ from node.deployment.holding import Holding
 from node.deployment.ledger import MIB, Ledger, Purpose
 from node.effects import Effect, Note, Work
 from node.execution.room import Room
-from node.execution.tending import PUT_OFF_S, REST_RATIO, REWRITE_S, TEND_S, Tending
+from node.execution.tending import DEARER, PUT_OFF_S, REST_RATIO, REWRITE_S, TEND_S, Tending
 from node.work import BlockArrays, Reprogram, Reprogrammed
 from protocol.digests import WeightsVersion
 from protocol.errors import ErrorCode, ErrorInfo
@@ -25,15 +25,15 @@ FRESH = BlockArrays(
     slices=1,
     replicas=1,
     error=0.1,
-    fresh_error=0.1,
+    dearer=1.0,
     drift_t0_s=1.0,
 )
 LOST = ErrorInfo(code=ErrorCode.NOT_FOUND, reason="not on this disk")
 
 
-def aged(age_s: float, error: float = 0.1, writes: int = 1) -> BlockArrays:
+def aged(age_s: float, error: float = 0.1, writes: int = 1, dearer: float = 1.0) -> BlockArrays:
     health = replace(FRESH.health, age_s=age_s, writes=writes)
-    return replace(FRESH, health=health, error=error)
+    return replace(FRESH, health=health, error=error, dearer=dearer)
 
 
 def manifest(blocks: int) -> Manifest:
@@ -147,15 +147,15 @@ def test_while_somebody_waits_for_a_product_nothing_is_tended() -> None:
     assert len(keeper.tick(5.0 + TEND_S)) == 1
 
 
-def test_a_block_that_has_drifted_far_is_written_anew_once_it_is_an_hour_old() -> None:
+def test_a_block_that_has_become_dear_is_written_anew_once_it_is_an_hour_old() -> None:
     keeper = Keeper()
     keeper.tick(1000.0)
-    keeper.done(aged(1000.0, error=0.16), 1000.0)
+    keeper.done(aged(1000.0, error=0.16, dearer=8.0), 1000.0)
 
     assert keeper.tending.deadline == pytest.approx(1000.0 * e)
     (look,) = keeper.tick(1000.0 * e)
     assert not look.anew
-    keeper.done(aged(1000.0 * e, error=0.17), 1000.0 * e)
+    keeper.done(aged(1000.0 * e, error=0.17, dearer=8.5), 1000.0 * e)
 
     assert keeper.tending.deadline == REWRITE_S
     (writing,) = keeper.tick(REWRITE_S)
@@ -166,15 +166,16 @@ def test_a_block_that_has_drifted_far_is_written_anew_once_it_is_an_hour_old() -
     assert rewritten.event == "arrays.rewritten"
     assert rewritten.fields["writes"] == 2
     assert (rewritten.fields["error_before"], rewritten.fields["error"]) == (0.17, 0.1)
+    assert rewritten.fields["dearer"] == 8.5
     assert keeper.tending.deadline == pytest.approx(REWRITE_S + TEND_S)
 
 
-def test_a_block_that_has_drifted_little_is_left_as_it_stands() -> None:
-    keeper = Keeper(aged(1e6, error=0.149))
-
-    (look,) = keeper.tick(2e6)
-
-    assert not look.anew
+def test_a_block_that_has_drifted_far_and_costs_what_it_did_is_only_looked_at() -> None:
+    keeper = Keeper()
+    while (now := keeper.tending.deadline) is not None and now < 365 * 86_400:
+        (look,) = keeper.tick(now)
+        assert not look.anew
+        keeper.done(aged(now, error=2.5, dearer=0.99 * DEARER), now)
 
 
 def test_the_work_has_memory_of_its_own_which_it_gives_back() -> None:

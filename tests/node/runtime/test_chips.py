@@ -71,7 +71,7 @@ def test_their_cells_have_gone_on_moving_meanwhile(tmp_path: Path) -> None:
     aged = start.stand(block()).arrays
 
     assert fresh is not None and aged is not None
-    assert fresh.error == fresh.fresh_error == aged.fresh_error < 0.8 * aged.error
+    assert fresh.error < 0.8 * aged.error
     assert fresh.health.sigma < aged.health.sigma
 
 
@@ -147,12 +147,26 @@ def test_a_block_in_fewer_slices_is_as_if_it_had_been_written_in_so_many(
     assert fewer.arrays.error > 2.0 * three.arrays.error
 
 
-def test_the_fresh_error_is_that_of_as_many_slices(tmp_path: Path) -> None:
+def test_what_age_costs_is_measured_against_fresh_arrays_of_as_many_slices(tmp_path: Path) -> None:
     start = Start(tmp_path, 0.0)
-    one = start.write(block("rram-milo2021")).arrays
-    two = start.chips.stand(block("rram-milo2021"), CONTENT, W.copy(), slices=2).arrays
-    again = start.stand(block("rram-milo2021")).arrays
+    dearer = []
+    for wall in (0.0, 1.0, 30 * DAY_S):
+        start.wall = wall
+        for slices in (1, 2):
+            stands = start.chips.stand(block(), CONTENT, W.copy(), slices)
+            assert stands.arrays is not None
+            dearer.append(stands.arrays.dearer)
 
-    assert one is not None and two is not None and again is not None
-    assert two.fresh_error == two.error < one.error
-    assert again.fresh_error == one.fresh_error
+    assert dearer[:4] == [1.0] * 4
+    assert min(dearer[4:]) > 5.0
+
+
+def test_errors_that_grow_and_still_cost_nothing_make_no_product_dearer(tmp_path: Path) -> None:
+    start = Start(tmp_path, 0.0)
+    fresh = start.write(block("rram-cmo-hfox-2025")).arrays
+    start.wall = 30 * DAY_S
+    aged = start.stand(block("rram-cmo-hfox-2025")).arrays
+
+    assert fresh is not None and aged is not None
+    assert aged.error > 10.0 * fresh.error
+    assert 1.0 < aged.dearer < 2.5
