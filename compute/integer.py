@@ -8,8 +8,8 @@ gained, for the sums of pairs have two signs anyway. Word lines whose bit is zer
 `rows_active` at once are driven. Then the current of a column is a whole number of steps, and the ADC snaps it.
 
 Simulating each conversion would take one matrix product for each slice, plane and group of lines, thousands in all.
-`multiply` takes one, exact in float64 as |sum| < 2^53 (`magnitude_bits_max`), and adds what the conversions would
-have got wrong (`compute/integer_law.py`).
+`multiply` takes one, exact in float64 as |sum| < 2^7 2^23 2^23 = 2^53 for 128 lines (sums of more are rounded once they
+pass that, to 53 bits), and adds what the conversions would have got wrong (`compute/integer_law.py`).
 """
 
 import math
@@ -25,8 +25,8 @@ from compute.partition import TILE_SIDE, Matrix, Matrix64, spans
 ARRIVALS_MAX = 64.0
 """Up to so many events to be expected are counted one by one."""
 
-COUNTED_AT_ONCE = 128
-"""Lines whose bits are counted in bytes."""
+EXACT_LINES = 128
+"""So many are added up at once: their sums are exact, and the counts of their bits fit into bytes."""
 
 PANEL_ROWS = 64
 """Rows worked at once: their outputs and errors stay in the cache."""
@@ -80,7 +80,7 @@ def lines_of(codes: Matrix64, bits: int) -> Lines:
     """
     magnitudes = np.abs(codes).astype(np.uint32)
     lines = np.zeros((len(codes), 4, 8), np.intp)
-    for start, stop in spans(codes.shape[1], COUNTED_AT_ONCE):
+    for start, stop in spans(codes.shape[1], EXACT_LINES):
         for shift in range(8):
             in_bytes = (magnitudes[:, start:stop] >> np.uint32(shift)) & np.uint32(0x01010101)
             counts = in_bytes.sum(axis=1, dtype=np.uint32)
@@ -117,7 +117,7 @@ def multiply(
     for start, stop in spans(len(x), PANEL_ROWS):
         at = slice(start, stop)
         inputs, step = input_codes(x[at], plan.input_bits)
-        value = inputs @ wide
+        value = _summed(inputs, wide)
         lines = lines_of(inputs, plan.input_bits)
         add_errors(value, lines, plan, key, rows[at])
         value *= step[:, None]
@@ -125,6 +125,15 @@ def multiply(
         out[at] += value
         driven += driven_of(lines, tile_side=plan.tile_side)
     return driven
+
+
+def _summed(inputs: Matrix64, codes: Matrix64) -> Matrix64:
+    """inputs @ codes, with the same bits for any kernel and cut of the rows."""
+    value = inputs[:, :EXACT_LINES] @ codes[:EXACT_LINES]
+    for start, stop in spans(len(codes), EXACT_LINES):
+        if start:
+            value += inputs[:, start:stop] @ codes[start:stop]
+    return value
 
 
 def add_errors(value: Matrix64, lines: Lines, plan: IntegerPlan, key: int, rows: Words) -> None:

@@ -28,7 +28,7 @@ from compute.energy import Spent
 from compute.partition import TILE_SIDE, Matrix64
 
 MAGNITUDE_BITS_MAX = 23
-"""24 with the sign: float32 holds such numbers, and 128 products of two add up exactly in float64."""
+"""24 with the sign: 128 products of two such numbers add up exactly in float64."""
 
 CELL_BITS_MAX = 4
 SD_MAX = 0.3
@@ -83,8 +83,8 @@ class IntegerPlan:
     spent: Spent = field(default=Spent(), compare=False)
 
     def __post_init__(self) -> None:
-        assert 1 <= self.weight_bits <= magnitude_bits_max(self.tile_side)
-        assert 1 <= self.input_bits <= magnitude_bits_max(self.tile_side)
+        assert 1 <= self.weight_bits <= MAGNITUDE_BITS_MAX
+        assert 1 <= self.input_bits <= MAGNITUDE_BITS_MAX
         assert 1 <= self.cell_bits <= CELL_BITS_MAX
         assert len(self.rows_active) == len(self.reads) == self.significances
         assert all(1 <= rows <= self.tile_side for rows in self.rows_active)
@@ -100,11 +100,6 @@ class IntegerPlan:
     @property
     def significances(self) -> int:
         return (self.slices - 1) * self.cell_bits + self.input_bits
-
-
-def magnitude_bits_max(tile_side: int) -> int:
-    """Of weights and inputs: sums over all lines are exact in float64, |sum| < tile side 2^bits 2^bits <= 2^53."""
-    return min(MAGNITUDE_BITS_MAX, (53 - tile_side.bit_length() + 1) // 2)
 
 
 def slices_of(weight_bits: int, cell_bits: int) -> int:

@@ -30,7 +30,6 @@ from compute.integer_law import (
     CellNoise,
     IntegerPlan,
     largest,
-    magnitude_bits_max,
     slices_of,
 )
 from compute.integer_ways import Options, group_cost, groups_of, options_of
@@ -182,11 +181,10 @@ def _cost(plan: IntegerPlan) -> tuple[float, float]:
 
 def _bits(load: Load, allowed: float, weight_bits: int | None) -> Iterator[tuple[int, int]]:
     """Bits of weights and of inputs at which rounding alone stays within what is allowed."""
-    bits_max = magnitude_bits_max(load.tile_side)
     first_weights = weight_bits or _bits_for(load.rounded_weights, allowed)
-    last_weights = weight_bits or min(first_weights + SPARE_BITS, bits_max)
+    last_weights = weight_bits or min(first_weights + SPARE_BITS, MAGNITUDE_BITS_MAX)
     first_inputs = _bits_for(load.rounded_inputs, allowed)
-    last_inputs = min(first_inputs + SPARE_BITS, bits_max)
+    last_inputs = min(first_inputs + SPARE_BITS, MAGNITUDE_BITS_MAX)
     for weights in range(first_weights, last_weights + 1):
         for inputs in range(first_inputs, last_inputs + 1):
             if _rounding(load, weights, inputs) < allowed:

@@ -43,6 +43,14 @@ def crossbar(
     size: Annotated[
         tuple[int, int], Option("--size", metavar="K N", help="Of the random weights.")
     ] = (256, 256),
+    tile: Annotated[
+        int | None,
+        Option(
+            "--tile",
+            metavar="N",
+            help="Cells along each array, 16 to 512. Default: 128, as in a mesh.",
+        ),
+    ] = None,
     rows: Annotated[
         int, Option("--rows", metavar="M", min=1, max=ROWS_MAX, help="Of the random inputs.")
     ] = 64,
@@ -65,7 +73,7 @@ def crossbar(
     how wrong answers are and are said to be, what that takes. Needs no daemon.
     """
     with telling(as_json):
-        chip = _chip(device, seed, size, rows, age)
+        chip = _chip(device, seed, size, tile, rows, age)
         draw = None if report is None else _drawing(report)
         with report_file(report) as file:
             found = _found(chip)
@@ -76,7 +84,9 @@ def crossbar(
             print(f"note: --report draws this with matplotlib: {INSTALL}", file=sys.stderr)
 
 
-def _chip(word: str | None, seed: int, size: tuple[int, int], rows: int, age: str) -> "Chip":
+def _chip(
+    word: str | None, seed: int, size: tuple[int, int], tile: int | None, rows: int, age: str
+) -> "Chip":
     from node.cli.characterization.measuring import Chip
 
     checked_sides(size, SIDE_MAX)
@@ -86,7 +96,17 @@ def _chip(word: str | None, seed: int, size: tuple[int, int], rows: int, age: st
         raise UsageError(f"--age: {error}") from error
     if age_s > AGE_S_MAX:
         raise UsageError(f"--age {age}: write at most {AGE_S_MAX:g} seconds")
-    return Chip(_device(word), seed, size, rows, age_s)
+    return Chip(_device(word), seed, size, _tile_side(tile), rows, age_s)
+
+
+def _tile_side(tile: int | None) -> int:
+    from compute.partition import TILE_SIDE, TILE_SIDES
+
+    if tile is None:
+        return TILE_SIDE
+    if tile not in TILE_SIDES:
+        raise UsageError(f"--tile {tile}: write one of {', '.join(map(str, TILE_SIDES))}")
+    return tile
 
 
 def _device(word: str | None) -> "DeviceModel":

@@ -5,13 +5,16 @@ from compute.solver import SolverError
 from compute.systems import solve
 
 
-@pytest.mark.parametrize("device", ["rram-wan2022", "rram-cmo-hfox-2025"])
-def test_a_system_is_solved_to_ten_digits_by_arrays_that_know_two(device: str) -> None:
+@pytest.mark.parametrize(
+    ("device", "tile"),
+    [("rram-wan2022", 128), ("rram-cmo-hfox-2025", 128), ("rram-cmo-hfox-2025", 32)],
+)
+def test_a_system_is_solved_to_ten_digits_by_arrays_that_know_two(device: str, tile: int) -> None:
     dice = np.random.default_rng(1)
     turn, _ = np.linalg.qr(dice.standard_normal((150, 150)))
     a, b = (turn * np.linspace(1.0, 5.0, 150)) @ turn.T, dice.standard_normal(150)
 
-    solution = solve(a, b, device=device, seed=3)
+    solution = solve(a, b, device=device, tile=tile, seed=3)
 
     assert np.linalg.norm(b - a @ solution.x) <= 1e-10 * np.linalg.norm(b)
     assert len(solution.history) < 40

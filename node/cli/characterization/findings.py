@@ -67,6 +67,8 @@ class Findings(Struct, frozen=True, kw_only=True):
     device: str
     seed: int
     shape: tuple[int, int]
+    tile_side: int
+    """Cells along each array."""
     rows: int
     """Of X."""
     age_s: float

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.image import AxesImage
 from matplotlib.ticker import MaxNLocator
 
-from compute.partition import TILE_SIDE, Matrix
+from compute.partition import Matrix
 from node.cli.characterization.drawing import Canvas, legend_line
 from node.cli.characterization.findings import Findings
 from node.cli.characterization.measuring import Characterization
@@ -19,7 +19,7 @@ from node.pages.pictures import BLUE, INK, RED
 from protocol.quantities import duration_text
 
 SIDE = 264
-"""Of a map, in pixels: two for a cell of 128 and up to four spare lines."""
+"""Of a map, in pixels: two for a cell of 128 and up to four spare lines; cells of 512 share them."""
 PITCH = SIDE + 52
 LEFT, TOP = 34, 42
 BETWEEN = 44
@@ -46,7 +46,8 @@ def draw(canvas: Canvas, found: Characterization) -> None:
         canvas.text(4, y + SIDE // 2, f"{name} array", rotation=90, color=INK, fontweight="bold")
     _conductances(canvas, tile, found.findings)
     _wires(canvas.at(2 * PITCH, 0), tile)
-    _pairs(canvas.at(3 * PITCH, 0), off)
+    width = tile.held_us.shape[2]
+    _pairs(canvas.at(3 * PITCH, 0), off[:, :width])
 
 
 def _conductances(canvas: Canvas, tile: Tile, findings: Findings) -> None:
@@ -88,7 +89,7 @@ def _wires(canvas: Canvas, tile: Tile) -> None:
 
 
 def _pairs(canvas: Canvas, off: Matrix) -> None:
-    tile = off[:, :TILE_SIDE] * 100.0
+    tile = off * 100.0
     far = FAR * float(np.sqrt(np.mean(np.square(tile)))) or 1.0
     axes = _map(canvas, 0, tile)
     image = _image(axes, tile, "PuOr", -far, far)
@@ -97,10 +98,11 @@ def _pairs(canvas: Canvas, off: Matrix) -> None:
 
 
 def _map(canvas: Canvas, polarity: int, cells: Matrix) -> Axes:
-    """Axes in which each cell is the same whole number of pixels."""
+    """Axes in which each cell is the same whole number of pixels, or part of one."""
     lines, columns = cells.shape
-    cell = max(1, SIDE // max(lines, columns))
-    axes = canvas.axes(LEFT, LOWER if polarity else TOP, cell * columns, cell * lines)
+    cell = SIDE // max(lines, columns) or SIDE / max(lines, columns)
+    width, height = round(cell * columns), round(cell * lines)
+    axes = canvas.axes(LEFT, LOWER if polarity else TOP, width, height)
     axes.set_xticks([])
     axes.set_yticks([])
     for spine in axes.spines.values():
@@ -111,7 +113,15 @@ def _map(canvas: Canvas, polarity: int, cells: Matrix) -> Axes:
 def _image(axes: Axes, cells: Matrix, colours: str, low: float, high: float) -> AxesImage:
     """Few colours are easier to name, and a picture of noise then takes a third of the bytes."""
     few = colormaps[colours].resampled(STEPS)
-    return axes.imshow(cells, cmap=few, vmin=low, vmax=high, aspect="auto", interpolation="nearest")
+    return axes.imshow(
+        cells,
+        cmap=few,
+        vmin=low,
+        vmax=high,
+        aspect="auto",
+        interpolation=_interpolation(cells.shape),
+        interpolation_stage="data",
+    )
 
 
 def _mark(axes: Axes, stuck: npt.NDArray[np.int8]) -> None:
@@ -119,7 +129,12 @@ def _mark(axes: Axes, stuck: npt.NDArray[np.int8]) -> None:
     for sign, colour in ((1, RED), (-1, BLUE)):
         parts = [int(colour[at : at + 2], 16) / 255.0 for at in (1, 3, 5)]
         colours[stuck == sign] = (*parts, 1.0)
-    axes.imshow(colours, aspect="auto", interpolation="nearest")
+    axes.imshow(colours, aspect="auto", interpolation=_interpolation(stuck.shape))
+
+
+def _interpolation(shape: tuple[int, ...]) -> str:
+    """Cells that share a pixel are averaged: one of them alone would hide the others."""
+    return "nearest" if max(shape) <= SIDE else "antialiased"
 
 
 def _bar(canvas: Canvas, image: AxesImage, meaning: str, y: int = LOWER + SIDE + 8) -> None:

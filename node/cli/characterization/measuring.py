@@ -12,7 +12,7 @@ import numpy as np
 from compute.analog import AnalogMatrix
 from compute.answer import AnalogResult
 from compute.device import DeviceModel
-from compute.partition import TILE_SIDE, Matrix, Matrix64
+from compute.partition import Matrix, Matrix64
 from compute.programmed import ProgrammedBlock
 from compute.rram import Rram
 from compute.strips import StripCells
@@ -43,6 +43,7 @@ class Chip:
     device: DeviceModel
     seed: int
     shape: tuple[int, int]
+    tile_side: int
     rows: int
     age_s: float
 
@@ -66,7 +67,7 @@ def characterize(chip: Chip, tell: Tell) -> Characterization:
     x = normal_inputs(chip.seed, chip.rows, chip.shape[0])
     exact = x.astype(np.float64) @ weights.astype(np.float64)
     tell("writing the arrays")
-    matrix = AnalogMatrix(weights, chip.device, seed=chip.seed)
+    matrix = AnalogMatrix(weights, chip.device, tile=chip.tile_side, seed=chip.seed)
     (fresh,) = matrix.blocks.values()
     if chip.age_s:
         matrix.age(chip.age_s)
@@ -86,6 +87,7 @@ def characterize(chip: Chip, tell: Tell) -> Characterization:
         device=chip.device.name,
         seed=chip.seed,
         shape=chip.shape,
+        tile_side=chip.tile_side,
         rows=chip.rows,
         age_s=chip.age_s,
         window_us=(window.g_min_us, window.g_max_us),
@@ -185,7 +187,7 @@ def _off(strip: StripCells, device: DeviceModel, block: ProgrammedBlock) -> Matr
 
 def _pairs(strip: StripCells, off: Matrix, chip: Chip) -> Histogram:
     """Of the first tile, in uS."""
-    tile = (slice(None), slice(0, TILE_SIDE))
+    tile = (slice(None), slice(0, chip.tile_side))
     width_us = np.float64(chip.device.window.width_us)
     held = (strip.held[0] - strip.held[1] - strip.wanted)[tile] * width_us
     spoilt = np.zeros(held.shape, np.bool_)
@@ -198,6 +200,6 @@ def _pairs(strip: StripCells, off: Matrix, chip: Chip) -> Histogram:
     if spoilt.any():
         named[SPOILT] = law.shares(held[spoilt], edges)
     named[SEEN] = law.shares(at_edge, edges)
-    targets = strip.targets[:, :, :TILE_SIDE][:, ~spoilt]
+    targets = strip.targets[:, *tile][:, ~spoilt]
     moments = law.pair_errors(targets, strip.wanted[tile][~spoilt], chip.device, chip.age_s)
     return Histogram(edges, named, law.normal_shares(moments, edges))

@@ -13,10 +13,10 @@ from compute import mapping
 from compute.chance import stream_key
 from compute.device import DeviceModel
 from compute.faults import Stuck
-from compute.partition import TILE_SIDE, Matrix, Matrix64
+from compute.partition import Matrix, Matrix64
 from compute.programmed import Arrays
 from compute.strips import StripCells, write_cells
-from compute.wiring import differences, through
+from compute.wiring import Site, differences, through
 
 NEAR = 4
 """Cells on each side that what the wires leave is taken over: currents that sneak through other cells would make a
@@ -40,7 +40,7 @@ def first_strip(weights: Matrix, device: DeviceModel, key: int, arrays: Arrays) 
     """Write the first tile row of a block's first slice as it was written; `key` is the block's own."""
     scale = mapping.column_scale(weights, device)
     life = stream_key(stream_key(key, "slice", 0), "replica", 0)
-    return write_cells(weights[:TILE_SIDE] / scale, scale, 0, device, arrays, life)
+    return write_cells(weights[: arrays.tile_side] / scale, scale, 0, device, arrays, life)
 
 
 def seen(strip: StripCells, device: DeviceModel) -> Matrix:
@@ -51,7 +51,7 @@ def seen(strip: StripCells, device: DeviceModel) -> Matrix:
 def first_tile(strip: StripCells, device: DeviceModel) -> Tile:
     """Its cells where they lie. Spare rows hold nothing but what is stuck there."""
     window, placement = device.window, strip.site.placement
-    height, width = len(strip.wanted), min(TILE_SIDE, strip.wanted.shape[1])
+    height, width = len(strip.wanted), min(strip.site.tile_side, strip.wanted.shape[1])
     lines = height + device.wires.spare_rows
     places = (slice(None), placement.rows[:, None], placement.columns[None, :width])
     targets = np.full((2, lines, width), np.nan, np.float32)
@@ -65,14 +65,17 @@ def first_tile(strip: StripCells, device: DeviceModel) -> Tile:
         targets_us=targets * np.float32(window.width_us) + np.float32(window.g_min_us),
         held_us=held_us,
         stuck=stuck,
-        left=_left(held_us, strip.site.corner(0, height, width), device),
+        left=_left(held_us, strip.site, device),
     )
 
 
-def _left(held_us: Matrix, corner: tuple[int, int], device: DeviceModel) -> Matrix | None:
+def _left(held_us: Matrix, site: Site, device: DeviceModel) -> Matrix | None:
     if not device.wires.segment_ohm:
         return None
-    held, left = _sums_near(held_us), _sums_near(through(held_us, corner, device))
+    _, lines, width = held_us.shape
+    corner = site.corner(0, lines - device.wires.spare_rows, width)
+    seen_us = through(held_us, corner, device, site.tile_side)
+    held, left = _sums_near(held_us), _sums_near(seen_us)
     share: Matrix = np.divide(left, held, out=np.ones_like(left), where=held > 0.0)
     return share.astype(np.float32)
 

@@ -1,5 +1,6 @@
 """The most important numbers in words."""
 
+from compute.partition import TILE_SIDE
 from node.cli.characterization.findings import Certified, Findings
 from protocol.quantities import duration_text
 
@@ -7,7 +8,10 @@ from protocol.quantities import duration_text
 def title(findings: Findings) -> str:
     rows, columns = findings.shape
     age = f", {duration_text(findings.age_s)} after writing" if findings.age_s else ""
-    return f"{findings.device}: {rows} x {columns} normal weights, seed {findings.seed}{age}"
+    side = findings.tile_side
+    arrays = "" if side == TILE_SIDE else f" in arrays of {side} x {side}"
+    weights = f"{rows} x {columns} normal weights{arrays}"
+    return f"{findings.device}: {weights}, seed {findings.seed}{age}"
 
 
 def summary(findings: Findings) -> list[tuple[str, str]]:

@@ -85,6 +85,26 @@ def test_age_shows_in_the_error_of_what_drifts_and_in_nothing_that_does_not() ->
     assert error("rram-milo2021", "365d") == error("rram-milo2021", "0s")
 
 
+def test_smaller_arrays_lose_less_in_their_wires_and_take_more_energy(tmp_path: Path) -> None:
+    of = ("--device", "rram-neurosim", "--size", "70", "70", "--rows", "8")
+    report = tmp_path / "out.html"
+    small, usual = findings(*of, "--tile", "32", "--report", str(report)), findings(*of)
+
+    assert (small["tile_side"], usual["tile_side"]) == (32, 128)
+    assert (small["written"]["tiles"], usual["written"]["tiles"]) == (9, 1)
+    assert small["wires"]["least_share"] > usual["wires"]["least_share"]
+    assert small["raw"]["pj_per_mac"] > usual["raw"]["pj_per_mac"]
+    assert "70 x 70 normal weights in arrays of 32 x 32, seed 1</h1>" in report.read_text()
+
+
+def test_cells_of_an_array_too_large_for_its_map_share_pixels(tmp_path: Path) -> None:
+    report = tmp_path / "out.png"
+    of = ("--device", "rram-isaac", "--size", "300", "300", "--rows", "2", "--tile", "512")
+
+    assert crossbar(*of, "--report", str(report)).exit_code == 0
+    assert struct.unpack(">II", report.read_bytes()[16:24]) == (1292, 1052)
+
+
 def test_a_device_of_ones_own_is_measured_too(tmp_path: Path) -> None:
     file = tmp_path / "own.toml"
     file.write_text(OWN)
@@ -135,6 +155,8 @@ def test_a_picture_is_the_same_bytes_each_time_and_small(tmp_path: Path) -> None
     [
         (("--size", "0", "5"), "--size 0 5: write two numbers from 1 to 1024"),
         (("--size", "5", "1025"), "--size 5 1025: write two numbers from 1 to 1024"),
+        (("--tile", "100"), "--tile 100: write one of 16, 32, 64, 128, 256, 512"),
+        (("--tile", "0"), "--tile 0: write one of 16, 32, 64, 128, 256, 512"),
         (("--age", "old"), "is not a duration"),
         (("--age", "999999d"), "write at most 1e+10 seconds"),
         (("--device", "rram-hars"), "did you mean rram-harsh?"),

@@ -4,7 +4,7 @@ import pytest
 from compute.converters import dac_levels
 from compute.device import DeviceModel, Faults, Variation, Window, Wires, Writing
 from compute.face import on_grid
-from compute.partition import TILE_SIDE, Matrix
+from compute.partition import Matrix
 from compute.presets import device
 from compute.programmed import Arrays, ProgrammedBlock
 from compute.programming import program
@@ -40,6 +40,7 @@ def tile_of(model: DeviceModel, weights: Matrix = WEIGHTS) -> Tile:
         (device("rram-cmo-hfox-2025"), Arrays(age_s=86_400.0)),
         (device("rram-neurosim"), Arrays()),
         (device("rram-harsh"), Arrays(writes=2)),
+        (device("rram-harsh"), Arrays(tile_side=32)),
         (device("pcm-joshi"), Arrays(age_s=3_600.0)),
         (OWN, Arrays()),
     ],
@@ -52,9 +53,9 @@ def test_the_cells_that_are_shown_are_those_that_multiply(
 
     shown = seen(strip, model).copy()
     if model.converters.dac_bits is not None:
-        on_grid(shown, dac_levels(model.converters.dac_bits))
+        on_grid(shown, dac_levels(model.converters.dac_bits), arrays.tile_side)
 
-    assert np.array_equal(shown, block.slices[0][0].conductance[:TILE_SIDE])
+    assert np.array_equal(shown, block.slices[0][0].conductance[: arrays.tile_side])
 
 
 def test_stuck_cells_are_shown_where_they_are_stuck() -> None:
