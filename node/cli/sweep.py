@@ -15,7 +15,7 @@ from node.cli.reports import kind_of, report_file
 from node.cli.session import Interrupted, Session, UsageError, session
 from protocol.errors import ConfigError
 from protocol.limits import DEADLINE_S_MAX, MATRIX_SIDE_MAX
-from protocol.quantities import duration_s, duration_text, tolerance
+from protocol.quantities import duration_s, duration_text, size_text, tolerance
 from sedma.errors import SedmaError
 
 if TYPE_CHECKING:
@@ -95,7 +95,8 @@ def sweep(
     """Multiply on many chips, drawn by seed, and see how they differ.
 
     Chip Monte-Carlo over the mesh: for each seed the weights are put on cells of that device and seed, multiplied
-    under each tolerance, held against the exact product, and removed again.
+    under each tolerance, held against the exact product, and removed again. A sweep that was killed leaves a few
+    names sweep-... behind, which the same sweep takes again, and removes.
     """
     with session(data_dir, api, token_file, as_json) as talk:
         draw = None if report is None else _drawing(report)
@@ -177,11 +178,28 @@ def _product(
     from node.cli.normal import normal_inputs, normal_weights
     from node.cli.sweeping.chips import Product
 
+    if name is None:
+        _check_room(sides, rows)
     weights = normal_weights(seed, sides) if name is None else client.get(name)
+    _check_room(weights.shape, rows)
     product = Product.of(weights, normal_inputs(seed, rows, weights.shape[0]))
     if not product.exact.any():
         raise UsageError(f"{name}: is zero everywhere, so that no error is relative to anything")
     return product
+
+
+def _check_room(sides: tuple[int, ...], rows: int) -> None:
+    """The matrices and the exact product are held here too, in float32 and in float64."""
+    import psutil
+
+    height, width = sides
+    need = (4 + 8) * (height * width + rows * height) + 8 * rows * width
+    free = psutil.virtual_memory().available
+    if need > free:
+        told = f"{rows} rows of X and weights of {height} x {width} take {size_text(need)}"
+        raise UsageError(
+            f"{told} here, and {size_text(free)} are free: fewer --rows or less --size"
+        )
 
 
 def _check_source(name: str | None, size: tuple[int, int] | None) -> None:

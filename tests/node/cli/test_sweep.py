@@ -227,6 +227,11 @@ async def test_a_chip_that_somebody_else_changed_is_no_reading(
         (("--rtol", "2"), "--rtol 2: write numbers between 0 and 1"),
         (("--deadline", "2h"), "--deadline 2h: write more than 0s and at most"),
         (("--size", "0", "9"), "--size 0 9: write two numbers from 1 to"),
+        (("--size", "1048576", "1048576"), "are free: fewer --rows or less --size"),
+        (
+            ("--rows", "1000000000000"),
+            "1000000000000 rows of X and weights of 256 x 256 take",
+        ),
         (("--device", "no.toml"), "--device no.toml: no such file"),
         (("--report", "out.pdf"), "--report out.pdf: write a file that ends in .html or .png"),
         (("--report", "no/out.png"), "no/out.png: cannot be written"),
