@@ -50,7 +50,7 @@ def duration_s(text: str) -> float:
     value = _scaled(text, _DURATIONS)
     if value is None:
         raise ConfigError(
-            f'"{text}" is not a duration: write a number and ms, s, m or h, as in "30s" or "500ms"'
+            f'"{text}" is not a duration: write a number and ms, s, m, h or d, as in "30s" or "500ms"'
         )
     return value
 

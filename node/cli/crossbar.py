@@ -11,6 +11,7 @@ from node.cli.devices import told_device
 from node.cli.options import Json, checked_sides
 from node.cli.reports import INSTALL, is_drawn, kind_of, report_file
 from node.cli.session import UsageError, telling
+from node.config import DEFAULT_DEVICE
 from protocol.errors import ConfigError
 from protocol.quantities import duration_s
 
@@ -34,7 +35,7 @@ def crossbar(
         Option(
             "--device",
             metavar="NAME|FILE.toml",
-            help="The simulated cell: a name, or a file of what differs from one. Default: that of rram weights.",
+            help=f"The simulated cell: a name, or a file of what differs from one. Default: {DEFAULT_DEVICE}.",
         ),
     ] = None,
     seed: Annotated[
@@ -111,7 +112,7 @@ def _tile_side(tile: int | None) -> int:
 
 def _device(word: str | None) -> "DeviceModel":
     from compute.device import DeviceError
-    from compute.presets import DEFAULT_DEVICE, device
+    from compute.presets import device
 
     try:
         return device(told_device(word) or DEFAULT_DEVICE)

@@ -100,7 +100,7 @@ def sweep(
     """
     with session(data_dir, api, token_file, as_json) as talk:
         draw = None if report is None else _drawing(report)
-        rtols, deadline_s = tuple(_rtols(rtol)), _deadline_s(deadline)
+        rtols, deadline_s = _rtols(rtol), _deadline_s(deadline)
         devices = list(dict.fromkeys(map(told_device, device or ()))) or [None]
         _check_source(name, size)
         with report_file(report) as page:
@@ -211,15 +211,14 @@ def _check_source(name: str | None, size: tuple[int, int] | None) -> None:
         checked_sides(size, MATRIX_SIDE_MAX)
 
 
-def _rtols(text: str) -> Iterator[float | None]:
-    """Each once, in their order."""
-    for word in dict.fromkeys(one.strip() for one in text.split(",")):
-        try:
-            yield tolerance(word)
-        except ConfigError as error:
-            raise UsageError(
-                f"--rtol {text}: write numbers between 0 and 1, or none, with commas: 1e-1,1e-2,none"
-            ) from error
+def _rtols(text: str) -> tuple[float | None, ...]:
+    """Each once, however it was written, in their order."""
+    try:
+        return tuple(dict.fromkeys(tolerance(word.strip()) for word in text.split(",")))
+    except ConfigError as error:
+        raise UsageError(
+            f"--rtol {text}: write numbers between 0 and 1, or none, with commas: 1e-1,1e-2,none"
+        ) from error
 
 
 def _deadline_s(text: str) -> float:

@@ -130,6 +130,15 @@ async def test_each_chip_is_put_with_its_device_and_seed_read_and_removed(
     assert service.held == {}
 
 
+async def test_a_tolerance_that_is_written_twice_is_read_once(
+    api: RunningApi, service: Chips, tmp_path: Path
+) -> None:
+    result = await sweep(tmp_path, "--seeds", 1, "--rtol", "1e-2, 0.01,none,none", "--json")
+
+    assert result.exit_code == 0, result.stderr
+    assert [one["rtol"] for one in lines(result, "product")] == [0.01, None]
+
+
 async def test_people_read_a_table(api: RunningApi, service: Chips, tmp_path: Path) -> None:
     result = await sweep(tmp_path, "--seeds", 2, "--rtol", "0.5,none")
 
