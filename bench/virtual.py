@@ -13,8 +13,9 @@ import resource
 import time
 from typing import cast
 
-from node.core import Node, Policy
+from node.core import Node
 from node.effects import Effect, SendPacket
+from node.policy import Policy
 from node.runtime.virtual.disk import stocked
 from node.runtime.virtual.machine import Machine
 from node.runtime.virtual.network import Conditions, spread

@@ -14,9 +14,10 @@ from compute.presets import device
 from node.api.routes import Defaults as ApiDefaults
 from node.api.server import RunningApi, start_api
 from node.config import Settings, host_port
-from node.core import Node, Policy
+from node.core import Node
 from node.deployment.ledger import Ledger
 from node.log import Log
+from node.policy import Policy
 from node.runtime.budget import budget_bytes
 from node.runtime.datadir import DataDir
 from node.runtime.entry import Entry

@@ -6,7 +6,6 @@ of weights, the tasks in flight.
 """
 
 import random
-from dataclasses import dataclass
 
 import msgspec
 
@@ -34,6 +33,7 @@ from node.execution.tending import Tending
 from node.execution.upkeep import Upkeep
 from node.execution.views import Views
 from node.memory.short_term import ShortTerm
+from node.policy import Policy
 from node.work import Outcome, ShardDone
 from protocol.client import (
     MatmulRequest,
@@ -59,24 +59,6 @@ from protocol.messages import (
 )
 
 NEVER = float("inf")
-
-
-@dataclass(frozen=True, slots=True)
-class Policy:
-    """What the settings decide."""
-
-    backend: str
-    """Of weights whose put does not say."""
-    device: str
-    workers: int
-    """Products at work at once."""
-    hedge_share: float
-    interval_s: float
-    """Within which neighbours are told of what has changed here."""
-    redial_s: float
-    """The longest pause between two tries at a lost peer."""
-    choice: str = "ours"
-    """How holders are chosen; other ways are there to be compared with."""
 
 
 class Node:

@@ -8,11 +8,9 @@ linger: they are served until they are dropped, or until somebody needs their me
 from collections import deque
 from dataclasses import dataclass, field
 
-from compute.backend import backend
-from compute.device import DeviceError
-from compute.partition import BlockGrid
 from node.deployment.arrays import Inventory
 from node.deployment.ledger import LEASE_S, Lease, Ledger, NoRoom, Purpose
+from node.deployment.stores import resident_bytes, stores_of
 from node.effects import Effect, note
 from node.work import BlockArrays
 from protocol.digests import WeightsVersion
@@ -27,50 +25,6 @@ HELD_ENOUGH = f"this node holds blocks of {HELD_MAX} weights already: remove som
 UNMEASURED = 1 << 62
 ENDED_MAX = 1024
 """Puts remembered that have lost blocks here."""
-
-
-def resident_bytes(store: StoreBlock, slices: int = 1) -> int:
-    """What a block will cost in memory on its backend, in so many slices of arrays where it stands in any.
-
-    TaskError if there is no such backend or device.
-    """
-    try:
-        behind = backend(store.backend, store.device or None, store.seed)
-        shape = (store.rows, store.columns)
-        if slices == 1:
-            return behind.resident_bytes(shape)
-        # Loaded when first asked for: a digital node has no use for crossbars.
-        from compute.programmed import Arrays
-        from compute.rram import Rram
-
-        assert isinstance(behind, Rram), "only arrays have slices"
-        return behind.resident_bytes(shape, Arrays(slices=slices))
-    except (DeviceError, ValueError) as wrong:
-        raise TaskError(ErrorCode.BAD_REQUEST, str(wrong)) from wrong
-
-
-def stores_of(manifest: Manifest, own: NodeId, put: str) -> dict[BlockIndex, StoreBlock]:
-    """The blocks of a manifest that a node holds, as they were stored there."""
-    head = manifest.head
-    mine: dict[BlockIndex, StoreBlock] = {}
-    if own not in head.holders:
-        return mine
-    grid = BlockGrid(head.rows, head.columns)
-    for block, entry in zip(grid.blocks(), manifest.entries, strict=True):
-        if own in (head.holders[h] for h in entry.holders):
-            rows, columns = grid.shape(block)
-            mine[(block.row, block.column)] = StoreBlock(
-                put=put,
-                name=head.name,
-                version=head.version,
-                block=(block.row, block.column),
-                rows=rows,
-                columns=columns,
-                backend=head.backend,
-                device=head.device,
-                seed=head.seed,
-            )
-    return mine
 
 
 @dataclass(slots=True)

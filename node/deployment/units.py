@@ -1,8 +1,8 @@
 """What the blocks of a matrix cost in memory, and the largest matrix that would fit."""
 
 from compute.partition import BlockGrid
-from node.deployment.holding import resident_bytes
 from node.deployment.placement import BlockUnit, Capacity, nearest_fit
+from node.deployment.stores import resident_bytes
 from protocol.digests import WeightsVersion
 from protocol.messages import StoreBlock
 

@@ -11,8 +11,9 @@ from math import inf
 
 from node.communication.desk import Desk, OnlyWork
 from node.deployment.arrays import Standing
-from node.deployment.holding import Holding, resident_bytes
+from node.deployment.holding import Holding
 from node.deployment.ledger import Lease, Ledger, Purpose
+from node.deployment.stores import resident_bytes
 from node.effects import Effect, Work, note
 from node.execution.room import Room
 from node.execution.tending import work_bytes

@@ -13,8 +13,9 @@ from math import e
 
 from node.communication.desk import Desk, OnlyWork
 from node.deployment.arrays import Standing
-from node.deployment.holding import Holding, resident_bytes
+from node.deployment.holding import Holding
 from node.deployment.ledger import Lease
+from node.deployment.stores import resident_bytes
 from node.effects import Effect, Work, note
 from node.execution.room import Room
 from node.work import Outcome, Reprogram, Reprogrammed

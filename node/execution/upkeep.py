@@ -9,8 +9,9 @@ its memory is needed: products under way end on the version with which they bega
 from compute.partition import Block, BlockGrid
 from node.communication.desk import Desk, OnlyWork
 from node.deployment.catalogue import Catalogue
-from node.deployment.holding import Holding, stores_of
+from node.deployment.holding import Holding
 from node.deployment.ledger import Lease
+from node.deployment.stores import stores_of
 from node.effects import Effect, Work, note
 from node.execution.fleet import Fleet
 from node.execution.sketches import SketchCache

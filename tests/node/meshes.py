@@ -3,7 +3,7 @@
 from hypothesis import settings
 from hypothesis import strategies as st
 
-from node.deployment.holding import stores_of
+from node.deployment.stores import stores_of
 from node.effects import Note
 from node.runtime.virtual.charged import ChargedShop
 from node.runtime.virtual.clients import ClientTask

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from node.deployment.holding import stores_of
 from node.deployment.ledger import LEASE_S
+from node.deployment.stores import stores_of
 from node.runtime.virtual.machine import Machine
 from node.runtime.virtual.world import World
 from protocol.errors import ErrorCode

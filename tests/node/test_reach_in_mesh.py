@@ -5,10 +5,11 @@ import random
 from nat.behaviour import Behaviour, SelfKnowledge
 from nat.endpoint import Endpoint
 from node.communication.reach import DialedOut, Knocked, NatKnown, Relocated
-from node.core import Node, Policy
+from node.core import Node
 from node.deployment.ledger import Ledger
 from node.effects import Call, DialOut, Effect, Reply
 from node.execution.views import reach_findings
+from node.policy import Policy
 from node.runtime.virtual.signatures import PaperSignatures
 from node.runtime.virtual.spec import id_of, key_of
 from protocol.digests import LoadDigest, NodeRecord, Public

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from node.communication.knowledge import Knowledge
-from node.core import Node, Policy
+from node.core import Node
 from node.deployment.ledger import Ledger
+from node.policy import Policy
 from node.runtime.virtual.signatures import PaperSignatures
 from node.runtime.virtual.spec import dice, key_of
 from protocol.digests import DeviceProfile, NodeRecord, Reachability

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Sequence
 from math import inf
 from pathlib import Path
 
-from node.core import Policy
+from node.policy import Policy
 from node.runtime.virtual.calls import Calls
 from node.runtime.virtual.charged import ChargedShop
 from node.runtime.virtual.costs import Costs

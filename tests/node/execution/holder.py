@@ -5,8 +5,9 @@ from node.communication.desk import Desk
 from node.communication.outstanding import Outstanding
 from node.communication.policies import Chooser, Ours
 from node.deployment.catalogue import Catalogue
-from node.deployment.holding import Holding, stores_of
+from node.deployment.holding import Holding
 from node.deployment.ledger import ACTIVATION_RESERVE_MIN, OVERHEAD_BYTES, Ledger
+from node.deployment.stores import stores_of
 from node.effects import Allocate, Effect, Free, Grant, Note, Refuse, Reply, Work
 from node.execution.room import Room
 from node.execution.serving import Serving

@@ -8,8 +8,9 @@ from node.communication.desk import Desk
 from node.communication.mesh import Mesh
 from node.communication.outstanding import Outstanding
 from node.deployment.catalogue import Catalogue
-from node.deployment.holding import Holding, stores_of
+from node.deployment.holding import Holding
 from node.deployment.ledger import MIB, Ledger
+from node.deployment.stores import stores_of
 from node.execution.fleet import Fleet
 from node.memory.short_term import ShortTerm
 from node.runtime.virtual.signatures import PaperSignatures

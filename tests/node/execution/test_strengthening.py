@@ -4,66 +4,25 @@ from dataclasses import replace
 
 import pytest
 
-from compute.health import HealthSummary
 from node.communication.desk import Desk
-from node.deployment.holding import Holding, resident_bytes
-from node.deployment.ledger import MIB, Ledger, Purpose
-from node.effects import Effect, Note, Work
-from node.execution.room import Room
+from node.deployment.ledger import MIB, Purpose
+from node.deployment.stores import resident_bytes
 from node.execution.strengthening import BUSY_S, REFUSED_S, SPARE_PART, Strengthening
 from node.work import BlockArrays, MoreSlices, Reprogram, Reprogrammed
-from protocol.digests import WeightsVersion
-from protocol.errors import ErrorCode, ErrorInfo
-from protocol.ids import ContentId, NodeId
-from protocol.messages import BlockEntry, Manifest, ManifestHead
+from tests.node.execution import keeper as keepers
+from tests.node.execution.keeper import FRESH, LOST, VERSION
 
-OWN = NodeId("a" * 64)
-VERSION = WeightsVersion(1, 0, "w")
-STILL = BlockArrays(
-    HealthSummary(1, 1, (0.01, 0.01, 0.01), 0.0, writes=1, age_s=0.0),
-    slices=1,
-    replicas=1,
-    error=0.1,
-    dearer=1.0,
-    drift_t0_s=None,
-)
-LOST = ErrorInfo(code=ErrorCode.NOT_FOUND, reason="not on this disk")
+STILL = replace(FRESH, drift_t0_s=None)
 
 
-def manifest(blocks: int) -> Manifest:
-    """Of 1024 x 1024 each."""
-    head = ManifestHead(
-        name="w",
-        version=VERSION,
-        rows=1024 * blocks,
-        columns=1024,
-        backend="rram",
-        device="rram-milo2021",
-        holders=(OWN,),
-        blocks=blocks,
-    )
-    entry = BlockEntry(ContentId("c" * 64), ContentId("d" * 64), (0,))
-    return Manifest(head, (entry,) * blocks)
+class Keeper(keepers.Keeper):
+    """Gives its blocks, of 1024 x 1024, further slices."""
 
-
-class Keeper:
-    """A node that holds some blocks, with its orders and notes so far."""
-
-    def __init__(self, arrays: BlockArrays = STILL, blocks: int = 1, mib: int = 300) -> None:
-        self.ledger = Ledger(mib * MIB)
-        self.holding = Holding(OWN, self.ledger)
-        self.idle = True
-        self.jobs: dict[int, Reprogram] = {}
-        self.notes: list[str] = []
-        self.arrays = arrays
+    def __init__(self, arrays: BlockArrays = STILL, blocks: int = 1) -> None:
+        super().__init__(arrays, blocks, mib=300, columns=1024)
         self.strengthening = Strengthening(
-            Desk(), self.ledger, Room(self.ledger), self.holding, lambda: self.idle
+            Desk(), self.ledger, self.room, self.holding, lambda: self.idle
         )
-        stores = self.holding.expect(manifest(blocks), 0.0)
-        for store in stores:
-            self.holding.adopted(store, 0.0, arrays)
-        self.store = stores[0]
-        self.leased = self.ledger.accounted_bytes
 
     @property
     def more(self) -> int:
@@ -73,19 +32,6 @@ class Keeper:
     def slices(self, slices: int) -> int:
         """Bytes of so many, beyond the first."""
         return resident_bytes(self.store, slices) - resident_bytes(self.store)
-
-    def feed(self, effects: list[Effect]) -> list[Reprogram]:
-        orders = []
-        for effect in effects:
-            match effect:
-                case Work(job, Reprogram() as what):
-                    self.jobs[job] = what
-                    orders.append(what)
-                case Note(event):
-                    self.notes.append(event)
-                case _:
-                    raise AssertionError(effect)
-        return orders
 
     def want(self, slices: int, now: float = 0.0, row: int = 0) -> None:
         wish = MoreSlices(VERSION, (row, 0), slices)
@@ -99,8 +45,8 @@ class Keeper:
 
     def done(self, now: float) -> list[Reprogram]:
         """The work that was ordered first has been done."""
-        job, what = next(iter(self.jobs.items()))
-        del self.jobs[job]
+        job, what = self.first_job()
+        assert self.arrays is not None
         arrays = replace(self.arrays, slices=what.slices)
         return self.feed(self.strengthening.job_done(job, Reprogrammed(arrays), now))
 
@@ -128,7 +74,7 @@ def test_slices_that_would_pay_are_reserved_and_written_in_idle_time() -> None:
 
     assert keeper.stands_in == 3
     assert keeper.more == keeper.slices(3)
-    assert keeper.notes == ["arrays.added"]
+    assert keeper.noted == ["arrays.added"]
 
 
 def test_arrays_whose_cells_have_moved_are_all_written_together() -> None:
@@ -158,7 +104,7 @@ def test_whoever_needs_the_memory_gets_it_and_the_block_stands_in_one_slice_agai
     keeper.done(1.1)
 
     assert keeper.stands_in == 1
-    assert keeper.notes == ["arrays.added", "arrays.given_up"]
+    assert keeper.noted == ["arrays.added", "arrays.given_up"]
     keeper.want(3, now=2.0)
     assert keeper.tick(2.0) == []
 
@@ -196,10 +142,10 @@ def test_more_than_a_part_of_what_is_free_is_refused_and_said() -> None:
     keeper.want(2)
     keeper.want(2, now=1.0)
 
-    assert keeper.notes == ["regime.refused"]
+    assert keeper.noted == ["regime.refused"]
     assert keeper.more == before
     keeper.want(2, now=REFUSED_S)
-    assert keeper.notes == ["regime.refused"] * 2
+    assert keeper.noted == ["regime.refused"] * 2
 
 
 def test_while_somebody_waits_for_a_product_no_array_is_written() -> None:
@@ -261,4 +207,4 @@ def test_what_cannot_be_written_is_given_back(gone: bool) -> None:
     keeper.settle(0.1)
 
     assert keeper.more == (-resident_bytes(keeper.store) if gone else 0)
-    assert keeper.notes == ["arrays.not_added"]
+    assert keeper.noted == ["arrays.not_added"]

@@ -5,30 +5,12 @@ from math import e
 
 import pytest
 
-from compute.health import HealthSummary
 from node.communication.desk import Desk
-from node.deployment.holding import Holding
-from node.deployment.ledger import MIB, Ledger, Purpose
-from node.effects import Effect, Note, Work
-from node.execution.room import Room
+from node.deployment.ledger import Purpose
 from node.execution.tending import DEARER, PUT_OFF_S, REST_RATIO, REWRITE_S, TEND_S, Tending
 from node.work import BlockArrays, Reprogram, Reprogrammed
-from protocol.digests import WeightsVersion
-from protocol.errors import ErrorCode, ErrorInfo
-from protocol.ids import ContentId, NodeId
-from protocol.messages import BlockEntry, Manifest, ManifestHead
-
-OWN = NodeId("a" * 64)
-VERSION = WeightsVersion(1, 0, "w")
-FRESH = BlockArrays(
-    HealthSummary(1, 1, (0.01, 0.01, 0.01), 0.0, writes=1, age_s=0.0),
-    slices=1,
-    replicas=1,
-    error=0.1,
-    dearer=1.0,
-    drift_t0_s=1.0,
-)
-LOST = ErrorInfo(code=ErrorCode.NOT_FOUND, reason="not on this disk")
+from tests.node.execution import keeper as keepers
+from tests.node.execution.keeper import FRESH, LOST, VERSION
 
 
 def aged(age_s: float, error: float = 0.1, writes: int = 1, dearer: float = 1.0) -> BlockArrays:
@@ -36,55 +18,26 @@ def aged(age_s: float, error: float = 0.1, writes: int = 1, dearer: float = 1.0)
     return replace(FRESH, health=health, error=error, dearer=dearer)
 
 
-def manifest(blocks: int) -> Manifest:
-    """Of 1024 x 128 each."""
-    head = ManifestHead(
-        name="w",
-        version=VERSION,
-        rows=1024 * blocks,
-        columns=128,
-        backend="rram",
-        device="rram-wan2022",
-        holders=(OWN,),
-        blocks=blocks,
-    )
-    entry = BlockEntry(ContentId("c" * 64), ContentId("d" * 64), (0,))
-    return Manifest(head, (entry,) * blocks)
+class Keeper(keepers.Keeper):
+    """Sees how far its blocks have drifted."""
 
-
-class Keeper:
-    """A node that holds some blocks, with its orders and notes so far."""
-
-    def __init__(self, arrays: BlockArrays | None = FRESH, blocks: int = 1, mib: int = 200) -> None:
-        self.ledger = Ledger(mib * MIB)
-        self.holding = Holding(OWN, self.ledger)
-        self.idle = True
-        self.orders: list[tuple[int, Reprogram]] = []
-        self.notes: list[Note] = []
-        room = Room(self.ledger)
-        self.tending = Tending(Desk(), room, self.holding, lambda: self.idle)
-        for store in self.holding.expect(manifest(blocks), 0.0):
-            self.holding.adopted(store, 0.0, arrays)
-        self.leased = self.ledger.accounted_bytes
-
-    def feed(self, effects: list[Effect]) -> None:
-        for effect in effects:
-            match effect:
-                case Work(job, Reprogram() as what):
-                    self.orders.append((job, what))
-                case Note():
-                    self.notes.append(effect)
-                case _:
-                    raise AssertionError(effect)
+    def __init__(self, arrays: BlockArrays | None = FRESH, blocks: int = 1) -> None:
+        super().__init__(arrays, blocks)
+        self.tending = Tending(Desk(), self.room, self.holding, lambda: self.idle)
+        self.ordered = 0
 
     def tick(self, now: float) -> list[Reprogram]:
         """What is ordered at this moment."""
-        before = len(self.orders)
-        self.feed(self.tending.tick(now))
-        return [what for _, what in self.orders[before:]]
+        orders = self.feed(self.tending.tick(now))
+        self.ordered += len(orders)
+        return orders
 
     def done(self, arrays: BlockArrays | None, now: float) -> None:
-        self.feed(self.tending.job_done(self.orders[-1][0], Reprogrammed(arrays), now))
+        job, _ = self.first_job()
+        self.feed(self.tending.job_done(job, Reprogrammed(arrays), now))
+
+    def failed(self, now: float) -> None:
+        self.feed(self.tending.job_failed(self.first_job()[0], LOST, now))
 
 
 def test_a_block_is_looked_at_when_its_arrays_are_e_times_as_old_as_at_the_last_look() -> None:
@@ -106,7 +59,7 @@ def test_a_year_takes_some_twenty_looks() -> None:
         keeper.tick(now)
         keeper.done(aged(now), now)
 
-    assert 10 < len(keeper.orders) <= 20
+    assert 10 < keeper.ordered <= 20
 
 
 def test_devices_without_drift_and_plain_arithmetic_are_never_tended() -> None:
@@ -196,14 +149,14 @@ def test_without_memory_for_it_a_block_is_put_off() -> None:
 
     assert keeper.tick(5.0) == []
 
-    assert [one.event for one in keeper.notes] == ["arrays.not_tended"]
+    assert keeper.noted == ["arrays.not_tended"]
     assert keeper.tending.deadline == 5.0 + PUT_OFF_S
 
 
 def test_a_block_that_cannot_be_read_is_put_off_and_the_memory_given_back() -> None:
     keeper = Keeper()
     keeper.tick(5.0)
-    keeper.feed(keeper.tending.job_failed(keeper.orders[-1][0], LOST, 6.0))
+    keeper.failed(6.0)
 
     assert [one.fields["reason"] for one in keeper.notes] == ["not on this disk"]
     assert keeper.tending.deadline == 6.0 + PUT_OFF_S

@@ -3,8 +3,9 @@
 from collections.abc import Callable
 from typing import cast
 
-from node.core import Node, Policy
+from node.core import Node
 from node.effects import Effect, Reply
+from node.policy import Policy
 from node.runtime.virtual.machine import Machine
 from node.runtime.virtual.network import Conditions
 from node.runtime.virtual.spec import MachineSpec

@@ -4,9 +4,10 @@ import random
 
 import pytest
 
-from node.core import Node, Policy
+from node.core import Node
 from node.deployment.ledger import Ledger
 from node.effects import Effect, Note
+from node.policy import Policy
 from node.runtime.inputs import LOAD_FRESH_S, Inputs
 from node.runtime.signatures import Ed25519
 from node.runtime.tally import Tally

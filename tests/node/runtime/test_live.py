@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from node.core import Node, Policy
+from node.core import Node
 from node.deployment.ledger import Ledger
 from node.effects import Allocate, Effect, Failed, Work
+from node.policy import Policy
 from node.runtime.awaited import Awaited
 from node.runtime.datadir import DataDir
 from node.runtime.live import Live
