@@ -49,9 +49,9 @@ class MatrixError(ValueError):
 class AnalogMatrix:
     """W (K, N) float32 in simulated arrays; safe to multiply by from several threads at once.
 
-    device: a preset's name, a JSON description, or a DeviceModel. tile: cells along each array, one of TILE_SIDES;
-    larger ones convert less, and lose more in their wires. `room` is asked before further arrays are
-    programmed for a tolerance, with the bytes that they take here; where it says no, other regimes do.
+    device: a preset's name, a JSON description, or a DeviceModel. tile: cells along each array, 16, 32, 64, 128, 256 or
+    512; larger arrays convert less, and lose more in their wires. `room` is asked before further arrays are programmed
+    for a tolerance, with the bytes that they take here; where it says no, other regimes do.
     """
 
     def __init__(
