@@ -85,8 +85,9 @@ class Reading:
     regime: str
     analog_fraction: float
     energy_j: float
-    """Of the simulated arrays, as the latency."""
+    """Of the arrays and the arithmetic beside them; not of the check."""
     latency_s: float
+    """Of the arrays."""
     reads: int
     seconds: float
     """From the request to its end, in the mesh."""
