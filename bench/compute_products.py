@@ -58,7 +58,7 @@ def product(
         "analog_fraction": told.analog_fraction,
         "bound": told.bound,
         "error": error,
-        "array_energy_j": told.energy_j,
+        "energy_j": told.energy_j,
         "array_latency_s": told.latency_s,
     }
 

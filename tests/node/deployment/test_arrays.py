@@ -6,6 +6,7 @@ import pytest
 
 from compute.health import HealthSummary
 from node.deployment.arrays import COSTS_KEPT_S, REMNANTS_MAX, Inventory
+from node.memory.short_term import REGIMES
 from node.work import BlockArrays
 from protocol.digests import DeviceProfile, RegimeCosts, WeightsVersion
 from protocol.messages import StoreBlock
@@ -100,6 +101,10 @@ def test_arrays_that_are_older_than_the_process_were_written_before_it_began() -
 
     (one,) = inventory.blocks
     assert (one.written_at, one.seen_age_s) == (-93.0, 100.0)
+
+
+def test_each_regime_that_is_measured_has_a_place_in_what_is_told() -> None:
+    assert RegimeCosts.__struct_fields__ == REGIMES
 
 
 def test_what_a_regime_costs_is_told_at_once_and_again_when_it_has_moved_by_much() -> None:
