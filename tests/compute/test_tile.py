@@ -9,6 +9,7 @@ import pytest
 
 from compute import fused
 from compute.analog import AnalogMatrix, MatrixError
+from compute.block_product import BlockProduct
 from compute.chance import rows_of
 from compute.converters import ranging
 from compute.device import Converters, DeviceModel, ReadNoise, Wires
@@ -29,6 +30,12 @@ from tests.compute.integer_bits import multiply_bit_by_bit
 OTHERS = tuple(side for side in TILE_SIDES if side != TILE_SIDE)
 WAN = PRESETS["rram-wan2022"]
 EIGHT = Converters(dac_bits=8, adc_bits=8)
+
+CROOKED = msgspec.structs.replace(
+    WAN,
+    name="converters of their own",
+    converters=Converters(dac_bits=8, adc_bits=8, adc_offset_sigma=2.0, adc_gain_sigma=0.05),
+)
 
 
 def normal(*shape: int, seed: int = 1) -> Matrix:
@@ -80,8 +87,12 @@ def test_an_ideal_device_multiplies_dyadic_numbers_exactly(
 
 
 @pytest.mark.parametrize("tile", OTHERS)
-@pytest.mark.parametrize("device", ["rram-wan2022", "pcm-joshi"])
-def test_the_same_seed_gives_the_same_bits_however_rows_are_cut(tile: int, device: str) -> None:
+@pytest.mark.parametrize(
+    "device", [WAN, PRESETS["pcm-joshi"], CROOKED], ids=lambda device: device.name
+)
+def test_the_same_seed_gives_the_same_bits_however_rows_are_cut(
+    tile: int, device: DeviceModel
+) -> None:
     weights, x = normal(300, 270), normal(100, 300)
     first, again, other = (
         AnalogMatrix(weights, device, tile=tile, seed=seed).matmul(x, draw=4).value
@@ -257,6 +268,25 @@ def test_a_reading_costs_its_lines_its_cells_and_its_conversions(tile: int) -> N
     assert spent.energy_pj == pytest.approx(4 * (lines_pj + cells_pj + adc_pj))
     assert spent.latency_ns == pytest.approx(4 * 2 * costs.read_ns * tile / 128)
     assert spent.reads == 4 * 2 * 2 * across * down
+
+
+@pytest.mark.parametrize("tile", [16, 512])
+@pytest.mark.parametrize(("part", "regime"), [(0.3, "fast"), (0.01, "integer")])
+def test_a_plan_foresees_what_arrays_of_its_side_take(tile: int, part: float, regime: str) -> None:
+    weights, x = normal(600, 520), normal(32, 600, seed=2)
+    block = program(weights, WAN, 5, "w", Arrays(tile_side=tile))
+    share = part * float(np.linalg.norm(x @ weights))
+    product = BlockProduct(block, x, False, share, 1, 0)
+
+    choice = product.choose()
+    value = np.zeros((32, 520), np.float32)
+    took = product.add_to(
+        value, lambda: ((row, weights[row : row + tile]) for row in range(0, 600, tile))
+    )
+
+    foreseen_pj = choice.analog.energy_pj if choice.analog else choice.cost_pj
+    assert took.regimes == {regime}
+    assert (took.energy_j - took.digital_j) * 1e12 == pytest.approx(foreseen_pj, rel=0.03)
 
 
 def test_remnants_of_a_large_array_are_not_paid_for_as_a_whole_one() -> None:
