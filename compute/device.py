@@ -148,8 +148,13 @@ class Faults(Part, frozen=True, kw_only=True):
     """Share of cells stuck at g_max (stuck-at-1)."""
 
     def __post_init__(self) -> None:
-        if self.stuck_low + self.stuck_high > 1.0:
+        if self.share > 1.0:
             raise ValueError("stuck_low and stuck_high together must be at most 1")
+
+    @property
+    def share(self) -> float:
+        """Of the cells."""
+        return self.stuck_low + self.stuck_high
 
 
 class Drift(Part, frozen=True, kw_only=True):

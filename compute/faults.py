@@ -22,7 +22,7 @@ SURE = 2.0**-53
 
 def draw(device: DeviceModel, key: int, rows: Words, columns: int) -> Stuck | None:
     """The stuck cells of (2, rows, columns); nothing where the device has no faults."""
-    if not device.faults.stuck_low and not device.faults.stuck_high:
+    if not device.faults.share:
         return None
     low = round(device.faults.stuck_low * 2**32)
     high = 2**32 - round(device.faults.stuck_high * 2**32)

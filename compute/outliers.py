@@ -123,13 +123,17 @@ class Outliers:
     @staticmethod
     def of(mask: Mask, values: Matrix) -> "Outliers":
         """The entries of (k, n) float32 `values` where `mask` is set; both at most a block."""
-        assert mask.shape == values.shape and max(mask.shape) <= BLOCK_SIDE
-        at = np.flatnonzero(mask)
-        rows, columns = (part.astype(np.uint16) for part in np.divmod(at, mask.shape[1]))
-        chosen = values.reshape(-1)[at]
+        assert mask.shape == values.shape
+        rows, columns = places(mask)
+        return Outliers.at((mask.shape[0], mask.shape[1]), rows, columns, values[rows, columns])
+
+    @staticmethod
+    def at(shape: tuple[int, int], rows: Index, columns: Index, chosen: Matrix) -> "Outliers":
+        """Entries at these places, in the order of memory."""
+        assert max(shape) <= BLOCK_SIDE
         by_column = np.argsort(columns, kind="stable")
         return Outliers(
-            shape=(mask.shape[0], mask.shape[1]),
+            shape=shape,
             forward=_diagonals(columns[by_column], rows[by_column], chosen[by_column]),
             backward=_diagonals(rows, columns, chosen),
         )
@@ -137,7 +141,8 @@ class Outliers:
     @staticmethod
     def none(shape: tuple[int, int]) -> "Outliers":
         """Of a block that needs none."""
-        return Outliers.of(np.zeros(shape, np.bool_), np.zeros(shape, np.float32))
+        nowhere = np.zeros(0, np.uint16)
+        return Outliers.at(shape, nowhere, nowhere, np.zeros(0, np.float32))
 
     @property
     def count(self) -> int:
@@ -165,6 +170,12 @@ class Outliers:
         if self.count:
             side = self.backward if transpose else self.forward
             side.add_product(x, out, may_fuse=may_fuse)
+
+
+def places(mask: Mask) -> tuple[Index, Index]:
+    """Rows and columns where a mask is set, in the order of memory."""
+    rows, columns = np.divmod(np.flatnonzero(mask), mask.shape[1])
+    return rows.astype(np.uint16), columns.astype(np.uint16)
 
 
 def largest(error: Matrix, threshold: Matrix | float, count_max: int) -> Mask:

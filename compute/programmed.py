@@ -185,18 +185,13 @@ def outliers_max(shape: tuple[int, int], device: DeviceModel) -> int:
     """Weights that may be digital after the first slice: those clipped, and the pairs that stuck cells spoil."""
     if device.is_exact:
         return 0
-    stuck = _stuck_share(device)
+    stuck = device.faults.share
     return math.ceil(math.prod(shape) * min(mapping.CLIPPED_SHARE_MAX + stuck, DIGITAL_SHARE_MAX))
 
 
 def further_outliers_max(shape: tuple[int, int], device: DeviceModel) -> int:
     """Weights that may go digital after each further slice: pairs that its stuck cells spoil."""
-    return math.ceil(math.prod(shape) * SPOILT_PART * _stuck_share(device))
-
-
-def _stuck_share(device: DeviceModel) -> float:
-    """Of the cells."""
-    return device.faults.stuck_low + device.faults.stuck_high
+    return math.ceil(math.prod(shape) * SPOILT_PART * device.faults.share)
 
 
 def _outliers_bytes(shape: tuple[int, int], count: int) -> int:

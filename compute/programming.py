@@ -16,7 +16,7 @@ from compute.device import DeviceModel
 from compute.energy import READ_BACK_READS
 from compute.face import Layer
 from compute.health import Counts, TileHealth, measure
-from compute.outliers import Mask, Outliers, largest
+from compute.outliers import Mask, Outliers, largest, places
 from compute.partition import TILE_SIDE, Matrix, spans
 from compute.programmed import (
     ONCE,
@@ -169,7 +169,8 @@ def _write_layers(
 ) -> _Slice:
     """Arrays that hold the target together, one replica after the other."""
     shape = target.shape
-    stuck = np.zeros(shape, np.int8)
+    # Of sound devices a single zero, seen everywhere.
+    stuck = np.zeros(shape if device.faults.share else (1, 1), np.int8)
     written = WriteReport()
     layers: list[Layer] = []
     for replica in range(arrays.replicas):
@@ -187,14 +188,15 @@ def _write_layers(
             conductance[rows] = strip.difference
             if squares is not None:
                 squares[rows] = strip.squares
-            stuck[rows] += strip.stuck
+            if device.faults.share:
+                stuck[rows] += strip.stuck
             written += strip.written
             products += np.einsum("ij,ij->j", wanted, strip.difference)
             own += np.einsum("ij,ij->j", strip.difference, strip.difference)
         gain = np.divide(products, own, out=np.ones(shape[1]), where=own > 0.0)
         part = (scale * gain / arrays.replicas).astype(np.float32)
         layers.append(Layer(conductance, squares, part))
-    return _Slice(tuple(layers), stuck, written)
+    return _Slice(tuple(layers), np.broadcast_to(stuck, shape), written)
 
 
 def _take_off(layers: Sequence[Layer], missing: Matrix) -> None:
@@ -210,16 +212,16 @@ def _first_outliers(
     """What was clipped and what is far off, as many as there is room for, goes digital and is missing no more."""
     count_max = outliers_max(missing.shape, device)
     if count_max == 0:
-        return Outliers.none(stuck.shape)
+        return Outliers.none(missing.shape)
     mask: Mask = np.logical_or(clipped, stuck)
     far = np.float32(FAR_SIGMA) * _typical(believed, mask)
     for start, stop in spans(len(believed), TILE_SIDE):
         strip = slice(start, stop)
         np.greater(np.abs(believed[strip]), far, out=mask[strip])
         mask[strip] |= clipped[strip]
-    mask = _at_most(count_max, mask, believed)
-    outliers = Outliers.of(mask, missing)
-    believed[mask] = missing[mask] = 0.0
+    at = places(_at_most(count_max, mask, believed))
+    outliers = Outliers.at(missing.shape, *at, missing[at])
+    believed[at] = missing[at] = 0.0
     return outliers
 
 
@@ -229,16 +231,16 @@ def _further_outliers(believed: Matrix, missing: Matrix, stuck: Counts, count_ma
     Sound pairs hardly ever are: where few cells are stuck, next to nothing is digital for this.
     """
     if count_max == 0 or not stuck.any():
-        return Outliers.none(stuck.shape)
+        return Outliers.none(missing.shape)
     odd: Mask = stuck != 0
     far = np.float32(FAR_SIGMA) * _typical(believed, odd)
     for start, stop in spans(len(believed), TILE_SIDE):
         strip = slice(start, stop)
         odd[strip] &= np.abs(believed[strip]) > far
-    mask = _at_most(count_max, odd, believed)
-    outliers = Outliers.of(mask, believed)
-    missing[mask] -= believed[mask]
-    believed[mask] = 0.0
+    at = places(_at_most(count_max, odd, believed))
+    outliers = Outliers.at(missing.shape, *at, believed[at])
+    missing[at] -= believed[at]
+    believed[at] = 0.0
     return outliers
 
 

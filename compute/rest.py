@@ -114,7 +114,7 @@ def spoilt_share(stuck: float, faults: Faults, plan: IntegerPlan) -> float:
     lost where sum h < d / max d. A digit is not zero with probability 1 - 2^-cell_bits, and zero is lost where the
     sum cannot come down to it from either side.
     """
-    whole = faults.stuck_low + faults.stuck_high
+    whole = faults.share
     low = stuck * faults.stuck_low / whole if whole else 0.0
     high = stuck - low
     least, most = low * high, (1.0 - low) * (1.0 - high)

@@ -28,13 +28,17 @@ class StripCells:
     """-1 to 1."""
     scale: Matrix
     """(n,), what full conductance stands for in each column."""
-    targets: Matrix
     held: Matrix
     found: Stuck | None
     """What a test of the arrays found stuck; None where the device has no faults."""
     site: Site
     """Where they lie."""
     written: WriteReport
+
+    @property
+    def targets(self) -> Matrix:
+        """What the pulses were for."""
+        return mapping.pair_targets(self.wanted, self.found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,12 +79,13 @@ def write_cells(
     np.clip(wanted, -1.0, 1.0, out=wanted)
     site, cells, found = _site(wanted, scale, first_row, device, arrays, life)
     rows = rows_of(first_row, len(wanted))
-    targets = mapping.pair_targets(wanted, found)
     write_key = stream_key(life, "write", arrays.writes)
-    held, written = writing.write(targets, device, cells, write_key, rows)
+    held, written = writing.write(
+        mapping.pair_targets(wanted, found), device, cells, write_key, rows, overwrite=True
+    )
     if arrays.age_s > 0.0:
         held = ageing.aged(held, device, arrays.age_s, life, write_key, rows, stuck=cells.stuck)
-    return StripCells(wanted, scale, targets, held, found, site, written)
+    return StripCells(wanted, scale, held, found, site, written)
 
 
 def _site(

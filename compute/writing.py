@@ -104,21 +104,28 @@ def sigma_us(conductance_us: Matrix, device: DeviceModel) -> Matrix:
 
 
 def write(
-    targets: Matrix, device: DeviceModel, cells: Cells, key: int, rows: Words
+    targets: Matrix,
+    device: DeviceModel,
+    cells: Cells,
+    key: int,
+    rows: Words,
+    *,
+    overwrite: bool = False,
 ) -> tuple[Matrix, WriteReport]:
     """Write (2, h, n) targets in [0, 1] of the window. What the cells hold, and what it took.
+
+    With `overwrite` the cells stand in the memory of the targets.
 
     The law of each cell is that of `write_verify` and of relaxation. What is held may lie outside of [0, 1]: above by
     as much as cells relax, below down to zero conductance.
     """
     tables, (polarities, height, width) = _tables_of(device), targets.shape
-    held = np.empty_like(targets)
+    held = targets if overwrite else targets.copy()
     took = []
     for polarity in range(polarities):
         plane = stream_key(key, "write", polarity)
         for start, stop in spans(height, PANEL_ROWS):
             into = held[polarity, start:stop]
-            np.copyto(into, targets[polarity, start:stop])
             panel = cells.panel(polarity, start, stop)
             took.append(_write_panel(into, device, tables, panel, plane, rows[start:stop]))
     pulses = sum(pulses for pulses, _ in took)
@@ -171,7 +178,8 @@ def _write_panel(
     if missed is not None:
         held[missed.row, missed.column] = missed.held
     lowest = np.float32(-device.window.g_min_us / device.window.width_us)
-    np.maximum(held, lowest, out=held)
+    # No cell is above; clipping from both sides takes numpy a third of the time of a maximum.
+    np.clip(held, lowest, np.float32(np.inf), out=held)
     if cells.stuck is not None:
         np.copyto(held, cells.stuck > 0, where=cells.stuck != 0)
     if tables.law is None:

@@ -93,6 +93,15 @@ def test_the_ideal_device_holds_what_it_is_told() -> None:
     assert report == WriteReport(cells=targets.size, pulses=targets.size)
 
 
+def test_cells_stand_in_the_memory_of_their_targets_only_where_that_is_allowed() -> None:
+    targets = all_shares()
+    held, _ = write(targets, WAN, Cells(), 1, ROWS)
+    assert np.array_equal(targets, all_shares())
+
+    used, _ = write(targets, WAN, Cells(), 1, ROWS, overwrite=True)
+    assert used is targets and np.array_equal(used, held)
+
+
 def test_targets_go_to_the_nearest_level() -> None:
     held = write(all_shares(), PRESETS["rram-isaac"], Cells(), 1, ROWS)[0]
 
