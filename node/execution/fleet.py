@@ -27,6 +27,10 @@ FRESH_S = 5.0
 """A manifest is published when all holders have all their blocks, but their records say so a moment later: for this
 time a holder that was linked before counts as ready."""
 
+SPEED_MACS_S_MIN = 1e3
+"""Nobody is slower. By a told 1e-300 no time is a number any more, and those never measured would be taken to be
+like it."""
+
 COLD_S = 1.0
 """What a block that is still loaded from disk costs, roughly: 256 MiB come in less than a second."""
 LOADING_S_MAX = 30.0
@@ -174,13 +178,14 @@ class Fleet:
         measured_s = self._mesh.rtt_s(node, now)
         rtt_s = RTT_UNKNOWN_S if measured_s is None else measured_s
         told_at = now - age_s
+        told_macs_s = load.analog_macs_s if analog else load.speed_macs_s
         record = self._mesh.record(node)
         return Candidate(
             node,
             rtt_s,
             memory.forecast_bandwidth_bytes_s(node, now) or 0.0,
             outstanding.queue_s(node, now, told_s=load.queue_s, told_at=told_at, rtt_s=rtt_s),
-            speed_macs_s or (load.analog_macs_s if analog else load.speed_macs_s),
+            speed_macs_s or (max(told_macs_s, SPEED_MACS_S_MIN) if told_macs_s else 0.0),
             memory.forecast_reliability(node, now),
             silent_s=self.silent_s(node, rtt_s, now),
             told_s=load.queue_s,

@@ -3,7 +3,7 @@ import pytest
 from compute.partition import Block
 from node.communication.choosing import choose, query
 from node.communication.outstanding import Sent
-from node.communication.scoring import Cost
+from node.communication.scoring import Cost, completion_s, guessed
 from node.deployment.ledger import MIB
 from node.execution.fleet import FRESH_S
 from node.memory.short_term import RttSeen, ShardServed
@@ -92,6 +92,20 @@ def test_what_is_free_is_what_was_told_last() -> None:
     free = {capacity.node: capacity.free_bytes for capacity in world.fleet.capacities((), ())}
 
     assert free == {A: world.ledger.digest().free, B: 7 * MIB}
+
+
+@pytest.mark.parametrize("told", [5e-324, 1e-300, 1.0])
+def test_a_peer_that_tells_of_no_speed_at_all_spoils_nobody_s_estimate(told: float) -> None:
+    world = fleet_of_three()
+    for peer in (B, C):
+        world.link(peer)
+        world.hear(record(peer, ready=(VERSION,)))
+    world.load(B, LoadDigest(speed_macs_s=told, analog_macs_s=told), 0.0)
+
+    for analog in (False, True):
+        found = guessed(world.fleet.candidates(VERSION, 0.0, analog=analog))
+        took = {one.node: completion_s(one, Cost(1000, 1000, 10**9)).total_s for one in found}
+        assert took[B] < 1e7 and took[C] < 1e7
 
 
 def test_a_queue_is_what_was_told_less_the_time_since_and_what_we_sent() -> None:
