@@ -270,7 +270,8 @@ def _text(value: str | float | bool | Iterable[str]) -> str:
         return "true" if value else "false"
     if isinstance(value, str):
         return value
-    return str(value) if isinstance(value, int | float) else ",".join(value)
+    # Numbers of numpy too, which are neither int nor float.
+    return ",".join(value) if isinstance(value, Iterable) else str(value)
 
 
 def _with_scheme(url: str) -> str:

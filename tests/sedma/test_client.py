@@ -64,6 +64,16 @@ def test_a_request_says_all_that_was_asked(client: Client, mesh: "Mesh") -> None
     }
 
 
+def test_numbers_may_be_numpys(client: Client, mesh: "Mesh") -> None:
+    client.put("w", W, seed=3)
+    client.put("w", W, seed=np.int64(3))  # type: ignore[arg-type]
+    client.matmul("w", X, rtol=np.float32(0.25))  # type: ignore[arg-type]
+
+    first, second, matmul = mesh.seen[-3:]
+    assert first == second
+    assert matmul[2]["rtol"] == ["0.25"]
+
+
 def test_what_is_in_the_mesh_can_be_listed_named_and_removed(client: Client) -> None:
     client.put("b", W)
     client.put("a", W)
