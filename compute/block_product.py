@@ -8,11 +8,9 @@ import numpy as np
 from compute import rest
 from compute.backend import Panels, Product
 from compute.chance import stream_key
-from compute.converters import DITHER_LSB
 from compute.crossbar import energy_of, read_tile_row
-from compute.device import DeviceModel
 from compute.energy import Spent, digital_pj, outliers_pj, reading
-from compute.face import Side
+from compute.foresight import Foreseen, foresee
 from compute.magnitude import exponent_of, scaled
 from compute.partition import Matrix, Matrix64, spans
 from compute.planner import VarianceBudget
@@ -29,10 +27,6 @@ FLOAT32_ROUNDING = 2.0**-21
 
 WORTH_SLICING = 0.5
 """A slice that did not halve the squared error is followed by none: drift or the read-back is what is left."""
-
-ADC_PEAKS = 4.0
-"""Largest current of an array in units of its root mean square, for foreseeing the ADC's step."""
-
 
 FEW_READINGS = 4.0
 """Where this many readings on average will do, nothing else is looked for."""
@@ -81,7 +75,9 @@ class BlockProduct:
         self._inputs, self.outputs = block.shape[::-1] if transpose else block.shape
         assert x.shape[1] == self._inputs
         self._tiles = list(spans(self._inputs, block.arrays.tile_side))
-        self._energies = [energy_of(x[:, start:stop]) for start, stop in self._tiles]
+        squares = np.einsum("mi,mi->i", x, x, dtype=np.float64)
+        starts = [start for start, _ in self._tiles]
+        self._energies = np.add.reduceat(squares, starts).tolist()
         # ||X W||^2, if the rows of W had nothing to do with each other.
         self._size = sum(self._energies) * block.mean_square * self.outputs
         precise = self._variance is not None and self._variance < FLOAT32_ROUNDING**2 * self._size
@@ -174,8 +170,8 @@ class BlockProduct:
         """Measured for the slices that are there; each further one shrinks the error by the same factor again."""
         there = min(len(self._block.slices), slices_max)
         wrong = [self._wrong(depth) for depth in range(1, there + 1)]
-        noise = [self._noise(index, dithered=True) for index in range(there)]
-        roots = [np.sqrt(np.stack(replicas)).sum(axis=0) for replicas in noise]
+        foreseen = [self._foreseen(index, averaged=True) for index in range(there)]
+        roots = [np.sum([np.sqrt(one.reading) for one in each], axis=0) for each in foreseen]
         before = self._size if there == 1 else float(wrong[-2].sum())
         shrinking = float(wrong[-1].sum()) / before if before > 0.0 else 0.0
         while len(wrong) < slices_max and 0.0 < shrinking < WORTH_SLICING:
@@ -202,23 +198,31 @@ class BlockProduct:
         return np.outer(shares - shares[0], [self._outliers_pj(one) for one in macs])
 
     def _wrong(self, depth: int) -> Matrix64:
-        """(tile rows,), variance that writing left after so many slices."""
-        each = [
-            self._block.programming_variance(
-                self._x[:, start:stop], depth, self._transpose, slice(start, stop)
-            )
-            for start, stop in self._tiles
-        ]
-        return np.array(each)
+        """(tile rows,), variance that writing left after so many slices.
 
-    def _noise(self, index: int, *, dithered: bool) -> list[Matrix64]:
-        """By replica of this slice (tile rows,), what one reading varies by."""
-        noise = []
-        for side in self._block.sides(index, self._transpose):
-            x = self._x if side.input_scale is None else self._x * side.input_scale
-            energies = np.array([energy_of(x[:, start:stop]) for start, stop in self._tiles])
-            noise.append(energies * _pair_variance(side, self._block.device, dithered))
-        return noise
+        Inputs of one sign meet errors that tile rows have in common (a column's gain, say), and these add up in step:
+        then more is left of the whole than of its parts.
+        """
+        each = np.array(
+            [
+                self._block.programming_variance(
+                    self._x[:, start:stop], depth, self._transpose, slice(start, stop)
+                )
+                for start, stop in self._tiles
+            ]
+        )
+        parts = float(each.sum())
+        return each * max(1.0, self._wrong_in_all(depth) / parts) if parts > 0.0 else each
+
+    def _wrong_in_all(self, depth: int) -> float:
+        everything = slice(0, self._inputs)
+        return self._block.programming_variance(self._x, depth, self._transpose, everything)
+
+    def _foreseen(self, index: int, *, averaged: bool) -> list[Foreseen]:
+        """By replica of this slice: what one reading varies by."""
+        face = self._block.face(index + 1, self._transpose)
+        sides = self._block.sides(index, self._transpose)
+        return [foresee(face, side, self._x, averaged=averaged) for side in sides]
 
     def _reading_pj(self, settlings: int = 1) -> Matrix64:
         """(tile rows,), of converting all rows of X once; two settlings: the peak is looked for first."""
@@ -246,13 +250,16 @@ class BlockProduct:
         self._block.add_outliers(self._x, value, 1, self._transpose)
         macs = len(self._x) * self._inputs * self.outputs
         digital = round(self._block.digital_share(1) * macs)
-        spread = float(np.sum(self._noise(0, dithered=False)))
+        foreseen = self._foreseen(0, averaged=False)
+        # Replicas are driven alike, so what the DAC leaves out adds up in step.
+        left_out = np.sum([np.sqrt(one.left_out) for one in foreseen], axis=0) ** 2
+        spread = float(np.sum([one.reading for one in foreseen]) + left_out.sum())
         arithmetic_pj = self._outliers_pj(digital) if once.spent.reads else 0.0
         return Product(
             value,
             analog_macs=macs - digital,
             digital_macs=digital,
-            error_rms_estimate=math.sqrt(float(self._wrong(1).sum()) + spread),
+            error_rms_estimate=math.sqrt(self._wrong_in_all(1) + spread),
             reads=once.spent.reads,
             energy_j=(once.spent.energy_pj + arithmetic_pj) * 1e-12,
             latency_s=once.spent.latency_ns * 1e-9,
@@ -343,18 +350,3 @@ class BlockProduct:
             plain = plan.depth == 1 and self._block.arrays.replicas == 1
             regimes.add("fast" if plain else "sliced")
         return frozenset(regimes or {"digital"})
-
-
-def _pair_variance(side: Side, device: DeviceModel, dithered: bool) -> float:
-    """Of one reading, summed over the outputs, for an input of unit energy.
-
-    Twice the noise of a cell, in units of each output's scale, and the ADC's step, whose range follows the current.
-    """
-    scale_squares = float(side.scale_squares.sum())
-    cells = 2.0 * device.cell_noise**2 * scale_squares
-    cells += device.reading.proportional**2 * side.factor_square
-    bits = device.converters.adc_bits
-    if bits is None:
-        return cells
-    step = side.factor_square * (ADC_PEAKS / ((1 << (bits - 1)) - 1)) ** 2
-    return (max(cells, DITHER_LSB**2 * step) if dithered else cells) + step / 12.0

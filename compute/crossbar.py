@@ -86,7 +86,7 @@ class _Driven:
     rest: Matrix
     """(1, M, width), what the DAC has not driven."""
     rest_variance: float
-    """What that would have added; its signs are as good as random."""
+    """What that would have added: what its lines have in common adds up in step (`compute/response.py`)."""
     driven: int
     """Inputs that are not silent."""
     slices: tuple[Sensed, ...] = ()
@@ -116,7 +116,7 @@ class _Driven:
         return replace(
             self,
             rest=rest,
-            rest_variance=energy_of(rest[0]) * side.factor_square,
+            rest_variance=float(side.response.variance(rest, here)[0]),
             slices=(*self.slices, sensed),
             units=(*self.units, unit),
             noise=(*self.noise, read_noise(sensed, unit, side.scale_squares)),

@@ -22,6 +22,7 @@ from compute.converters import (
 from compute.device import DeviceModel
 from compute.energy import Spent
 from compute.partition import TILE_SIDE, Matrix, Matrix64, spans
+from compute.response import Response
 
 EXACT_MAX = 255
 """The largest whole number that the grid is made for; larger ones are multiplied in two parts or more."""
@@ -121,11 +122,8 @@ class Side:
         return squares.reshape(-1, self.tile_side)
 
     @cached_property
-    def factor_square(self) -> float:
-        """Of the factors that an input meets, mean over the inputs of the sum over the outputs."""
-        lines = np.einsum("ij,ij->j", self.conductance, self.conductance, dtype=np.float64)
-        scale = self.scale_squares.ravel()[: len(lines)]
-        return float(lines @ scale) / len(self.conductance)
+    def response(self) -> Response:
+        return Response.of(self.conductance, self.scale_squares, self.tile_side)
 
 
 @dataclass(frozen=True)

@@ -89,6 +89,11 @@ def _add_scaled(panel: Matrix, read: Matrix, scale: Matrix | None, *, first: boo
 
 def driven_codes(face: Face, side: Side, x: Matrix) -> Drive:
     """x (M, inputs) as the DACs drive it, by tile rows: codes (tile rows, M, tile side), padded with silence."""
+    return drive(padded_tiles(face, side, x), face.device.converters)
+
+
+def padded_tiles(face: Face, side: Side, x: Matrix) -> Matrix:
+    """x (M, inputs) as the lines of this layer meet it: (tile rows, M, tile side)."""
     if side.input_scale is not None:
         x = x * side.input_scale
     width = face.tile_rows * face.tile_side
@@ -96,8 +101,7 @@ def driven_codes(face: Face, side: Side, x: Matrix) -> Drive:
         padded = np.zeros((len(x), width), np.float32)
         padded[:, : x.shape[1]] = x
         x = padded
-    by_tile = x.reshape(len(x), -1, face.tile_side).transpose(1, 0, 2)
-    return drive(by_tile, face.device.converters)
+    return x.reshape(len(x), -1, face.tile_side).transpose(1, 0, 2)
 
 
 class _Work:
