@@ -2,8 +2,8 @@
 
 A panel of X goes through one tile row after another: one matrix product, then a few passes over its currents in
 place. Where compiled code is at hand (`compute/fused.py`), it does them in one. With 1,024 x 1,024 weights and arrays
-of 128 x 128 this takes 1.7-1.8 times as long as the plain product, 2.6-3.0 with read noise; compiled 1.3 and 1.7
-(bench/crossbar.py).
+of 128 x 128 this takes 1.4-1.8 times as long as the plain product, by the processor, 2.0-3.0 with read noise; compiled
+1.1-1.3 and 1.3-1.8 (bench/crossbar.py).
 """
 
 import math
