@@ -178,8 +178,9 @@ def _arrays(told: dict[str, Any]) -> list[tuple[str, str]]:
         off = f"cells off by {low}, {middle}, {high}% of the window (10, 50, 90% of the tiles)"
         lines.append(("arrays", f"{found}; {off}"))
     if costs := told.get("seconds_per_mac"):
-        ns = (f"{regime} {1e9 * cost:.2g} ns" for regime, cost in costs.items())
-        lines.append(("per MAC", ", ".join(ns)))
+        # To two digits: `.2g` alone writes 3200 as 3.2e+03.
+        ns = ((regime, float(f"{1e9 * cost:.2g}")) for regime, cost in costs.items())
+        lines.append(("per MAC", ", ".join(f"{regime} {cost:g} ns" for regime, cost in ns)))
     return lines
 
 

@@ -35,7 +35,10 @@ def response_of(conductance: Matrix, scale: Matrix) -> Response:
 @pytest.mark.parametrize("offset", [0.0, 0.3, 3.0])
 def test_the_expected_square_is_the_mean_over_many_inputs(shift: float, offset: float) -> None:
     """Random inputs about a mean, on random weights about another; the last tile row and array are not full."""
-    conductance, scale = normal(70, 50) + np.float32(offset), np.abs(normal(50, seed=3)) + np.float32(0.1)
+    conductance, scale = (
+        normal(70, 50) + np.float32(offset),
+        np.abs(normal(50, seed=3)) + np.float32(0.1),
+    )
     x = normal(4000, 70, seed=2) + np.float32(shift)
 
     foreseen = response_of(conductance, scale).variance(by_tile(x, 70), slice(None))

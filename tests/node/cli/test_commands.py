@@ -150,7 +150,7 @@ def test_status_tells_of_simulated_arrays_and_what_each_regime_costs(
         "arrays": 256,
         "healthy": 0.984,
         "sigma": [0.0005, 0.0112, 0.02],
-        "seconds_per_mac": {"fast": 1.5e-9, "digital": 1e-10},
+        "seconds_per_mac": {"fast": 1.5e-9, "integer": 3.23e-6, "digital": 1e-10},
     }
     assert "arrays" not in run("status").stdout
     monkeypatch.setitem(conftest.STATUS, "arrays", arrays)
@@ -158,7 +158,7 @@ def test_status_tells_of_simulated_arrays_and_what_each_regime_costs(
     told = run("status").stdout
 
     assert "arrays   256, 98.4% of their tiles healthy; cells off by 0.05, 1.1, 2% of" in told
-    assert "per MAC  fast 1.5 ns, digital 0.1 ns" in told
+    assert "per MAC  fast 1.5 ns, integer 3200 ns, digital 0.1 ns" in told
 
 
 def test_status_says_by_way_of_whom_others_come_and_who_comes_by_way_of_this_node(
