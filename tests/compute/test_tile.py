@@ -12,6 +12,7 @@ from compute.analog import AnalogMatrix, MatrixError
 from compute.block_product import BlockProduct
 from compute.chance import rows_of
 from compute.converters import ranging
+from compute.crossbar import read_tile_row
 from compute.device import Converters, DeviceModel, ReadNoise, Wires
 from compute.digit_noise import digit_noise
 from compute.energy import reading
@@ -305,6 +306,40 @@ def test_the_range_of_the_converters_holds_all_lines_together(tile: int) -> None
 
     assert adc is not None
     assert 127 * tile <= adc.usable * adc.step_max < 4 * 127 * tile
+
+
+@pytest.mark.parametrize("tile", TILE_SIDES)
+def test_nothing_is_cut_off_where_all_cells_of_an_array_conduct(tile: int) -> None:
+    """Read once, and averaged."""
+    device = DeviceModel(name="converters", converters=EIGHT)
+    ones = np.ones((tile, tile), np.float32)
+    seen = face((Layer(on_grid(ones, 127, tile), None, ones[0]),), device, False, 3, tile)
+    x = np.ones((2, tile), np.float32)
+
+    once = read_all_once(seen, x, 5, 0).value
+    averaged = read_tile_row(seen, 0, x, 1e-5 * tile**3, 5, 0)
+
+    assert averaged is not None and averaged.spent.reads > 2 * 2 * 2
+    assert once == pytest.approx(tile, rel=0.01) and averaged.value == pytest.approx(tile, rel=0.01)
+
+
+@pytest.mark.parametrize("tile", TILE_SIDES)
+@pytest.mark.parametrize("transpose", [False, True])
+def test_currents_of_all_lines_add_up_exactly_in_float32(tile: int, transpose: bool) -> None:
+    """And the grid on which they do is no coarser than that asks for."""
+    dice = np.random.default_rng(3)
+    shares = dice.uniform(0.5, 1.0, (600, 600)).astype(np.float32)
+    laid = on_grid(shares.copy(), 127, tile)
+    seen = laid.T if transpose else laid
+    for start in range(0, 600, tile):
+        strip = seen[start : start + tile]
+        codes = dice.integers(120, 128, (5, len(strip))).astype(np.float32)
+        for order in (slice(None), slice(None, None, -1)):
+            currents = codes[:, order] @ strip[order]
+            assert np.array_equal(currents, codes.astype(np.float64) @ strip)
+
+    # Half a step of the next power of two above 127 x (sum of an array's line) / 2^24.
+    assert np.abs(laid - shares).max() <= 1.002 * 127 * tile / 2**24
 
 
 @pytest.mark.parametrize("tile", [16, 64, 256])
