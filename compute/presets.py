@@ -216,7 +216,7 @@ def from_toml(text: str) -> DeviceModel:
 
     try:
         changes = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise DeviceError(f"a device's file is TOML: {error}") from error
     return _changed(changes)
 

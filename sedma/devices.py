@@ -4,8 +4,9 @@ What a device may be, the daemon knows; here is only seen to it that there is so
 """
 
 import json
+import math
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -51,11 +52,22 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _json(told: Mapping[str, Any], where: str) -> str:
+    for key, value in _leaves(told):
+        if isinstance(value, float) and not math.isfinite(value):
+            raise _bad(f"{where}: {key} is {value}: write a finite number")
     try:
         return json.dumps(told, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
     except (TypeError, ValueError, RecursionError) as error:
         reason = f"{where}: devices are made of names, numbers and lists of them: {error}"
         raise _bad(reason) from error
+
+
+def _leaves(told: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
+    """What sections and lists hold, with the key that leads there; nothing of a device lies deeper."""
+    for section, inside in told.items():
+        for key, value in inside.items() if isinstance(inside, Mapping) else [("", inside)]:
+            place = f"{section}.{key}" if key else section
+            yield from ((place, one) for one in (value if isinstance(value, list) else [value]))
 
 
 def _checked(text: str, where: str) -> str:

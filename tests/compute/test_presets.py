@@ -156,6 +156,8 @@ def test_what_is_no_description_is_refused_as_such(text: str) -> None:
 def test_bad_toml_is_refused_as_such() -> None:
     with pytest.raises(DeviceError, match="a device's file is TOML"):
         from_toml("base = ")
+    with pytest.raises(DeviceError, match="a device's file is TOML"):
+        from_toml("base = " + "[" * 100_000)
     with pytest.raises(DeviceError, match="drift.mean_us"):
         from_toml("[drift]\nmean_us = nan")
 

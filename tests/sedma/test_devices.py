@@ -58,9 +58,11 @@ def test_the_limit_here_is_that_of_the_daemon() -> None:
         (b"#" * (FILE_BYTES_MAX + 1), f"is larger than {FILE_BYTES_MAX} bytes"),
         (b'name = "' + b"a" * 5000 + b'"', "has 5011 characters as JSON, and at most 4096"),
         (b"name = 2026-01-01", "names, numbers and lists of them"),
-        (b"[faults]\nstuck_low = nan", "names, numbers and lists of them"),
+        (b"[faults]\nstuck_low = nan", "faults.stuck_low is nan: write a finite number"),
+        (b"[writing]\nsigma_us = [1.0, -inf]", "writing.sigma_us is -inf: write a finite number"),
+        (b"window = inf", "window is inf: write a finite number"),
     ],
-    ids=["no toml", "no utf-8", "large file", "much to tell", "a date", "not a number"],
+    ids=["no toml", "no utf-8", "large", "much to tell", "a date", "nan", "a list", "no section"],
 )
 def test_a_file_that_cannot_be_sent_is_named_with_the_reason(
     tmp_path: Path, content: bytes, words: str
