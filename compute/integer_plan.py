@@ -4,7 +4,7 @@ The squared error that is to be expected has three parts, for scales c_j of the 
 inputs, and the largest codes q_w = 2^bits - 1 and q_x:
 
     weights rounded     ||X||^2 sum c_j^2 / (12 q_w^2)
-    inputs rounded      sum p_m^2 ||W||^2 / (12 q_x^2)
+    inputs rounded      sum p_m^2 ||W||^2 / (12 q_x^2), and more where they are rounded alike
     wrong conversions   sum_m p_m^2 sum_j c_j^2 / (q_w q_x)^2  sum_s 4^s N_ms
 
 with N_ms wrong conversions of significance s to be expected for each output. A low significance may go wrong often:
@@ -42,6 +42,12 @@ products vary."""
 SPARE_BITS = 2
 """So many bits more than rounding alone would ask for are tried, of weights and of inputs."""
 
+COMMON_MIN = 4.0
+"""Times what chance gives: with less of the weights in their columns' means, inputs' rounding is as good as random."""
+
+IN_STEP_ROWS = 8
+"""Rows of X that are looked at for it."""
+
 PRICES = (1e-6, 1e15)
 """Between these the price of the whole variance allowed is sought, in multiples of the least energy of any plan."""
 
@@ -69,6 +75,8 @@ class Load:
     """Of all MAGNITUDE_BITS_MAX planes: how often so many lines are driven."""
     weighed: Driven
     """The same, each row of inputs counted p_m^2 sum c_j^2 times."""
+    in_step: Matrix64
+    """(MAGNITUDE_BITS_MAX + 1,), by bits of the inputs: what their rounding adds beyond chance."""
 
     @property
     def tile_side(self) -> int:
@@ -85,11 +93,21 @@ class Load:
             self.rounded_inputs + other.rounded_inputs,
             self.driven + other.driven,
             self.weighed + other.weighed,
+            self.in_step + other.in_step,
         )
 
 
-def load_of(x: Matrix, weight_energy: float, scale: Matrix, tile_side: int = TILE_SIDE) -> Load:
-    """Of x (M, h) on the h <= tile side lines of a tile row with ||W||^2 and column scales (n,)."""
+def load_of(
+    x: Matrix,
+    weight_energy: float,
+    scale: Matrix,
+    tile_side: int = TILE_SIDE,
+    common: float = 0.0,
+) -> Load:
+    """Of x (M, h) on the h <= tile side lines of a tile row with ||W||^2 and column scales (n,).
+
+    `common`: the share of ||W||^2 that is in the means of its columns (`Response.common`).
+    """
     lines = lines_of(input_codes(x, MAGNITUDE_BITS_MAX)[0], MAGNITUDE_BITS_MAX)
     peaks = np.abs(x).max(axis=1).astype(np.float64) ** 2
     scales = float(np.sum(scale.astype(np.float64) ** 2))
@@ -100,7 +118,31 @@ def load_of(x: Matrix, weight_energy: float, scale: Matrix, tile_side: int = TIL
         rounded_inputs=float(peaks.sum()) * weight_energy,
         driven=driven_of(lines, tile_side=tile_side),
         weighed=driven_of(lines, peaks * scales, tile_side),
+        in_step=_in_step(x, weight_energy, common),
     )
+
+
+def _in_step(x: Matrix, weight_energy: float, common: float) -> Matrix64:
+    """Inputs that are rounded alike add up on weights of one sign: with r_i what is left of an input, in steps,
+    (sum r)^2 common + (sum r^2 - (sum r)^2 / h) (1 - common), in place of h / 12, each times ||W||^2 / h.
+    """
+    lines = x.shape[1]
+    beyond = np.zeros(MAGNITUDE_BITS_MAX + 1)
+    rows = x[:: -(-len(x) // IN_STEP_ROWS)].astype(np.float64)
+    peaks = np.abs(rows).max(axis=1, keepdims=True)
+    if common * lines < COMMON_MIN or not peaks.any():
+        return beyond
+    bits = np.arange(1, MAGNITUDE_BITS_MAX + 1)
+    levels = (2.0**bits - 1.0)[:, None, None]
+    codes = np.divide(rows, peaks, out=np.zeros_like(rows), where=peaks > 0.0) * levels
+    rest = codes - np.rint(codes)
+    sums, energies = rest.sum(axis=2) ** 2, np.einsum("bmi,bmi->bm", rest, rest)
+    expected = sums * common + np.maximum(energies - sums / lines, 0.0) * (1.0 - common)
+    squares = np.square(peaks[:, 0])
+    whole = float(np.sum(np.square(np.abs(x).max(axis=1), dtype=np.float64)))
+    more = (expected - lines / 12.0) @ squares * (whole / float(squares.sum()))
+    beyond[1:] = np.maximum(more, 0.0) / levels[:, 0, 0] ** 2 * (weight_energy / lines)
+    return beyond
 
 
 def plan(
@@ -184,6 +226,8 @@ def _bits(load: Load, allowed: float, weight_bits: int | None) -> Iterator[tuple
     first_weights = weight_bits or _bits_for(load.rounded_weights, allowed)
     last_weights = weight_bits or min(first_weights + SPARE_BITS, MAGNITUDE_BITS_MAX)
     first_inputs = _bits_for(load.rounded_inputs, allowed)
+    while first_inputs <= MAGNITUDE_BITS_MAX and _inputs_rounded(load, first_inputs) >= allowed:
+        first_inputs += 1
     last_inputs = min(first_inputs + SPARE_BITS, MAGNITUDE_BITS_MAX)
     for weights in range(first_weights, last_weights + 1):
         for inputs in range(first_inputs, last_inputs + 1):
@@ -201,10 +245,12 @@ def _bits_for(energy: float, allowed: float) -> int:
 
 
 def _rounding(load: Load, weight_bits: int, input_bits: int) -> float:
-    return (
-        load.rounded_weights / largest(weight_bits) ** 2
-        + load.rounded_inputs / largest(input_bits) ** 2
-    ) / 12.0
+    weights = load.rounded_weights / largest(weight_bits) ** 2 / 12.0
+    return weights + _inputs_rounded(load, input_bits)
+
+
+def _inputs_rounded(load: Load, bits: int) -> float:
+    return float(load.rounded_inputs / largest(bits) ** 2 / 12.0 + load.in_step[bits])
 
 
 class _Job(NamedTuple):

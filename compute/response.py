@@ -32,6 +32,15 @@ class Response:
     spread: Matrix64
     """(tile rows, tiles), mean of v_j."""
 
+    @property
+    def common(self) -> Matrix64:
+        """(tile rows,), of what equal inputs bring about, by the means: 1 / lines where weights have no common sign."""
+        whole = self.together + self.apart
+        share: Matrix64 = np.divide(
+            self.together, whole, out=np.zeros_like(whole), where=whole > 0.0
+        )
+        return share
+
     @classmethod
     def of(cls, conductance: Matrix, scale_squares: Matrix64, tile_side: int) -> Self:
         """conductance (inputs, outputs), scale_squares (tiles, tile side)."""

@@ -84,11 +84,14 @@ def plan_integer(source: Source, tiles: Sequence[int], variance: float) -> Integ
     density = block.filled if source.transpose else block.mean_square
     side = source.tile_side
     parts = [driven[:, source.inputs(tile)] for tile in tiles]
+    common = block.face(1, source.transpose).sides[0].response.common
     load = reduce(
         add,
         (
-            integer_plan.load_of(part, density * part.shape[1] * source.outputs, scale, side)
-            for part in parts
+            integer_plan.load_of(
+                part, density * part.shape[1] * source.outputs, scale, side, float(common[tile])
+            )
+            for tile, part in zip(tiles, parts, strict=True)
         ),
     )
     noise = digit_noise(block.device, block.seed, block.arrays.age_s, side)

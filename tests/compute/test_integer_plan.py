@@ -321,3 +321,27 @@ def test_equal_inputs_drive_all_lines_in_all_planes_and_are_planned_so() -> None
     seen = [squared_error(worked(x, weights, how, key), x, weights) for key in range(6)]
     # An input of ones is not rounded at all, which is not counted on.
     assert 0.2 * how.variance < float(np.mean(seen)) < 1.3 * how.variance
+
+
+@pytest.mark.parametrize("peak", [20.0, 75.0, 140.0])
+def test_inputs_that_are_rounded_alike_are_wrong_by_what_was_foreseen(peak: float) -> None:
+    """Equal inputs beside a large one, on positive weights: no bits are enough until each of them is told."""
+    dice = np.random.default_rng(3)
+    weights = np.abs(dice.standard_normal((128, 60)))
+    x = np.ones((20, 128), np.float32)
+    x[:, 5] = peak
+    energy = float(np.linalg.norm(weights) ** 2)
+    means = weights.mean(axis=0)
+    common = float(128 * np.sum(means**2)) / energy
+
+    told = load_of(x, energy, np.ones(60, np.float32), common=common)
+    random = load_of(x, energy, np.ones(60, np.float32))
+
+    for bits in range(2, 12):
+        codes, step = input_codes(x, bits)
+        wrong = float(np.linalg.norm((codes * step[:, None] - x) @ weights)) ** 2
+        by_chance = random.rounded_inputs / (2**bits - 1) ** 2 / 12.0
+        foreseen = by_chance + float(told.in_step[bits])
+        assert wrong <= 1.02 * foreseen
+        assert foreseen <= 1.02 * max(wrong, by_chance)
+    assert not random.in_step.any()
