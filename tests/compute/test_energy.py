@@ -1,22 +1,17 @@
 """What a certificate's joules hold, and what they do not."""
 
-import numpy as np
 import pytest
 
 from compute.analog import AnalogMatrix
 from compute.energy import READ_BACK_READS, read_back
-from compute.partition import Matrix
 from compute.presets import PRESETS
 from compute.write_verify import law_of
+from tests.compute.matrices import normal
 
 WAN = PRESETS["rram-wan2022"]
 CHECK_MAC_PJ = 4.9 * 4.6
 """In float64."""
 CHECK_WORDS_PJ = 2 * 50.0
-
-
-def normal(*shape: int, seed: int = 1) -> Matrix:
-    return np.random.default_rng(seed).standard_normal(shape, np.float32)
 
 
 @pytest.mark.parametrize("rtol", [None, 1e-1, 1e-4, 1e-6])

@@ -12,6 +12,7 @@ from compute.foresight import foresee
 from compute.partition import Matrix
 from compute.presets import PRESETS
 from compute.rram import Rram
+from tests.compute.matrices import normal
 
 ADC = DeviceModel(
     name="converters alone",
@@ -19,10 +20,6 @@ ADC = DeviceModel(
     converters=Converters(dac_bits=8, adc_bits=8),
 )
 ROWS = 24
-
-
-def normal(*shape: int, seed: int = 1) -> Matrix:
-    return np.random.default_rng(seed).standard_normal(shape, np.float32)
 
 
 def positive(*shape: int, seed: int = 1) -> Matrix:

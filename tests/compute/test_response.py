@@ -3,12 +3,9 @@ import pytest
 
 from compute.partition import Matrix
 from compute.response import Response
+from tests.compute.matrices import normal
 
 SIDE = 32
-
-
-def normal(*shape: int, seed: int = 1) -> Matrix:
-    return np.random.default_rng(seed).standard_normal(shape, np.float32)
 
 
 def by_tile(x: Matrix, lines: int) -> Matrix:
