@@ -209,17 +209,18 @@ def _take_off(layers: Sequence[Layer], missing: Matrix) -> None:
 def _first_outliers(
     believed: Matrix, missing: Matrix, clipped: Mask, stuck: Counts, device: DeviceModel
 ) -> Outliers:
-    """What was clipped and what is far off, as many as there is room for, goes digital and is missing no more."""
+    """What was clipped and what is far off, as many as there is room for, goes digital and is missing no more.
+
+    `clipped` is used up.
+    """
     count_max = outliers_max(missing.shape, device)
     if count_max == 0:
         return Outliers.none(missing.shape)
-    mask: Mask = np.logical_or(clipped, stuck)
-    far = np.float32(FAR_SIGMA) * _typical(believed, mask)
+    odd = np.logical_or(clipped, stuck) if device.faults.share else clipped
+    far = np.float32(FAR_SIGMA) * _typical(believed, odd)
     for start, stop in spans(len(believed), TILE_SIDE):
-        strip = slice(start, stop)
-        np.greater(np.abs(believed[strip]), far, out=mask[strip])
-        mask[strip] |= clipped[strip]
-    at = places(_at_most(count_max, mask, believed))
+        clipped[start:stop] |= np.abs(believed[start:stop]) > far
+    at = places(_at_most(count_max, clipped, believed))
     outliers = Outliers.at(missing.shape, *at, missing[at])
     believed[at] = missing[at] = 0.0
     return outliers
