@@ -1,8 +1,8 @@
 """The simulated arrays that this node's blocks stand in: how many, how well they are, how fast they turned out to be.
 
 Told of each block when it is written or looked at; makes of it what a node tells others of its devices. Speeds wander
-with what else a machine does, and what is told goes to every node, so they are told again only when they have changed
-by much.
+with what else a machine does, cells drift, and what is told goes to every node: so either is told again only when it
+has changed by much.
 """
 
 from collections.abc import Callable, Mapping
@@ -33,6 +33,11 @@ COSTS_KEPT_S = 60.0
 COST_MAX_S = 1.0
 HEALTH_DIGITS = 2
 """What is told of health; more is noise of the measurement."""
+SIGMA_MOVED = 0.125
+"""Cells are told to be worse, or better, when they are so by this share of what was told: they drift from their first
+second on, and each look at a block would be news to all nodes."""
+SIGMA_MOVED_MIN = 1e-3
+"""And by so much of the window: an array that is off by less is as good as any."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +109,9 @@ class Inventory:
     def profile(self, own: DeviceProfile, costs: Mapping[str, float], now: float) -> DeviceProfile:
         """What to tell of it; `costs`: measured seconds for each multiply-accumulate, by regime."""
         if self._told_changes != self.changes:
-            self._told, self._told_changes = self._measured(), self.changes
+            measured, self._told_changes = self._measured(), self.changes
+            if _is_news(measured, self._told):
+                self._told = measured
         moved = _moved(self._costs, costs)
         is_new = any(not getattr(self._costs, regime) for regime in moved)
         if moved and (is_new or now >= self._costs_at + COSTS_KEPT_S):
@@ -162,6 +169,15 @@ class Inventory:
 def _packed(shapes: tuple[tuple[int, int], ...]) -> int:
     """Milliseconds for the largest number; health changes more often than shapes do."""
     return pack(shapes, TILE_SIDE).arrays
+
+
+def _is_news(measured: DeviceProfile, told: DeviceProfile) -> bool:
+    if msgspec.structs.replace(measured, sigma=told.sigma) != told:
+        return True
+    pairs = zip(measured.sigma, told.sigma, strict=True)
+    return any(
+        abs(now - before) > max(SIGMA_MOVED * before, SIGMA_MOVED_MIN) for now, before in pairs
+    )
 
 
 def _moved(told: RegimeCosts, measured: Mapping[str, float]) -> dict[str, float]:

@@ -58,6 +58,39 @@ def test_health_is_that_of_all_tiles_together() -> None:
     assert (profile.backend, profile.device, profile.workers) == ("rram", "rram-wan2022", 4)
 
 
+def test_cells_that_drift_are_told_again_when_they_are_worse_by_an_eighth() -> None:
+    def sigma_told(*sigma: float) -> tuple[float, ...]:
+        worse = replace(SOUND, sigma=(sigma[0], sigma[1], sigma[2]))
+        inventory.record(block(0), arrays(worse), 0.0)
+        return told(inventory).sigma
+
+    inventory = Inventory()
+
+    assert sigma_told(0.02, 0.03, 0.04) == (0.02, 0.03, 0.04)
+    assert sigma_told(0.022, 0.033, 0.044) == (0.02, 0.03, 0.04)
+    assert sigma_told(0.022, 0.033, 0.046) == (0.022, 0.033, 0.046)
+    assert sigma_told(0.022, 0.028, 0.046) == (0.022, 0.028, 0.046)
+
+
+def test_cells_that_are_nearly_right_may_be_so_by_any_factor() -> None:
+    inventory = Inventory()
+    for sigma in (1e-4, 3e-4, 9e-4):
+        best = replace(SOUND, sigma=(sigma, sigma, sigma))
+        inventory.record(block(0), arrays(best), 0.0)
+        assert told(inventory).sigma == (1e-4, 1e-4, 1e-4)
+
+
+def test_further_arrays_and_writings_are_told_at_once() -> None:
+    inventory = Inventory()
+    inventory.record(block(0), arrays(), 0.0)
+    before = told(inventory)
+
+    inventory.record(block(0), arrays(replace(SOUND, writes=2), slices=2), 0.0)
+
+    after = told(inventory)
+    assert (after.arrays, after.writes) == (2 * before.arrays, 2)
+
+
 def test_remnants_share_arrays_and_both_polarities_count() -> None:
     inventory = Inventory()
     inventory.record(block(0, 256, 128), arrays(), 0.0)
