@@ -38,9 +38,6 @@ from compute.rram import SLICES_MAX, Rram
 DIGITAL_ROWS = 64
 """Rows of X done digitally at a time."""
 
-STRONGER = 0.5
-"""Rows that fail the check are done again with so much of the tolerance, before they are done digitally."""
-
 
 class MatrixError(ValueError):
     """A matrix that cannot be multiplied; the text says which value, and where."""
@@ -197,7 +194,7 @@ class AnalogMatrix:
         failing = answer.failing()
         answer.rows_redone = len(failing)
         part = math.sqrt(len(failing) / len(answer.x))
-        self._run(answer, failing, STRONGER * part * answer.tolerance, attempt=1)
+        self._run(answer, failing, verify.STRONGER * part * answer.tolerance, attempt=1)
         answer.check()
         if not answer.within:
             self._digitally(answer, answer.failing())

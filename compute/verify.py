@@ -24,6 +24,9 @@ FAILURE_PROBABILITY = 1e-6
 PASS_Z = 3.09
 """Standard normal quantile of 0.999: how surely an answer within its shares passes the check."""
 
+STRONGER = 0.5
+"""What failed its check is done again with so much of its share of the tolerance, before it is done digitally."""
+
 PANEL_ROWS = 64
 """Rows taken to float64 at once: half a MiB beside a block."""
 

@@ -5,6 +5,7 @@ from enum import IntEnum
 from math import inf
 
 from compute.partition import Block
+from compute.verify import STRONGER
 from node.communication.scoring import Estimate
 from node.deployment.ledger import Lease
 from node.execution.shards import Layout, Sides
@@ -15,11 +16,6 @@ from protocol.messages import ManifestHead, Multiplied, Multiply
 
 WAY_SHARE_MAX = 0.5
 """Of what is left, the most that is set aside for the way: a figure that is wrong must not leave no time at all."""
-
-
-STRONGER = 0.5
-"""Of its share of the tolerance, what a part gets that is done with a stronger plan: the same as rows of an
-`AnalogMatrix` that fail their check."""
 
 
 class Rigour(IntEnum):

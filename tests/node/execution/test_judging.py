@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from compute.partition import Block, Matrix
+from compute.verify import STRONGER
 from node.communication.scoring import HedgeBudget
 from node.deployment.ledger import Purpose
-from node.execution.attempts import STRONGER
 from protocol.client import MatmulRequest
 from protocol.errors import ErrorCode
 from protocol.messages import Multiply
