@@ -1,8 +1,11 @@
 """From currents at the edge of an array to numbers: cell noise, the ADC's range, one reading or the mean of many.
 
 Read noise of single cells adds up to normal noise at the output, which is drawn there: exact in law, and far fewer
-draws. Arrays of currents end in (tiles, tile side): the outputs of one array share a range, and columns that the last
-array of a row does not use are zero.
+draws. That is with perfect wires. Where wires take part of a cell's current they take part of its noise too, which is
+not looked at: with 1 to 4 ohm from cell to cell the noise here is 1.1 to 1.5 times that of the cells one by one.
+
+Arrays of currents end in (tiles, tile side): the outputs of one array share a range, and columns that the last array of
+a row does not use are zero.
 """
 
 import math

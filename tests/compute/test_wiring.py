@@ -115,3 +115,22 @@ def test_remnants_lie_all_over_their_arrays_and_stay_where_they_are() -> None:
 
 def test_what_fills_its_array_begins_at_its_corner() -> None:
     assert Site(as_they_come(128, 128), None, NAME).corner(0, 128, 128) == (0, 0)
+
+
+# -- noise ---------------------------------------------------------------------------------------
+
+
+def test_wires_take_part_of_the_cells_noise_which_readings_leave_out_of_account() -> None:
+    """Cell by cell, 1 % of g_max: the noise at the outputs is less than where wires are perfect, never more."""
+    dice = np.random.default_rng(5)
+    cells, x = pairs(64, 64)[0] * 40.0 + 5.0, dice.standard_normal((64, 8))
+    still = effective(cells, 8.0)
+
+    moved = [
+        (effective(cells + 0.4 * dice.standard_normal(cells.shape), 8.0) - still).T @ x
+        for _ in range(24)
+    ]
+
+    perfect = 0.4 * np.sqrt(np.sum(x**2, axis=0))
+    overstated = perfect.mean() / np.sqrt(np.var(moved, axis=0).mean())
+    assert 1.1 < overstated < 1.5
