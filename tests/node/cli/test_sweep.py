@@ -33,6 +33,7 @@ class Chips(NumpyService):
     def __init__(self) -> None:
         super().__init__()
         self.places = 100
+        self._coming = 0
         self.most_held = 0
         self.fail_on: int | None = None
         """Products with the chip of this seed fail."""
@@ -42,9 +43,14 @@ class Chips(NumpyService):
         self.versions: Counter[str] = Counter()
 
     async def put(self, request: PutRequest, body: MatrixBody) -> WeightsView:
-        if len(self.held) >= self.places:
+        # What is on its way has its place already: others come while a body is read.
+        if len(self.held) + self._coming >= self.places:
             raise TaskError(ErrorCode.NO_ROOM, "no room for these weights", need=9, free=1)
-        entry = await super().put(request, body)
+        self._coming += 1
+        try:
+            entry = await super().put(request, body)
+        finally:
+            self._coming -= 1
         self.most_held = max(self.most_held, len(self.held))
         self.requests[request.name] = request
         self.versions[request.name] += 1
