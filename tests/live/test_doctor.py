@@ -93,6 +93,8 @@ def test_a_scraper_sees_peers_links_packets_tasks_and_refusals(daemon: Start) ->
     there.matmul("w", np.ones((2, 300), np.float32))
     here.get("w")
     assert first.get("/v1/tasks/none")[0] == 404
+    sent = "sedma_packets_total", "sent"
+    eventually(lambda: scraped(first).get(sent), "it has probed the other")
     after = scraped(first)
 
     assert after["sedma_peers", "connected"] == 1
@@ -102,7 +104,7 @@ def test_a_scraper_sees_peers_links_packets_tasks_and_refusals(daemon: Start) ->
     # The copy for the other node has gone out over a link.
     carried = "sedma_link_bytes_total", "out"
     assert after[carried] - before[carried] > 4 * 300 * 200
-    assert after["sedma_packets_total", "sent"] > 0
+    assert after[sent] > 0
     assert after["sedma_tasks_total", "done"] > before["sedma_tasks_total", "done"]
     assert after["sedma_refusals_total", "client", "not_found"] == 1
     assert after["sedma_weights",] == 1

@@ -43,7 +43,8 @@ def test_a_node_joins_by_a_ticket_and_both_see_each_other(daemon: Daemons) -> No
 
     all_linked(a, b)
 
-    (seen,) = a.peers()
+    # Linked is one step, and what the other tells of itself the next.
+    (seen,) = eventually(lambda: [peer for peer in a.peers() if peer["name"]], "a knows b's name")
     assert seen["name"] == "b"
     assert seen["addresses"] == b.status()["listen"]
     assert seen["budget_bytes"] == 256 << 20
