@@ -5,8 +5,8 @@
 One JSON line for each case and batch: the ratio of CPU times in numpy alone and, where numba is installed, in compiled
 code; contenders take turns in one process, and the least of all rounds counts. `adc` has converters of 8 bits, `read`
 read noise of 1 % of g_max beside it; `transposed` drives the columns of the same arrays. `whole` is a raw product of a
-block programmed on `rram-wan2022`, as a mesh asks for it, and `outliers` their part of that. `floor` is what may be
-taken.
+block programmed on `rram-wan2022`, as a mesh asks for it, `outliers` their part of that; `check` is what it takes to
+bound the error of its answer, and `part_of_whole` how much of `whole` that is. `floor` is what may be taken.
 """
 
 import argparse
@@ -22,10 +22,10 @@ import msgspec
 import numpy as np
 
 from bench.cpu import least_in_turn_s
-from compute import fused
+from compute import fused, verify
 from compute.device import Converters, DeviceModel, ReadNoise, Window
 from compute.face import Face, Layer, face, on_grid
-from compute.partition import Matrix
+from compute.partition import Block, Matrix, Matrix64
 from compute.presets import device
 from compute.programmed import ProgrammedBlock
 from compute.raw import read_all_once
@@ -44,6 +44,9 @@ FLOORS = {
     ("adc", "numba"): {64: 1.5, 512: 1.5},
     ("read", "numba"): {64: 1.8, 512: 1.8},
 }
+
+CHECK_FLOORS = {64: 0.45, 512: 0.20}
+"""Of the whole raw product."""
 
 MACS_A_TURN = 64 * 1024 * 1024
 """A contender does so many multiplications at a time, so that a turn is long against the clock."""
@@ -69,6 +72,9 @@ def main() -> None:
     }
     rram = Rram(device("rram-wan2022"), options.seed)
     block = rram.program("bench", weights)
+    sketching = verify.SketchAccumulator(weights.shape, options.seed, Block(0, 0))
+    sketching.add_rows(0, weights)
+    sketch, _ = sketching.finish()
     for batch in options.batches:
         x = dice.standard_normal((batch, options.side), np.float32)
         contenders: dict[tuple[str, str], Callable[[], object]] = {
@@ -84,6 +90,7 @@ def main() -> None:
             contenders["outliers", by] = partial(
                 block.outliers[0].add_product, x, out, may_fuse=may_fuse
             )
+        contenders["check", "numpy"] = partial(check, x, sketch, x @ weights, options.seed)
         turns = max(1, MACS_A_TURN // (batch * weights.size))
         report(batch, least_in_turn_s(contenders, options.rounds, turns))
 
@@ -96,6 +103,13 @@ def multiply(rram: Rram, block: ProgrammedBlock, x: Matrix, *, may_fuse: bool) -
     """As a mesh's workers do; a raw product never asks for the digital weights."""
     with nullcontext() if may_fuse else numpy_alone():
         rram.multiply(block, x, transpose=False, share=None, x_key=1, digital=tuple)
+
+
+def check(x: Matrix, sketch: Matrix64, value: Matrix, seed: int) -> None:
+    """As for every answer: X meets the sketch, the answer the probes."""
+    slack = verify.round_off(len(sketch) + value.shape[1], verify.norm_of(value))
+    seen = verify.project(value, seed, "columns")
+    verify.residual_bound(seen, verify.apply_sketch(x, sketch), slack)
 
 
 @contextmanager
@@ -122,6 +136,11 @@ def report(batch: int, seconds: dict[tuple[str, str], float]) -> None:
         }
         if floor := FLOORS.get((case, by), {}).get(batch):
             line |= {"floor": floor, "within": one / plain <= floor}
+        if case == "check":
+            part = one / seconds["whole", "numpy"]
+            line["part_of_whole"] = round(part, 3)
+            if floor := CHECK_FLOORS.get(batch):
+                line |= {"floor": floor, "within": part <= floor}
         print(json.dumps(line), flush=True)
 
 
