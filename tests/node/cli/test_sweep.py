@@ -33,6 +33,9 @@ class Chips(NumpyService):
     def __init__(self) -> None:
         super().__init__()
         self.places = 100
+        self.fills_up = False
+        """Products wait until all places are taken and somebody has found none."""
+        self._is_full, self._has_refused = asyncio.Event(), asyncio.Event()
         self._coming = 0
         self.most_held = 0
         self.fail_on: int | None = None
@@ -45,6 +48,7 @@ class Chips(NumpyService):
     async def put(self, request: PutRequest, body: MatrixBody) -> WeightsView:
         # What is on its way has its place already: others come while a body is read.
         if len(self.held) + self._coming >= self.places:
+            self._has_refused.set()
             raise TaskError(ErrorCode.NO_ROOM, "no room for these weights", need=9, free=1)
         self._coming += 1
         try:
@@ -52,13 +56,16 @@ class Chips(NumpyService):
         finally:
             self._coming -= 1
         self.most_held = max(self.most_held, len(self.held))
+        if self.most_held == self.places:
+            self._is_full.set()
         self.requests[request.name] = request
         self.versions[request.name] += 1
         return self._entry(request.name, entry.converted)
 
     async def matmul(self, request: MatmulRequest, body: MatrixBody) -> MatrixAnswer:
-        # Others shall have the time to be here at once.
-        await asyncio.sleep(0.01)
+        if self.fills_up:
+            await self._is_full.wait()
+            await self._has_refused.wait()
         put = self.requests.get(request.name)
         if put is not None and put.seed == self.fail_on:
             raise TaskError(ErrorCode.UNAVAILABLE, "the holder was lost")
@@ -176,6 +183,7 @@ async def test_with_less_room_fewer_chips_are_there_at_once(
     api: RunningApi, service: Chips, tmp_path: Path
 ) -> None:
     service.places = 2
+    service.fills_up = True
 
     result = await sweep(tmp_path, "--seeds", 9, "--at-once", 6, "--rtol", "1e-2", "--json")
 
