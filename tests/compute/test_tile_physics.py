@@ -11,9 +11,9 @@ from compute.block_product import BlockProduct
 from compute.chance import rows_of
 from compute.converters import ranging
 from compute.crossbar import read_tile_row
-from compute.device import Converters, DeviceModel, Wires
+from compute.device import Converters, DeviceModel, ReadNoise, Wires
 from compute.digit_noise import digit_noise
-from compute.energy import reading
+from compute.energy import READ_BACK_READS, reading
 from compute.face import Layer, face, on_grid
 from compute.integer import lines_of, multiply
 from compute.integer_law import MAGNITUDE_BITS_MAX, CellNoise, IntegerPlan
@@ -24,6 +24,8 @@ from compute.presets import PRESETS
 from compute.programmed import Arrays
 from compute.programming import program
 from compute.raw import read_all_once
+from compute.rest import Source, plan_integer
+from compute.strips import write_strip
 from tests.compute.integer_bits import multiply_bit_by_bit
 from tests.compute.matrices import normal
 
@@ -105,6 +107,13 @@ def test_remnants_of_a_large_array_are_not_paid_for_as_a_whole_one() -> None:
     assert once[0].reads == once[1].reads == 2
 
 
+@pytest.mark.parametrize("tile", [16, 256])
+def test_reading_back_takes_the_arrays_that_a_row_lies_in(tile: int) -> None:
+    block = program(normal(40, 500), WAN, 5, "w", Arrays(tile_side=tile))
+
+    assert block.reading_back.reads == 2 * READ_BACK_READS * 40 * -(-500 // tile)
+
+
 @pytest.mark.parametrize("tile", TILE_SIDES)
 def test_the_range_of_the_converters_holds_all_lines_together(tile: int) -> None:
     adc = ranging(EIGHT, averaged=False, tile_side=tile)
@@ -145,6 +154,22 @@ def test_currents_of_all_lines_add_up_exactly_in_float32(tile: int, transpose: b
 
     # Half a step of the next power of two above 127 x (sum of an array's line) / 2^24.
     assert np.abs(laid - shares).max() <= 1.002 * 127 * tile / 2**24
+
+
+def test_variances_of_all_lines_add_up_exactly_in_float32() -> None:
+    """Where read noise is in proportion to conductance: squares meet squared codes, in parts of eight bits."""
+    device = msgspec.structs.replace(
+        WAN, name="proportional", reading=ReadNoise(proportional=0.01), converters=EIGHT
+    )
+    strip = write_strip(
+        normal(512, 60), np.ones(60, np.float32), 0, device, Arrays(tile_side=512), 9
+    )
+    codes = np.random.default_rng(3).integers(128, 256, (5, 512)).astype(np.float32)
+
+    assert strip.squares is not None
+    for order in (slice(None), slice(None, None, -1)):
+        variances = codes[:, order] @ strip.squares[order]
+        assert np.array_equal(variances, codes.astype(np.float64) @ strip.squares)
 
 
 @pytest.mark.parametrize("tile", [16, 64, 256])
@@ -219,6 +244,17 @@ def test_no_plan_drives_more_lines_than_an_array_has(tile: int) -> None:
 
     assert found is not None and found.tile_side == tile
     assert 1 < max(found.rows_active) <= tile
+
+
+def test_whole_numbers_are_planned_by_how_digits_fare_in_arrays_of_that_side() -> None:
+    device, x = with_wires(2.0), normal(8, 60)
+    block = program(normal(60, 50), device, 5, "w", Arrays(tile_side=32))
+    exact = float(np.linalg.norm(x @ normal(60, 50)))
+
+    found = plan_integer(Source(block, x, False, 3, 0, False), [0, 1], (1e-2 * exact) ** 2)
+
+    assert found is not None and found.tile_side == 32
+    assert found.noise == digit_noise(device, 5, 0.0, 32) != digit_noise(device, 5, 0.0, 128)
 
 
 @pytest.mark.parametrize("tile", [16, 256])
