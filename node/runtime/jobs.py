@@ -8,6 +8,9 @@ from node.log import Log
 from node.work import Outcome
 from protocol.errors import ErrorCode, ErrorInfo, SedmaError, TaskError
 
+LEAVING_S = 1.0
+"""So long the end of a node waits for threads whose work nobody wants any more."""
+
 Doing = Callable[[], Coroutine[object, object, Outcome]]
 
 FULL_ERRORS = (errno.ENOSPC, errno.EDQUOT)
@@ -35,6 +38,12 @@ class Jobs:
         self._writing_since: dict[int, int] = {}
         self._leaving: set[asyncio.Task[None]] = set()
         """Cancelled and not ended yet: a thread of theirs may be at work."""
+        self._given_up = asyncio.Event()
+
+    @property
+    def are_leaving(self) -> bool:
+        """A thread may be at work for a job that was cancelled."""
+        return bool(self._leaving)
 
     def begin(
         self, number: int, doing: Doing, *, lasting: bool = False, writes_from: int | None = None
@@ -60,14 +69,22 @@ class Jobs:
         return min(self._writing_since.values(), default=stamp)
 
     async def settled(self) -> None:
-        """Return once no thread works for a job that was cancelled before."""
-        if self._leaving:
-            await asyncio.wait(set(self._leaving))
+        """Return once no thread works for a job that was cancelled before, or the end does not wait for it."""
+        if self._leaving and not self._given_up.is_set():
+            given_up = asyncio.create_task(self._given_up.wait())
+            left = asyncio.create_task(asyncio.wait(set(self._leaving)))
+            await asyncio.wait({given_up, left}, return_when=asyncio.FIRST_COMPLETED)
+            given_up.cancel()
+            left.cancel()
 
     async def close(self) -> None:
+        """Threads that are at work for nobody are waited for a moment; what lasts is, however long it takes."""
         for number in self._running.keys() - self._lasting:
             self.cancel(number)
-        await asyncio.gather(*self._running.values(), *self._leaving, return_exceptions=True)
+        if self._leaving:
+            await asyncio.wait(set(self._leaving), timeout=LEAVING_S)
+        self._given_up.set()
+        await asyncio.gather(*self._running.values(), return_exceptions=True)
 
     async def _follow(self, number: int, doing: Doing) -> None:
         try:

@@ -20,7 +20,7 @@ class WriteBehind(Generic[T]):
     """
 
     def __init__(
-        self, pool: Executor, write: Callable[[T], None], failed: Callable[[OSError], None]
+        self, pool: Executor | None, write: Callable[[T], None], failed: Callable[[OSError], None]
     ) -> None:
         self._pool = pool
         self._write = write
@@ -52,7 +52,9 @@ class WriteBehind(Generic[T]):
 class Keeping:
     """Of one daemon, from its start until `close`."""
 
-    def __init__(self, data: DataDir, pool: Executor, log: Log) -> None:
+    def __init__(self, data: DataDir, pool: Executor | None, log: Log) -> None:
+        """`pool`: nothing for the loop's own threads."""
+
         def failed(error: OSError) -> None:
             log.warning("mesh.not_kept", reason=str(error))
 

@@ -117,7 +117,8 @@ class Live:
         )
         self._alarm = Alarm(self._tick)
         self._rearm_due = False
-        self._keeping = Keeping(data, self.pool, log)
+        # Not by the workers, who may write arrays for minutes when the node ends.
+        self._keeping = Keeping(data, None, log)
         self._chores = Chores(
             store,
             self.pool,
@@ -185,6 +186,11 @@ class Live:
         await self._chores.close()
         await self._keeping.close()
         self.pool.shutdown(wait=False, cancel_futures=True)
+
+    @property
+    def is_at_work(self) -> bool:
+        """Once it is closed: a thread has not ended, whose work nobody wants."""
+        return self._working.is_at_work
 
     # -- clients -------------------------------------------------------------------------------------
 

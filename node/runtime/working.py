@@ -91,8 +91,13 @@ class Working:
     def cancel(self, job: int) -> None:
         self._jobs.cancel(job)
 
+    @property
+    def is_at_work(self) -> bool:
+        """A thread has not ended, for a job that was cancelled."""
+        return self._jobs.are_leaving
+
     async def close(self) -> None:
-        """Return when nothing is under way any more. The threads live on until `pool` is shut down."""
+        """Return when nothing is under way that anybody wants. The threads live on until `pool` is shut down."""
         await self._jobs.close()
 
     # -- within --------------------------------------------------------------------------------------
@@ -100,11 +105,13 @@ class Working:
     async def _discard(self, what: Discard, before: int) -> Outcome:
         # What a cancelled put's last thread still brings must not come after it was let go.
         await self._jobs.settled()
-        loop = asyncio.get_running_loop()
-        await loop.run_in_executor(self.pool, self._workshop.discard, what, before)
+        await asyncio.to_thread(self._workshop.discard, what, before)
         return None
 
     async def _blocking(self, what: Blocking) -> Outcome:
+        if isinstance(what, KeepManifest):
+            # The end of the node waits for it, and not for workers that write arrays.
+            return await asyncio.to_thread(self._workshop.do, what)
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self.pool, self._workshop.do, what)
 

@@ -1,12 +1,15 @@
 """One daemon for real: its process, its HTTP side, its disk."""
 
+import contextlib
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -234,6 +237,33 @@ def test_a_signal_ends_it_cleanly_within_two_seconds(daemon: Start, number: int)
 
     assert time.monotonic() - began < 2.0
     assert not (node.data_dir / "api.url").exists()
+
+
+def test_it_ends_within_two_seconds_while_arrays_are_written_that_take_minutes(
+    daemon: Start,
+) -> None:
+    patience = {"acceptance_us": 1e-9, "pulses_max": 10_000, "pulse_share": 1e-9}
+    device = {"base": "rram-wan2022", "writing": patience}
+    node = daemon(environment={"SEDMA_SHARE_CPUS": "1"})
+    client = node.client()
+
+    def put() -> None:
+        with pytest.raises(sedma.SedmaError):
+            client.put("w", W[:512, :512], device=device)
+
+    def is_writing() -> bool:
+        with contextlib.closing(sqlite3.connect(node.data_dir / "arrays.db")) as arrays:
+            return bool(arrays.execute("SELECT count(*) FROM arrays").fetchone()[0])
+
+    with ThreadPoolExecutor(1) as pool:
+        putting = pool.submit(put)
+        eventually(is_writing, "the block is being written")
+        began = time.monotonic()
+        assert node.stop() == 0
+        assert time.monotonic() - began < 2.0
+        putting.result()
+
+    assert daemon().client().weights() == []
 
 
 def test_a_log_on_a_full_disk_keeps_nobody_from_an_answer(tmp_path: Path) -> None:
