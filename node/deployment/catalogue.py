@@ -95,6 +95,8 @@ class Catalogue:
         self.manifests: dict[str, Manifest] = {}
         self.news: list[tuple[Manifest | None, Manifest]] = []
         """(what stood there before, what stands there now), for the node to act upon and clear."""
+        self.overtaken: list[WeightsVersion] = []
+        """Told of when a newer version stood already, for the node to act upon and clear."""
         self.former: dict[WeightsVersion, Manifest] = {}
         """What was replaced and can still be multiplied by, until the node lets it go."""
         self._desk = desk
@@ -251,6 +253,8 @@ class Catalogue:
         key = (part.head.name, part.head.version)
         known = self.manifests.get(part.head.name)
         if known is not None and known.head.version >= part.head.version:
+            if known.head.version != part.head.version:
+                self.overtaken.append(part.head.version)
             return []
         gathering = self._gathering.setdefault(key, _Gathering(part.head))
         gathering.entries[part.first] = part.entries

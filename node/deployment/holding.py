@@ -108,6 +108,11 @@ class Holding:
         promise = self._promise_of(version)
         return promise is not None and block in promise.claimed
 
+    def brought(self, version: WeightsVersion) -> str | None:
+        """The put that has brought blocks of this version, as long as no manifest here names them."""
+        promise = self._promise_of(version)
+        return None if promise is None or promise.lasting else promise.lease.owner
+
     # -- promises ------------------------------------------------------------------------------------
 
     def reserve(self, put: str, nbytes: int, now: float) -> None:

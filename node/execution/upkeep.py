@@ -3,8 +3,11 @@
 The list changes when a client puts or removes weights, and when a neighbour tells of it. What a new manifest names of
 ours is here already if its put brought it; after a restart, or when the promise to the put lapsed before its manifest
 came, it lies on disk and is loaded again. What is removed goes at once. What is replaced lingers for a moment, unless
-its memory is needed: products under way end on the version with which they began.
+its memory is needed: products under way end on the version with which they began. So does what a put brought when a
+newer version was heard of before its own: it stood for a moment elsewhere.
 """
+
+from typing import TypeVar
 
 from compute.partition import Block, BlockGrid
 from node.communication.desk import Desk, OnlyWork
@@ -20,6 +23,8 @@ from protocol.digests import WeightsVersion
 from protocol.errors import ErrorInfo, TaskError
 from protocol.ids import ContentId, NodeId
 from protocol.messages import BlockIndex, Manifest, StoreBlock
+
+Key = TypeVar("Key")
 
 REPLACED_KEPT_S = 5.0
 """So long a replaced version can still be multiplied by; most products take less."""
@@ -49,11 +54,14 @@ class Upkeep(OnlyWork):
         self._discarding: set[int] = set()
         self._lingering: dict[WeightsVersion, float] = {}
         """Replaced versions, in the order in which they go, and when."""
+        self._overtaken: dict[str, float] = {}
+        """Puts whose version was replaced before it was told of here, in the order in which they go, and when."""
 
     @property
     def deadline(self) -> float | None:
-        """When the next replaced version goes."""
-        return next(iter(self._lingering.values()), None)
+        """When the next replaced or overtaken version goes."""
+        soonest = (next(iter(one.values()), None) for one in (self._lingering, self._overtaken))
+        return min((at for at in soonest if at is not None), default=None)
 
     @property
     def loading(self) -> int:
@@ -78,12 +86,17 @@ class Upkeep(OnlyWork):
                 effects += self._take_up(manifest, now)
         for version in self._holding.ousted():
             effects += self._let_go(version)
+        self._act_on_overtaken(now)
         return effects
 
     def tick(self, now: float) -> list[Effect]:
         effects: list[Effect] = []
-        while (deadline := self.deadline) is not None and deadline <= now:
-            effects += self._let_go(next(iter(self._lingering)))
+        while (version := _due(self._lingering, now)) is not None:
+            effects += self._let_go(version)
+        while (put := _due(self._overtaken, now)) is not None:
+            del self._overtaken[put]
+            if (released := self._holding.release(put)) is not None:
+                effects.append(self._discard(*released))
         return effects
 
     def lapsed(self, lease: Lease) -> list[Effect]:
@@ -152,6 +165,15 @@ class Upkeep(OnlyWork):
             effects += self._let_go(next(iter(self._lingering)))
         return effects
 
+    def _act_on_overtaken(self, now: float) -> None:
+        """Of two puts at once both may stand for a moment where they were asked for. Who was told of the newer one
+        first never holds the other, and would keep its blocks until the promise lapses."""
+        versions, self._catalogue.overtaken = self._catalogue.overtaken, []
+        for version in versions:
+            put = self._holding.brought(version)
+            if put is not None:
+                self._overtaken.setdefault(put, now + REPLACED_KEPT_S)
+
     def _let_go(self, version: WeightsVersion) -> list[Effect]:
         """Nobody shall count on this replaced version any more."""
         del self._lingering[version]
@@ -178,3 +200,8 @@ class Upkeep(OnlyWork):
         job = self._desk.number(self)
         self._discarding.add(job)
         return Work(job, Discard(version, blocks, contents))
+
+
+def _due(moments: dict[Key, float], now: float) -> Key | None:
+    """The first of these, if its moment has come."""
+    return next((key for key, at in list(moments.items())[:1] if at <= now), None)

@@ -1,6 +1,8 @@
 import msgspec
 
+from node.deployment.catalogue import parts
 from node.deployment.ledger import MIB
+from node.deployment.stores import stores_of
 from node.effects import Effect, Note, Work
 from node.execution.sketches import SketchCache
 from node.execution.upkeep import REPLACED_KEPT_S, REPLACED_MAX, Upkeep
@@ -214,6 +216,42 @@ def test_content_that_other_weights_share_stays_on_disk() -> None:
     (discard,) = discards(keeper.adopt(TOMBSTONE))
 
     assert discard.contents == ()
+
+
+def test_what_a_put_brought_goes_soon_when_a_newer_version_was_heard_of_first() -> None:
+    keeper = Keeper()
+    late = manifest((A,), (A,))
+    keeper.holding.reserve("put", MIB, 0.0)
+    for store in stores_of(late, A, "put").values():
+        keeper.holding.claim(store, 0.0)
+        keeper.holding.adopted(store, 0.0)
+    keeper.adopt(at_version(manifest((B,)), 5))
+
+    for part in parts(late):
+        assert keeper.catalogue.take_part(part) == []
+    assert keeper.upkeep.act_on_news(10.0) == []
+    for part in parts(late):
+        assert keeper.catalogue.take_part(part) == []
+    assert keeper.upkeep.act_on_news(12.0) == []
+
+    # Where it was asked for it stood for a moment, so products may be under way.
+    assert keeper.upkeep.deadline == 10.0 + REPLACED_KEPT_S
+    assert keeper.upkeep.tick(9.9 + REPLACED_KEPT_S) == []
+    (discard,) = discards(keeper.upkeep.tick(10.0 + REPLACED_KEPT_S))
+    assert discard.version == VERSION and discard.blocks == ((0, 0), (1, 0))
+    assert keeper.leased == 0 and keeper.upkeep.deadline is None
+
+
+def test_weights_that_were_replaced_here_go_no_later_when_they_are_told_of_again() -> None:
+    keeper = Keeper()
+    old = replaced(keeper)
+
+    for part in parts(old):
+        keeper.catalogue.take_part(part)
+    assert keeper.upkeep.act_on_news(12.0) == []
+
+    assert len(discards(keeper.upkeep.tick(10.0 + REPLACED_KEPT_S))) == 1
+    assert keeper.upkeep.deadline is None
 
 
 def test_a_put_of_which_nothing_more_was_heard_is_let_go() -> None:
