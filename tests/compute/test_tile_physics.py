@@ -156,20 +156,20 @@ def test_currents_of_all_lines_add_up_exactly_in_float32(tile: int, transpose: b
     assert np.abs(laid - shares).max() <= 1.002 * 127 * tile / 2**24
 
 
-def test_variances_of_all_lines_add_up_exactly_in_float32() -> None:
-    """Where read noise is in proportion to conductance: squares meet squared codes, in parts of eight bits."""
+def test_what_strips_hold_adds_up_exactly_in_float32_over_all_lines() -> None:
+    """Codes meet conductances; where read noise is in proportion to these, squares meet squares, by eight bits."""
     device = msgspec.structs.replace(
         WAN, name="proportional", reading=ReadNoise(proportional=0.01), converters=EIGHT
     )
-    strip = write_strip(
-        normal(512, 60), np.ones(60, np.float32), 0, device, Arrays(tile_side=512), 9
-    )
-    codes = np.random.default_rng(3).integers(128, 256, (5, 512)).astype(np.float32)
-
+    arrays, scale = Arrays(tile_side=512), np.ones(60, np.float32)
+    strip = write_strip(np.abs(normal(512, 60)), scale, 0, device, arrays, 9)
     assert strip.squares is not None
-    for order in (slice(None), slice(None, None, -1)):
-        variances = codes[:, order] @ strip.squares[order]
-        assert np.array_equal(variances, codes.astype(np.float64) @ strip.squares)
+
+    for held, top in ((strip.difference, 127), (strip.squares, 255)):
+        codes = np.random.default_rng(3).integers(top // 2, top + 1, (5, 512)).astype(np.float32)
+        for order in (slice(None), slice(None, None, -1)):
+            currents = codes[:, order] @ held[order]
+            assert np.array_equal(currents, codes.astype(np.float64) @ held)
 
 
 @pytest.mark.parametrize("tile", [16, 64, 256])
