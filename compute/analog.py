@@ -39,6 +39,10 @@ DIGITAL_ROWS = 64
 """Rows of X done digitally at a time."""
 
 
+_NUMBER = float | int | np.floating
+"""What a tolerance may be."""
+
+
 class MatrixError(ValueError):
     """A matrix that cannot be multiplied; the text says which value, and where."""
 
@@ -65,12 +69,12 @@ class AnalogMatrix:
         if self._weights.ndim != 2:
             raise MatrixError(f"W must have two axes, not {self._weights.ndim}")
         arrays = Arrays(tile_side=_tile_side(tile))
-        model = device if isinstance(device, DeviceModel) else device_of(device)
-        self._rram = Rram(model, seed)
+        seed = _counted(seed, "seed", 0)
+        self._rram = Rram(_model(device), seed)
         self._name = _name(self._weights)
         self._grid = BlockGrid(self._weights.shape[0], self._weights.shape[1])
         self._room = room or (lambda nbytes: True)
-        self._threads = threads
+        self._threads = _counted(threads, "threads", 1)
         self._lock = threading.Lock()
         self._draws = 0
         self._sketch_seed = stream_key(seed, self._name, "sketch")
@@ -355,18 +359,37 @@ def checked(values: npt.ArrayLike, name: str) -> Matrix:
 
 
 def _tile_side(tile: int) -> int:
-    whole = isinstance(tile, int | np.integer) and not isinstance(tile, bool)
-    if not whole or tile not in TILE_SIDES:
+    if not _is_whole(tile) or tile not in TILE_SIDES:
         raise MatrixError(f"tile is {tile!r}; write one of {', '.join(map(str, TILE_SIDES))}")
     return int(tile)
+
+
+def _counted(value: int, name: str, least: int) -> int:
+    if not _is_whole(value) or value < least:
+        raise MatrixError(f"{name} is {value!r}; write a whole number, {least} or more")
+    return int(value)
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
+
+
+def _model(device: str | DeviceModel) -> DeviceModel:
+    if isinstance(device, DeviceModel):
+        return device
+    if not isinstance(device, str):
+        raise MatrixError(
+            f"device is {device!r}; write a preset's name, JSON text, or a DeviceModel"
+        )
+    return device_of(device)
 
 
 def _fitting(x: Matrix, inputs: int, rtol: float | None) -> None:
     if x.ndim > 2 or x.shape[-1] != inputs:
         raise MatrixError(f"X has shape {x.shape}; its last axis must be {inputs} long")
-    if rtol is not None and not 0.0 < rtol < 1.0:
+    if rtol is not None and not (isinstance(rtol, _NUMBER) and 0.0 < rtol < 1.0):
         raise MatrixError(
-            f"rtol is {rtol}; write a number between 0 and 1, or None for the raw product"
+            f"rtol is {rtol!r}; write a number between 0 and 1, or None for the raw product"
         )
 
 

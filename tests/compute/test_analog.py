@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -137,10 +139,28 @@ def test_inputs_that_do_not_fit_are_refused(shape: tuple[int, ...]) -> None:
         matrix.matmul(np.ones((0, 5)))
 
 
-@pytest.mark.parametrize("rtol", [0.0, 1.0, -0.1, 2.0, float("nan"), float("inf")])
-def test_a_tolerance_lies_between_nothing_and_all(rtol: float) -> None:
+@pytest.mark.parametrize("rtol", [0.0, 1.0, -0.1, 2.0, float("nan"), float("inf"), "1e-2"])
+def test_a_tolerance_lies_between_nothing_and_all(rtol: Any) -> None:
     with pytest.raises(MatrixError, match="write a number between 0 and 1, or None"):
         AnalogMatrix(normal(5, 4), "ideal").matmul(normal(2, 5), rtol)
+
+
+@pytest.mark.parametrize("seed", [-1, 1.5, "x", None, True])
+def test_a_seed_is_a_whole_number(seed: Any) -> None:
+    with pytest.raises(MatrixError, match="write a whole number, 0 or more"):
+        AnalogMatrix(normal(5, 4), "ideal", seed=seed)
+
+
+@pytest.mark.parametrize("threads", [0, 2.0, None])
+def test_there_is_a_thread_at_least(threads: Any) -> None:
+    with pytest.raises(MatrixError, match="write a whole number, 1 or more"):
+        AnalogMatrix(normal(5, 4), "ideal", threads=threads)
+
+
+def test_devices_are_told_as_text_or_as_models() -> None:
+    told: Any = {"base": "rram-wan2022"}
+    with pytest.raises(MatrixError, match="write a preset's name, JSON text, or a DeviceModel"):
+        AnalogMatrix(normal(5, 4), told)
 
 
 def test_unknown_devices_are_refused_with_the_nearest() -> None:
