@@ -182,6 +182,8 @@ class BlockArrays:
 
     health: "HealthSummary"
     slices: int
+    slices_written: int
+    """In their last writing, held here or not: so many can be derived again, at their present age."""
     replicas: int
     error: float
     """||E||_F / ||W||_F: what is wrong with the block as it is read from all its arrays."""

@@ -126,7 +126,8 @@ class Strengthening(OnlyWork):
         self._turns[job] = _Turn(key, slices, scratch)
         # A residual is cut from arrays as they stand: where these have moved, all are written together.
         moves = one.arrays.drift_t0_s is not None
-        return [Work(job, Reprogram(one.store, slices, anew=moves))]
+        anew = moves and slices > one.arrays.slices_written
+        return [Work(job, Reprogram(one.store, slices, anew=anew))]
 
     def job_done(self, job: int, outcome: Outcome, now: float) -> list[Effect]:
         assert isinstance(outcome, Reprogrammed)

@@ -82,6 +82,11 @@ class Written:
         """The first that was seen in so many slices."""
         return next(error for _, count, error in self.errors if count == slices)
 
+    @property
+    def slices(self) -> int:
+        """The most that were seen of it."""
+        return max(count for _, count, _ in self.errors)
+
     def _first_to_go(self) -> int:
         """The oldest that is not the first of its kind."""
         counts = [slices for _, slices, _ in self.errors]

@@ -90,6 +90,7 @@ class Chips:
         told = BlockArrays(
             health=resident.health.summary(),
             slices=slices,
+            slices_written=seen.slices,
             replicas=arrays.replicas,
             error=error,
             dearer=dearer(resident, grown) if grown > GROWN_MIN else 1.0,

@@ -18,7 +18,7 @@ BAD = HealthSummary(30, 0, (0.05, 0.06, 0.07), 0.1, writes=4, age_s=9.0)
 
 
 def arrays(health: HealthSummary = SOUND, slices: int = 1) -> BlockArrays:
-    return BlockArrays(health, slices, 1, error=0.1, dearer=1.0, drift_t0_s=None)
+    return BlockArrays(health, slices, slices, 1, error=0.1, dearer=1.0, drift_t0_s=None)
 
 
 def block(

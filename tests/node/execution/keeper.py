@@ -16,6 +16,7 @@ VERSION = WeightsVersion(1, 0, "w")
 FRESH = BlockArrays(
     HealthSummary(1, 1, (0.01, 0.01, 0.01), 0.0, writes=1, age_s=0.0),
     slices=1,
+    slices_written=1,
     replicas=1,
     error=0.1,
     dearer=1.0,

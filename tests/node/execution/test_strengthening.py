@@ -86,6 +86,16 @@ def test_arrays_whose_cells_have_moved_are_all_written_together() -> None:
     assert order.anew
 
 
+def test_slices_that_stand_since_the_last_writing_are_not_written_again() -> None:
+    """Those that a restart, or somebody's need for memory, took out of memory."""
+    keeper = Keeper(replace(STILL, drift_t0_s=1.0, slices_written=3))
+    keeper.want(3)
+
+    (order,) = keeper.tick(0.0)
+
+    assert (order.slices, order.anew) == (3, False)
+
+
 def test_the_memory_still_counts_as_free_for_weights() -> None:
     keeper = Keeper()
     before = keeper.ledger.free_for(Purpose.WEIGHTS)
