@@ -38,9 +38,11 @@ from compute.rram import SLICES_MAX, Rram
 DIGITAL_ROWS = 64
 """Rows of X done digitally at a time."""
 
-
 _NUMBER = float | int | np.floating
 """What a tolerance may be."""
+
+REPLICAS_MAX = 16
+"""Their error falls with the root of their number, and each is read for every product."""
 
 
 class MatrixError(ValueError):
@@ -51,7 +53,10 @@ class AnalogMatrix:
     """W (K, N) float32 in simulated arrays; safe to multiply by from several threads at once.
 
     device: a preset's name, a JSON description, or a DeviceModel. tile: cells along each array, 16, 32, 64, 128, 256 or
-    512; larger arrays convert less, and lose more in their wires. `room` is asked before further arrays are programmed
+    512; larger arrays convert less, and lose more in their wires. replicas: arrays that hold the same weights and are
+    read together, 1 to 16: errors of reading and of writing fall with the root of their number, energy grows with it.
+    For a tolerance the planner takes further slices, of which one does more than a replica, and several copies of whole
+    numbers' digits where cells are stuck. `room` is asked before further arrays are programmed
     for a tolerance, with the bytes that they take here; where it says no, other regimes do.
     """
 
@@ -61,6 +66,7 @@ class AnalogMatrix:
         device: str | DeviceModel = DEFAULT_DEVICE,
         *,
         tile: int = TILE_SIDE,
+        replicas: int = 1,
         seed: int = 0,
         threads: int = 1,
         room: Callable[[int], bool] | None = None,
@@ -68,7 +74,8 @@ class AnalogMatrix:
         self._weights = checked(weights, "W")
         if self._weights.ndim != 2:
             raise MatrixError(f"W must have two axes, not {self._weights.ndim}")
-        arrays = Arrays(tile_side=_tile_side(tile))
+        copies = _counted(replicas, "replicas", 1, REPLICAS_MAX)
+        arrays = Arrays(replicas=copies, tile_side=_tile_side(tile))
         seed = _counted(seed, "seed", 0)
         self._rram = Rram(_model(device), seed)
         self._name = _name(self._weights)
@@ -364,9 +371,10 @@ def _tile_side(tile: int) -> int:
     return int(tile)
 
 
-def _counted(value: int, name: str, least: int) -> int:
-    if not _is_whole(value) or value < least:
-        raise MatrixError(f"{name} is {value!r}; write a whole number, {least} or more")
+def _counted(value: int, name: str, least: int, most: int | None = None) -> int:
+    if not _is_whole(value) or value < least or (most is not None and value > most):
+        bounds = f"{least} or more" if most is None else f"{least} to {most}"
+        raise MatrixError(f"{name} is {value!r}; write a whole number, {bounds}")
     return int(value)
 
 

@@ -157,6 +157,12 @@ def test_there_is_a_thread_at_least(threads: Any) -> None:
         AnalogMatrix(normal(5, 4), "ideal", threads=threads)
 
 
+@pytest.mark.parametrize("replicas", [0, 17, 2.0, True])
+def test_replicas_can_be_counted(replicas: Any) -> None:
+    with pytest.raises(MatrixError, match="write a whole number, 1 to 16"):
+        AnalogMatrix(normal(5, 4), "ideal", replicas=replicas)
+
+
 def test_devices_are_told_as_text_or_as_models() -> None:
     told: Any = {"base": "rram-wan2022"}
     with pytest.raises(MatrixError, match="write a preset's name, JSON text, or a DeviceModel"):
@@ -166,6 +172,37 @@ def test_devices_are_told_as_text_or_as_models() -> None:
 def test_unknown_devices_are_refused_with_the_nearest() -> None:
     with pytest.raises(DeviceError, match="did you mean rram-wan2022"):
         AnalogMatrix(normal(5, 4), "rram-wan2020")
+
+
+# -- replicas --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("device", ["rram-wan2022", "pcm-joshi"])
+def test_replicas_are_read_together_and_average_what_is_new_in_each(device: str) -> None:
+    weights, x = normal(200, 150), normal(64, 200, seed=2)
+    one, four = (AnalogMatrix(weights, device, replicas=count, seed=5) for count in (1, 4))
+
+    alone, together = one.matmul(x, draw=1), four.matmul(x, draw=1)
+
+    # Outliers are exact in both, and converters err alike.
+    ratio = relative_error(together, x, weights) / relative_error(alone, x, weights)
+    assert 0.4 < ratio < 0.65
+    assert together.report.reads == 4 * alone.report.reads
+    assert together.report.arrays_j == pytest.approx(4.0 * alone.report.arrays_j)
+    assert together.certificate.latency_s == alone.certificate.latency_s
+
+
+def test_a_tolerance_takes_fewer_readings_of_replicas() -> None:
+    weights, x = normal(200, 150), normal(64, 200, seed=2)
+    one, two = (
+        AnalogMatrix(weights, "rram-cmo-hfox-2025", replicas=count, seed=5) for count in (1, 2)
+    )
+
+    alone, together = one.matmul(x, rtol=0.1), two.matmul(x, rtol=0.1)
+
+    assert alone.certificate.regime == "fast" and together.certificate.regime == "sliced"
+    assert together.certificate.latency_s < alone.certificate.latency_s
+    assert relative_error(together, x, weights) <= together.certificate.bound <= 0.1
 
 
 # -- room --------------------------------------------------------------------------------------------
