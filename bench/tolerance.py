@@ -10,8 +10,8 @@ Printed are JSON lines: one over all jobs, one for each device and rtol, one for
 answers above the rtol that was asked for, `untold` those among them that do not say so. `analog` is by products
 (each job counts the same), `analog_macs` by multiplications. `ratio` is bound over true error.
 
-Exact IR drop takes 0.03 s for each array, so devices with wires get matrices up to --wired-side only; the first line
-says which. Shapes are a third uniform, a third by their logarithm, a third prime.
+Shapes are a third uniform, a third by their logarithm, a third prime. Exact IR drop takes 0.03 s for each array, so
+devices with wires take most of the time: --wired-side bounds their matrices; the first line says which they are.
 """
 
 import argparse
@@ -78,7 +78,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0, help="number of the first job")
     parser.add_argument("--preset", choices=list(PRESETS), help="this device alone")
     parser.add_argument("--rtol", type=float, help="this tolerance alone")
-    parser.add_argument("--wired-side", type=int, default=260)
+    parser.add_argument("--wired-side", type=int, default=SIDE)
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--out", type=Path, help="keep each job's line here, and go on from it")
     return parser.parse_args()
@@ -107,7 +107,7 @@ def _worked(jobs: list[Job], workers: int) -> Iterator[Line]:
 
 
 def draw(
-    seed: int, preset: str | None = None, rtol: float | None = None, wired_side: int = 260
+    seed: int, preset: str | None = None, rtol: float | None = None, wired_side: int = SIDE
 ) -> Job:
     """The job of this number; what is told takes the place of what would be drawn."""
     dice = np.random.default_rng([seed, 1])
