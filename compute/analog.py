@@ -23,30 +23,28 @@ import numpy.typing as npt
 
 from compute import verify
 from compute.answer import AnalogResult, Answer, Rows
+from compute.arguments import (
+    REPLICAS_MAX,
+    MatrixError,
+    check_fitting,
+    checked,
+    counted,
+    model_of,
+    tile_side,
+)
 from compute.backend import Digits, Product, digital_product
 from compute.block_product import BlockProduct
 from compute.chance import stream_key
 from compute.device import DeviceModel
 from compute.digits import writing_digits
 from compute.energy import Spent, digital_pj
-from compute.partition import TILE_SIDE, TILE_SIDES, Block, BlockGrid, Matrix, Matrix64, spans
+from compute.partition import TILE_SIDE, Block, BlockGrid, Matrix, Matrix64, spans
 from compute.presets import DEFAULT_DEVICE
-from compute.presets import device as device_of
 from compute.programmed import Arrays, ProgrammedBlock
 from compute.rram import SLICES_MAX, Rram
 
 DIGITAL_ROWS = 64
 """Rows of X done digitally at a time."""
-
-_NUMBER = float | int | np.floating
-"""What a tolerance may be."""
-
-REPLICAS_MAX = 16
-"""Their error falls with the root of their number, and each is read for every product."""
-
-
-class MatrixError(ValueError):
-    """A matrix that cannot be multiplied; the text says which value, and where."""
 
 
 class AnalogMatrix:
@@ -74,14 +72,14 @@ class AnalogMatrix:
         self._weights = checked(weights, "W")
         if self._weights.ndim != 2:
             raise MatrixError(f"W must have two axes, not {self._weights.ndim}")
-        copies = _counted(replicas, "replicas", 1, REPLICAS_MAX)
-        arrays = Arrays(replicas=copies, tile_side=_tile_side(tile))
-        seed = _counted(seed, "seed", 0)
-        self._rram = Rram(_model(device), seed)
+        copies = counted(replicas, "replicas", 1, REPLICAS_MAX)
+        arrays = Arrays(replicas=copies, tile_side=tile_side(tile))
+        seed = counted(seed, "seed", 0)
+        self._rram = Rram(model_of(device), seed)
         self._name = _name(self._weights)
         self._grid = BlockGrid(self._weights.shape[0], self._weights.shape[1])
         self._room = room or (lambda nbytes: True)
-        self._threads = _counted(threads, "threads", 1)
+        self._threads = counted(threads, "threads", 1)
         self._lock = threading.Lock()
         self._draws = 0
         self._sketch_seed = stream_key(seed, self._name, "sketch")
@@ -176,9 +174,8 @@ class AnalogMatrix:
     ) -> AnalogResult:
         rows = checked(x, "X")
         inputs, outputs = self.shape[::-1] if transpose else self.shape
-        _fitting(rows, inputs, rtol)
-        if first_row < 0:
-            raise MatrixError(f"first_row is {first_row}; rows are counted from nought")
+        check_fitting(rows, inputs, rtol)
+        first_row = counted(first_row, "first_row", 0)
         asked = np.atleast_2d(rows)
         answer = Answer(
             x=asked,
@@ -346,59 +343,6 @@ class AnalogMatrix:
         with self._lock:
             self._draws += 1
             return self._draws
-
-
-def checked(values: npt.ArrayLike, name: str) -> Matrix:
-    """As float32, finite. Raises MatrixError that names the first value that is not, and where it stands."""
-    matrix = np.asarray(values)
-    if matrix.dtype.kind not in "fiub":
-        raise MatrixError(f"{name} holds {matrix.dtype}; write real numbers")
-    with np.errstate(over="ignore"):
-        single: Matrix = matrix.astype(np.float32)
-    if single.size == 0 or single.ndim == 0:
-        raise MatrixError(f"{name} of shape {single.shape} holds nothing to multiply")
-    finite = np.isfinite(single)
-    if not finite.all():
-        place = tuple(int(at[0]) for at in np.nonzero(~finite))
-        reason = "beyond float32" if np.isfinite(matrix[place]) else "not finite"
-        raise MatrixError(f"{name}{list(place)} is {matrix[place]}: {reason}")
-    return single
-
-
-def _tile_side(tile: int) -> int:
-    if not _is_whole(tile) or tile not in TILE_SIDES:
-        raise MatrixError(f"tile is {tile!r}; write one of {', '.join(map(str, TILE_SIDES))}")
-    return int(tile)
-
-
-def _counted(value: int, name: str, least: int, most: int | None = None) -> int:
-    if not _is_whole(value) or value < least or (most is not None and value > most):
-        bounds = f"{least} or more" if most is None else f"{least} to {most}"
-        raise MatrixError(f"{name} is {value!r}; write a whole number, {bounds}")
-    return int(value)
-
-
-def _is_whole(value: object) -> bool:
-    return isinstance(value, int | np.integer) and not isinstance(value, bool)
-
-
-def _model(device: str | DeviceModel) -> DeviceModel:
-    if isinstance(device, DeviceModel):
-        return device
-    if not isinstance(device, str):
-        raise MatrixError(
-            f"device is {device!r}; write a preset's name, JSON text, or a DeviceModel"
-        )
-    return device_of(device)
-
-
-def _fitting(x: Matrix, inputs: int, rtol: float | None) -> None:
-    if x.ndim > 2 or x.shape[-1] != inputs:
-        raise MatrixError(f"X has shape {x.shape}; its last axis must be {inputs} long")
-    if rtol is not None and not (isinstance(rtol, _NUMBER) and 0.0 < rtol < 1.0):
-        raise MatrixError(
-            f"rtol is {rtol!r}; write a number between 0 and 1, or None for the raw product"
-        )
 
 
 def _name(weights: Matrix) -> str:

@@ -11,8 +11,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from compute.analog import AnalogMatrix, MatrixError
+    from compute.analog import AnalogMatrix
     from compute.answer import AnalogResult, Certificate, Report
+    from compute.arguments import MatrixError
     from compute.device import DeviceError, DeviceModel
     from compute.fused import warm_up
     from compute.presets import DEFAULT_DEVICE, PRESETS, device, from_toml
@@ -26,7 +27,7 @@ _PLACES = {
     "DEFAULT_DEVICE": "compute.presets",
     "DeviceError": "compute.device",
     "DeviceModel": "compute.device",
-    "MatrixError": "compute.analog",
+    "MatrixError": "compute.arguments",
     "PRESETS": "compute.presets",
     "Report": "compute.answer",
     "Solution": "compute.solver",

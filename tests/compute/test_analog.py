@@ -3,7 +3,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from compute.analog import AnalogMatrix, MatrixError
+from compute.analog import AnalogMatrix
+from compute.arguments import MatrixError
 from compute.device import DeviceError
 from compute.presets import PRESETS
 from tests.compute.matrices import normal, relative_error
@@ -161,6 +162,12 @@ def test_there_is_a_thread_at_least(threads: Any) -> None:
 def test_replicas_can_be_counted(replicas: Any) -> None:
     with pytest.raises(MatrixError, match="write a whole number, 1 to 16"):
         AnalogMatrix(normal(5, 4), "ideal", replicas=replicas)
+
+
+@pytest.mark.parametrize("first_row", [-1, 0.5])
+def test_rows_are_counted_from_nought(first_row: Any) -> None:
+    with pytest.raises(MatrixError, match="^first_row is .*; write a whole number, 0 or more$"):
+        AnalogMatrix(normal(5, 4), "ideal").matmul(normal(2, 5), first_row=first_row)
 
 
 def test_devices_are_told_as_text_or_as_models() -> None:

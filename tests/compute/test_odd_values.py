@@ -5,7 +5,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from compute.analog import AnalogMatrix, MatrixError
+from compute.analog import AnalogMatrix
+from compute.arguments import MatrixError
 from compute.partition import Matrix
 from tests.compute.matrices import normal, relative_error
 

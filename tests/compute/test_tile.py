@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from compute import fused
-from compute.analog import AnalogMatrix, MatrixError
+from compute.analog import AnalogMatrix
+from compute.arguments import MatrixError
 from compute.device import Converters, DeviceModel, ReadNoise
 from compute.face import Layer, face, on_grid
 from compute.partition import BLOCK_SIDE, TILE_SIDE, TILE_SIDES
