@@ -6,8 +6,8 @@
 `naive` takes the raw products of the arrays, `shipped` asks each product for rtol 1e-2. One JSON line a run (device,
 seed), then one for each device with mean, least and most over the seeds and whether the targets are met.
 
-Where wires have resistance, writing is slow (two arrays of 128 x 128 take 0.1 s, and a weight may ask for six such
-pairs), so `rram-harsh` recovers a smaller photograph by default; every line says how large.
+Where wires have resistance, writing is slow: a seed of the photograph on `rram-harsh` takes some minutes, at --side 32
+seconds.
 """
 
 import argparse
@@ -26,8 +26,9 @@ from bench.app_photo import Outcome, recovered
 from bench.app_picture import strip
 from bench.app_report import Line, digits_line, photo_line, summary, table
 
-SIDES = {"rram-wan2022": 96, "rram-harsh": 32}
-"""Of the photograph, in pixels, by device."""
+DEVICES = ("rram-wan2022", "rram-harsh")
+SIDE = 96
+"""Of the photograph, in pixels, as in `make demo`."""
 
 APPLICATIONS = ("photo", "digits")
 
@@ -42,11 +43,13 @@ def main() -> None:
     firsts: list[tuple[str, Outcome]] = []
     with ProcessPoolExecutor(options.processes) as pool:
         for device in options.devices:
-            side = options.side or SIDES[device]
+            side = options.side
             if "photo" in options.only:
                 lines = []
-                for seed, outcome in _over_seeds(pool, partial(recovered, device, side), options):
-                    lines.append(_tell(photo_line(device, side, seed, outcome)))
+                for seed, outcome in _over_seeds(
+                    pool, partial(recovered, device, options.side), options
+                ):
+                    lines.append(_tell(photo_line(device, options.side, seed, outcome)))
                     if seed == options.first_seed:
                         firsts.append((device, outcome))
                 summaries.append(_tell(summary(lines)))
@@ -66,8 +69,10 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--first-seed", type=int, default=1)
     parser.add_argument("--processes", type=int, default=1)
-    parser.add_argument("--devices", nargs="+", choices=SIDES, default=tuple(SIDES))
-    parser.add_argument("--side", type=int, choices=(32, 48, 96), help="of the photograph")
+    parser.add_argument("--devices", nargs="+", choices=DEVICES, default=DEVICES)
+    parser.add_argument(
+        "--side", type=int, choices=(32, 48, SIDE), default=SIDE, help="of the photograph"
+    )
     parser.add_argument("--table", type=Path, help="a Markdown table goes there")
     parser.add_argument("--picture", type=Path, help="the pictures of the first seed go there")
     return parser.parse_args()
