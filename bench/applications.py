@@ -43,7 +43,6 @@ def main() -> None:
     firsts: list[tuple[str, Outcome]] = []
     with ProcessPoolExecutor(options.processes) as pool:
         for device in options.devices:
-            side = options.side
             if "photo" in options.only:
                 lines = []
                 for seed, outcome in _over_seeds(
