@@ -2,7 +2,8 @@
 
 A task that this node coordinates holds memory while it waits for other nodes; a shard that it serves for another
 holds memory only while it computes. If coordinators could take everything, two nodes could wait for each other
-for ever. So half of the activation reserve is left to served shards, which always end by themselves.
+for ever. So half of the activation reserve is left to served shards, which always end by themselves; or half of what
+is left of it, where the process has come to take more for itself than it did when weights were laid upon it.
 """
 
 from collections import deque
@@ -103,4 +104,8 @@ class Room:
         return wish.nbytes <= free
 
     def _kept_back(self, purpose: Purpose) -> int:
-        return self._ledger.activation_reserve // 2 if purpose is Purpose.ACTIVATIONS else 0
+        """Half of the reserve; where the process itself has grown into it, half of what is left."""
+        if purpose is not Purpose.ACTIVATIONS:
+            return 0
+        reach = self._ledger.within_reach(purpose) + self._out
+        return min(self._ledger.activation_reserve, reach) // 2

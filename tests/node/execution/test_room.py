@@ -40,6 +40,31 @@ def test_coordinators_leave_half_of_the_reserve_to_served_shards() -> None:
     assert [lease.owner for lease in leases] == ["a", "shard"]
 
 
+def test_where_the_process_has_grown_into_the_reserve_either_kind_gets_half_of_what_is_left() -> (
+    None
+):
+    """So a small request of a node that is nearly full goes on, and those of others too."""
+    ledger, leases = Ledger(100 * MIB), list[Lease]()
+    one = Room(ledger)
+    ledger.reserve("w", Purpose.WEIGHTS, ledger.free_for(Purpose.WEIGHTS), 0.0)
+    grown = ledger.overhead_bytes + ledger.within_reach(Purpose.STREAM) - 4 * MIB
+    ledger.memory_measured(grown + ledger.accounted_bytes - ledger.overhead_bytes, 1.0)
+    assert ledger.within_reach(Purpose.STREAM) == 4 * MIB
+
+    def granted(lease: Lease, now: float) -> list[Effect]:
+        leases.append(lease)
+        return []
+
+    one.ask("a", Purpose.ACTIVATIONS, 2 * MIB, 2.0, granted)
+    one.ask("b", Purpose.ACTIVATIONS, MIB, 2.0, granted)
+    one.ask("shard", Purpose.STREAM, 2 * MIB, 2.0, granted)
+
+    assert [lease.owner for lease in leases] == ["a", "shard"]
+    for lease in leases.copy():
+        one.give_back(lease, 3.0)
+    assert [lease.owner for lease in leases] == ["a", "shard", "b"]
+
+
 def test_what_could_never_be_granted_is_refused_at_once() -> None:
     one, _ = room()
 
