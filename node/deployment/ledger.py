@@ -234,7 +234,7 @@ class Ledger:
     def make_room(self, purpose: Purpose, nbytes: int) -> None:
         """Take back leases that give way, oldest first, until so much is free; none if all of them
         are too little."""
-        if nbytes <= self.within_reach(purpose):
+        if 0 < nbytes <= self.within_reach(purpose):
             while self._spare(purpose) < nbytes and self.evict_oldest():
                 pass
 

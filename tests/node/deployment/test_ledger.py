@@ -39,6 +39,18 @@ def test_requests_in_flight_use_their_reserve_before_they_use_room_for_weights()
     assert ledger.free_for(Purpose.WEIGHTS) == FREE - 5 * MIB
 
 
+def test_a_lease_of_nothing_makes_nobody_give_way() -> None:
+    """Even where the process has grown beyond its budget."""
+    ledger = Ledger(BUDGET)
+    lingering = ledger.reserve("w", Purpose.WEIGHTS, MIB, now=0.0)
+    ledger.give_way(lingering.id)
+    ledger.memory_measured(BUDGET + MIB, now=1.0)
+
+    ledger.reserve("t", Purpose.ACTIVATIONS, 0, now=2.0)
+
+    assert ledger.holds(lingering.id) and not ledger.evicted
+
+
 def test_a_refusal_says_what_is_needed_what_is_free_and_what_would_fit() -> None:
     ledger = Ledger(BUDGET)
 
