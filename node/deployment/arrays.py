@@ -176,7 +176,7 @@ def _is_news(measured: DeviceProfile, told: DeviceProfile) -> bool:
         return True
     pairs = zip(measured.sigma, told.sigma, strict=True)
     return any(
-        abs(now - before) > max(SIGMA_MOVED * before, SIGMA_MOVED_MIN) for now, before in pairs
+        abs(seen - before) > max(SIGMA_MOVED * before, SIGMA_MOVED_MIN) for seen, before in pairs
     )
 
 
